@@ -1,0 +1,89 @@
+"""The command group: finds sub-commands by name, turns errors into a message and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+
+import click
+
+from stream.errors import InterestStreamError
+
+COMMANDS = {
+    "demo": "Start everything on this machine and watch simulated users' interests change.",
+    "broker": "Run Apache Kafka on this machine: start, stop, status, logs.",
+    "topics": "Create the topics, or check their settings.",
+    "train": "Train a model directory from behaviour events and a catalogue.",
+    "evaluate": "Measure a model directory against events and baselines.",
+    "rank": "Score histories from a file, offline, by the worker's own code path.",
+    "worker": "Consume events, keep each user's state, publish interest updates.",
+    "produce": "Replay a file, or a simulated population, onto the clickstream topic.",
+    "tail": "Subscribe to interest updates and print them.",
+    "inspect": "Show what is held about one user.",
+    "audit": "Check that every event was applied exactly once.",
+    "bench": "Measure throughput and latency on a fresh topic.",
+}
+
+
+class Commands(click.Group):
+    """Sub-commands live in stream.cli.<name>_command as `command`; importing all of them would make --help slow."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"stream.cli.{name}_command").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="interest-stream")
+def group() -> None:
+    """Live user interests from a Kafka clickstream.
+
+    \b
+    Examples:
+      interest-stream demo
+      interest-stream worker --model DIR --broker kafka://host:9092
+      interest-stream tail --json
+
+    Exit codes: 0 done, 1 failed (the message says what to do), 2 wrong use.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; never returns. A traceback is shown with -v only."""
+    words = sys.argv[1:] if arguments is None else arguments
+    verbose = any(word in ("-v", "--verbose") for word in words)
+    try:
+        group.main(args=words, prog_name="interest-stream", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except InterestStreamError as error:
+        if verbose:
+            traceback.print_exc()
+        click.echo(f"interest-stream: {error}", err=True)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if verbose:
+            traceback.print_exc()
+        click.echo(f"interest-stream: unexpected {type(error).__name__}: {error} (run again with -v for a traceback)", err=True)
+        sys.exit(1)
+    sys.exit(0)
