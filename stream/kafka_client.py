@@ -1,0 +1,89 @@
+"""Connecting to Kafka: one place for addresses, security and a clear word when nobody answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from stream.config import Settings
+from stream.errors import BrokerError
+
+CONNECT_TIMEOUT_S = 8.0
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments that every aiokafka client takes: address and security."""
+    options: dict[str, Any] = {"bootstrap_servers": settings.bootstrap, "security_protocol": settings.security_protocol}
+    if settings.security_protocol in ("SSL", "SASL_SSL"):
+        context = ssl.create_default_context(cafile=settings.ssl_cafile or None)
+        if settings.ssl_certfile:
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile or None)
+        options["ssl_context"] = context
+    if settings.security_protocol.startswith("SASL_"):
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.sasl_username
+        options["sasl_plain_password"] = settings.sasl_password
+    return options
+
+
+async def check_reachable(bootstrap: list[str], timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+    """Raises BrokerError, naming each address and its reason, when no address accepts a connection."""
+    reasons = await asyncio.gather(*(_refusal(address, timeout_s) for address in bootstrap))
+    if all(reasons):
+        told = "; ".join(f"{address}: {reason}" for address, reason in zip(bootstrap, reasons, strict=True))
+        raise BrokerError(f"no Kafka broker answers ({told}); start one with 'interest-stream broker start', or name yours with --broker kafka://host:port")
+
+
+@asynccontextmanager
+async def admin_client(bootstrap: list[str], timeout_s: float = CONNECT_TIMEOUT_S, **options: Any) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A started admin client, closed at the end. `options` as of client_options, without the address.
+
+    Raises BrokerError within about `timeout_s` when nobody answers, or what answers is not Kafka.
+    """
+    await check_reachable(bootstrap, timeout_s)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=int(timeout_s * 1000), **options)
+    try:
+        with quiet_aiokafka():
+            try:
+                await asyncio.wait_for(admin.start(), timeout_s)
+            except (KafkaError, TimeoutError, OSError) as error:
+                raise BrokerError(
+                    f"{', '.join(bootstrap)} accepts connections but does not answer as Kafka ({str(error) or type(error).__name__}); check --broker and the security settings"
+                ) from error
+            yield admin
+    finally:
+        await admin.close()
+
+
+@contextmanager
+def quiet_aiokafka() -> Iterator[None]:
+    """While connecting, aiokafka logs each refused try as an error; the caller reports once instead."""
+    logger = logging.getLogger("aiokafka")
+    before = logger.level
+    if not logger.isEnabledFor(logging.INFO):
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+async def _refusal(address: str, timeout_s: float) -> str | None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return "not host:port"
+    try:
+        _reader, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), timeout_s)
+    except TimeoutError:
+        return f"no answer in {timeout_s:g} s"
+    except (OSError, OverflowError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    writer.close()
+    return None
