@@ -1,0 +1,192 @@
+"""Hop 7. The order of work that makes the delivery promise true (DESIGN.md section 5).
+
+For each batch of a partition: compute; publish dead letters and updates, await their acknowledgements; write states to the
+changelog, await theirs; acknowledge. Batch n+1 may compute while n publishes; publishing is strictly first in, first out.
+Any failure stops the worker, and then nothing more is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from faust.types import TP, EventT
+
+from stream.config import Settings
+from stream.dead_letters import DeadLetterBreaker, dead_letter
+from stream.errors import FencedError, PublishError
+from stream.events import Decoder, Reject
+from stream.metrics import Metrics
+from stream.scoring import Outcome, Scoring
+from stream.table import ArenaStore
+from stream.transport import Consumer, Producer
+
+Message = tuple[bytes, bytes | None, Sequence[tuple[str, bytes]]]
+"""Key, value, headers of a record to send."""
+
+
+@dataclass(slots=True)
+class Job:
+    """A computed batch on its way to being durable."""
+
+    event: EventT[Any]
+    outcome: Outcome
+    read_at: float
+
+
+class Pipeline:
+    """Takes batches from the agent, keeps at most a few in flight, publishes them in order."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        scoring: Scoring,
+        decoder: Decoder,
+        store: Callable[[], ArenaStore],
+        consumer: Callable[[], Consumer],
+        producer: Callable[[], Producer],
+        executor: Executor,
+        metrics: Metrics,
+        fail: Callable[[Exception], None],
+        failpoint: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self._settings = settings
+        self._scoring = scoring
+        self._decoder = decoder
+        self._store = store
+        self._consumer = consumer
+        self._producer = producer
+        self._executor = executor
+        self._metrics = metrics
+        self._fail = fail
+        self._failpoint = failpoint
+        self._breaker = DeadLetterBreaker(settings.max_consecutive_dead_letters)
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue(maxsize=1)  # with one publishing and one computing: three in flight
+        self._failed = False
+
+    async def consume(self, stream: AsyncIterable[EventT[Any]]) -> None:
+        """The agent's body: one batch after the other through the model thread."""
+        async for event in stream:
+            if self._failed:
+                return
+            try:
+                await self._jobs.put(await self._compute(event))
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                self._stop(error)
+                return
+
+    async def publish_forever(self) -> None:
+        """Run beside the agent: make computed batches durable, strictly in order."""
+        while not self._failed:
+            job = await self._jobs.get()
+            try:
+                await asyncio.wait_for(self._publish(job), self._settings.publish_timeout_s)
+            except asyncio.CancelledError:
+                raise
+            except TimeoutError:
+                seconds = self._settings.publish_timeout_s
+                self._stop(PublishError(f"updates or states were not acknowledged within {seconds:.0f} s; nothing was committed"))
+            except Exception as error:
+                self._stop(error)
+
+    async def _compute(self, event: EventT[Any]) -> Job:
+        read_at = time.perf_counter()
+        now_ms = int(time.time() * 1000)
+        outcome = await asyncio.get_running_loop().run_in_executor(self._executor, self._process, event, now_ms)
+        self._metrics.compute.observe(time.perf_counter() - read_at)
+        self._metrics.inflight.inc()
+        return Job(event, outcome, read_at)
+
+    def _process(self, event: EventT[Any], now_ms: int) -> Outcome:
+        """In the model thread."""
+        message = event.message
+        batch = self._decoder.decode(message.topic, message.partition, event.value)
+        return self._scoring.process(batch, self._store().arena(message.partition), now_ms)
+
+    async def _publish(self, job: Job) -> None:
+        message, outcome = job.event.message, job.outcome
+        partition, settings = message.partition, self._settings
+        started = time.perf_counter()
+        self._breaker.check(partition, job.event.value, outcome.rejects)
+        self._failpoint("computed")
+        self._ensure_owner(message)
+        update_records: list[Message] = [(user, update, ()) for user, update in zip(outcome.users, outcome.updates, strict=True)]
+        self._failpoint("before_updates")
+        await self._deliver(
+            [
+                (settings.dead_letters_topic, self._dead_letters(job.event, outcome.rejects)),
+                (settings.updates_topic, update_records),
+                (settings.profiles_topic, update_records),
+            ],
+            partition,
+        )
+        self._failpoint("after_updates")
+        self._ensure_owner(message)
+        await self._write_states(partition, outcome)
+        self._failpoint("after_states")
+        self._consumer().applied(message.tp, message.offset)
+        job.event.ack()
+        self._measure(job, started)
+
+    async def _write_states(self, partition: int, outcome: Outcome) -> None:
+        changelog = self._settings.changelog_topic
+        states: list[Message] = [(user, state, ()) for user, state in zip(outcome.users, outcome.states, strict=True)]
+        last = await self._deliver([(changelog, states)], partition)
+        if changelog in last:
+            self._store().set_persisted_offset(TP(changelog, partition), last[changelog])
+
+    async def _deliver(self, outgoing: Iterable[tuple[str, Iterable[Message]]], partition: int) -> dict[str, int]:
+        """Send all, await all; the last offset written of each topic. Raises PublishError."""
+        deliveries: list[tuple[str, Awaitable[Any], int]] = []
+        for topic, records in outgoing:
+            sent = await self._producer().send_records(topic, partition, records)
+            deliveries.extend((topic, future, count) for future, count in sent)
+        last: dict[str, int] = {}
+        for topic, future, count in deliveries:
+            try:
+                metadata = await future
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                raise PublishError(f"{topic}[{partition}] refused a write: {type(error).__name__}: {error}") from error
+            last[topic] = metadata.offset + count - 1
+        return last
+
+    def _ensure_owner(self, message: Any) -> None:
+        reason = self._consumer().why_not_owner(message.tp, message.generation_id)
+        if reason:
+            raise FencedError(f"{message.tp.topic}[{message.partition}] is not ours any more: {reason}; its batch was not written")
+
+    def _dead_letters(self, event: EventT[Any], rejects: list[Reject]) -> list[Message]:
+        if not rejects:
+            return []
+        by_offset = {record.offset: record for record in event.value}
+        topic, partition = event.message.topic, event.message.partition
+        return [dead_letter(topic, partition, by_offset[reject.offset], reject) for reject in rejects]
+
+    def _measure(self, job: Job, started: float) -> None:
+        metrics, outcome, now = self._metrics, job.outcome, time.time()
+        metrics.publish.observe(time.perf_counter() - started)
+        metrics.inflight.dec()
+        metrics.batches.inc()
+        metrics.updates.inc(len(outcome.updates))
+        for result in ("applied", "replayed", "repeated"):
+            metrics.events.labels(result).inc(getattr(outcome, result))
+        metrics.events.labels("invalid").inc(len(outcome.rejects))
+        for reject in outcome.rejects:
+            metrics.dead_letters.labels(reject.reason).inc()
+        metrics.batch_events.observe(outcome.applied)
+        metrics.batch_users.observe(len(outcome.users))
+        metrics.step.observe(outcome.step_seconds)
+        metrics.score.observe(outcome.score_seconds)
+        metrics.end_to_end.observe(max(0.0, now - job.event.message.timestamp))
+
+    def _stop(self, error: Exception) -> None:
+        self._failed = True
+        self._fail(error)

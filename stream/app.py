@@ -1,0 +1,240 @@
+"""The composition root: builds the Faust app of a worker and runs it. Nothing happens at import.
+
+    build_app(settings, predictor, partitions)   everything wired, nothing started
+    run(app)                                     until SIGTERM, Ctrl-C or a failure; raises what the app failed of
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import faust
+import numpy as np
+from faust.types.auth import SASLMechanism
+from mode import CrashingSupervisor
+
+from stream.agents import Pipeline
+from stream.config import Settings
+from stream.errors import Failure
+from stream.events import Decoder, Limits
+from stream.metrics import Metrics
+from stream.rekey import Forwarder
+from stream.scoring import Predictor, Scoring, UpdateSize
+from stream.table import TABLE_NAME, ArenaStore, BatchTableManager, StateTable, TableShape
+from stream.transport import Transport
+from stream.watchdog import Watchdog
+from stream.web import WebServer
+
+log = logging.getLogger("interest_stream")
+
+
+class InterestApp(faust.App):
+    """A Faust app that knows its settings, runs the pipeline beside the agent, and can fail with a reason."""
+
+    settings: Settings
+    metrics: Metrics
+    pipeline: Pipeline
+    watchdog: Watchdog
+    web_server_: WebServer | None
+    failure: Exception | None
+    state_table: StateTable
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        if self.web_server_ is not None:
+            await self.web_server_.start()
+        self.add_future(self.pipeline.publish_forever())
+        self.add_future(self.watchdog.run())
+        log.info("worker starting; app id %s, broker %s", self.settings.app_id, self.settings.broker)
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        if self.web_server_ is not None:
+            await self.web_server_.stop()
+
+    @property
+    def store(self) -> ArenaStore:
+        """The one home of user states."""
+        store: ArenaStore = self.state_table.data
+        return store
+
+    def fail(self, error: Exception) -> None:
+        """Stop the worker because of an error; from the first call on nothing is committed any more."""
+        if self.failure is None:
+            self.failure = error
+            log.error("%s: %s", type(error).__name__, error)
+            self.loop.call_soon_threadsafe(os.kill, os.getpid(), signal.SIGTERM)
+            if self._consumer is not None:
+                self._consumer.abandon_unacked()
+
+
+def build_app(
+    settings: Settings, predictor: Predictor, partitions: int, failpoint: Any = lambda name: None, loop: Any = None
+) -> InterestApp:
+    """A worker's app, wired and not started. `partitions`: of the source topic, and so of everything keyed by user."""
+    app = InterestApp(settings.app_id, loop=loop, **_faust_settings(settings, partitions))
+    app.settings, app.failure = settings, None
+    app.metrics = metrics = Metrics()
+    app.transport = Transport(app.conf.broker_consumer, app)
+    app.producer_transport = app.transport
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+
+    async def rebuild(recent: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        rebuilt: np.ndarray[Any, Any] = await asyncio.get_running_loop().run_in_executor(executor, predictor.rebuild, recent)
+        return rebuilt
+
+    info = predictor.info
+    shape = TableShape(info.state_size, info.fingerprint, settings.source_topic, partitions)
+    table = app.Table(TABLE_NAME, key_type=bytes, value_type=bytes, partitions=partitions)
+    table.make_store = partial(ArenaStore, shape=shape, rebuild=rebuild, fail=app.fail)
+    app.state_table = table
+    limits = Limits(settings.max_value_bytes, settings.max_text_bytes, settings.max_future_s)
+    size = UpdateSize(settings.interests_per_update, settings.items_per_update, settings.because_per_update)
+    app.pipeline = Pipeline(
+        settings,
+        Scoring(predictor, size),
+        Decoder(limits),
+        store=lambda: app.store,
+        consumer=lambda: app.consumer,
+        producer=lambda: app.producer,
+        executor=executor,
+        metrics=metrics,
+        fail=app.fail,
+        failpoint=failpoint,
+    )
+    metrics.model.info({"name": info.name, "version": info.version, "fingerprint": f"{info.fingerprint:016x}"})
+    app.watchdog = Watchdog(app)
+    app.web_server_ = WebServer(app) if settings.web else None
+    source = app.topic(settings.source_topic, key_type=bytes, value_type=None, value_serializer="raw", partitions=partitions)
+
+    @app.agent(source, name="interests")
+    async def interests(stream: Any) -> None:
+        await app.pipeline.consume(stream.noack().events())
+
+    if settings.rekey:
+        _add_forwarder(app, settings)
+    return app
+
+
+def _add_forwarder(app: InterestApp, settings: Settings) -> None:
+    forwarder = Forwarder(settings, lambda: app.consumer, lambda: app.producer, app.metrics, app.fail)
+    raw = app.topic(settings.events_topic, key_type=bytes, value_type=None, value_serializer="raw")
+
+    @app.agent(raw, name="rekey")
+    async def rekey(stream: Any) -> None:
+        await forwarder.consume(stream.noack().events())
+
+
+def run(app: InterestApp) -> None:
+    """Run until told to stop. Raises the error the app failed of, or Failure when Faust itself crashed."""
+    worker = StreamWorker(app, loop=app.loop, quiet=True, override_logging=False, redirect_stdouts=False)
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as exit_:
+        code = exit_.code
+    except Exception as error:
+        raise app.failure or Failure(f"the worker crashed: {type(error).__name__}: {error}") from error
+    if app.failure is not None:
+        raise app.failure
+    if code:
+        raise Failure("the worker crashed; see the log above")
+
+
+class StreamWorker(faust.Worker):
+    """Signals: the first asks to finish the batch and leave, a second Ctrl-C ends the process at once."""
+
+    def on_init_dependencies(self) -> Any:
+        return [*super().on_init_dependencies()]
+
+    def _on_sigint(self) -> None:
+        if self._signal_stop_time:
+            os._exit(130)
+        self._leave("Ctrl-C: finishing the batch, committing, leaving the group (again: exit at once)")
+
+    def _on_sigterm(self) -> None:
+        self._leave("SIGTERM: finishing the batch, committing, leaving the group")
+
+    def _leave(self, message: str) -> None:
+        if self._signal_stop_time:
+            return
+        app = self.app
+        if app.failure is None:
+            log.warning(message)
+        deadline = threading.Timer(app.settings.shutdown_timeout_s, self._give_up)
+        deadline.daemon = True
+        deadline.start()
+        self._schedule_shutdown(signal.SIGTERM)
+
+    def _give_up(self) -> None:
+        log.error("not stopped after %.0f s; ending at once, nothing unacknowledged was committed", self.app.settings.shutdown_timeout_s)
+        if self.app.failure is not None:
+            os.write(2, f"interest-stream: {self.app.failure}\n".encode())
+        os._exit(1)
+
+    def _setproctitle(self, info: str, *, ident: str = "interest-stream") -> None:
+        super()._setproctitle(info, ident=ident)
+
+    async def _sentinel_task(self) -> None:
+        """Stock sleeps for a second here."""
+
+
+def _faust_settings(settings: Settings, partitions: int) -> dict[str, Any]:
+    return {
+        "broker": [f"kafka://{each}" for each in settings.bootstrap],
+        "broker_credentials": credentials(settings),
+        "store": "memory://",  # not used: the table makes its own store
+        "datadir": Path(mkdtemp(prefix="interest-stream-")),
+        "Table": StateTable,
+        "TableManager": BatchTableManager,
+        "agent_supervisor": CrashingSupervisor,
+        "web_enabled": False,
+        "topic_partitions": partitions,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "table_standby_replicas": 0,
+        "stream_wait_empty": True,
+        "stream_buffer_maxsize": 4,  # batches, not events
+        "broker_commit_interval": settings.commit_interval_s,
+        "broker_commit_every": 1 << 62,  # a commit by count would stall the fetch loop
+        "broker_session_timeout": settings.session_timeout_s,
+        "broker_heartbeat_interval": settings.heartbeat_s,
+        "broker_rebalance_timeout": max(60.0, settings.session_timeout_s),
+        "broker_request_timeout": max(90.0, settings.session_timeout_s),
+        "broker_max_poll_interval": 300.0,
+        "broker_max_poll_records": settings.max_batch_events,
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_max_fetch_size": settings.fetch_max_bytes,
+        "producer_compression_type": None if settings.compression == "none" else settings.compression,
+        "producer_max_batch_size": 786_432,
+        "producer_request_timeout": 30.0,
+        "stream_processing_timeout": 300.0,
+    }
+
+
+def credentials(settings: Settings) -> Any:
+    """Faust's credentials of the security settings, None for plaintext."""
+    if settings.security_protocol == "PLAINTEXT":
+        return None
+    context = None
+    if settings.security_protocol.endswith("SSL"):
+        context = ssl.create_default_context(cafile=settings.ssl_cafile or None)
+        if settings.ssl_certfile:
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile or None)
+    if settings.security_protocol == "SSL":
+        return faust.SSLCredentials(context)
+    return faust.SASLCredentials(
+        username=settings.sasl_username,
+        password=settings.sasl_password,
+        mechanism=SASLMechanism(settings.sasl_mechanism),
+        ssl_context=context,
+    )

@@ -1,0 +1,88 @@
+"""`--rekey`: events keyed otherwise are forwarded, keyed by their user, so that a user's events share a partition.
+
+At-least-once: a crash may forward an event twice. Each forwarded record carries where it came from in a header, which the decoder
+takes as event_id of an event that has none, so the second copy counts once (within the user's last 32 events).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterable, Callable
+from typing import Any
+
+import msgspec
+from aiokafka.partitioner import DefaultPartitioner
+from faust.types import EventT
+
+from stream.config import Settings
+from stream.dead_letters import DeadLetterBreaker, dead_letter
+from stream.errors import PublishError
+from stream.events import ORIGIN_HEADER, Reject
+from stream.metrics import Metrics
+from stream.transport import Consumer, Producer
+
+
+class _User(msgspec.Struct):
+    user_id: str
+
+
+class Forwarder:
+    """The agent in front of the pipeline when the source topic is keyed by something else."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        consumer: Callable[[], Consumer],
+        producer: Callable[[], Producer],
+        metrics: Metrics,
+        fail: Callable[[Exception], None],
+    ) -> None:
+        self._settings, self._metrics, self._fail = settings, metrics, fail
+        self._consumer, self._producer = consumer, producer
+        self._decoder = msgspec.json.Decoder(_User)
+        self._breaker = DeadLetterBreaker(settings.max_consecutive_dead_letters)
+        self._partitioner = DefaultPartitioner()
+
+    async def consume(self, stream: AsyncIterable[EventT[Any]]) -> None:
+        """Forward batch after batch; a failure stops the worker before anything is committed."""
+        async for event in stream:
+            try:
+                await asyncio.wait_for(self._forward(event), self._settings.publish_timeout_s)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                self._fail(PublishError(f"forwarding to {self._settings.source_topic} failed: {type(error).__name__}: {error}"))
+                return
+
+    async def _forward(self, event: EventT[Any]) -> None:
+        message, producer = event.message, self._producer()
+        partitions = sorted(await producer._ensure_producer().partitions_for(self._settings.source_topic))
+        outgoing, rejects = self._sort(message, event.value, partitions)
+        self._breaker.check(message.partition, event.value, [reject for reject, _ in rejects])
+        deliveries = []
+        for partition, records in outgoing.items():
+            deliveries += await producer.send_records(self._settings.source_topic, partition, records)
+        letters = [dead_letter(message.topic, message.partition, record, reject) for reject, record in rejects]
+        dead_partitions = sorted(await producer._ensure_producer().partitions_for(self._settings.dead_letters_topic))
+        deliveries += await producer.send_records(
+            self._settings.dead_letters_topic, dead_partitions[message.partition % len(dead_partitions)], letters
+        )
+        await asyncio.gather(*(future for future, _ in deliveries))
+        self._consumer().applied(message.tp, message.offset)
+        event.ack()
+        self._metrics.events.labels("forwarded").inc(len(event.value) - len(rejects))
+
+    def _sort(self, message: Any, records: list[Any], partitions: list[int]) -> tuple[dict[int, list[Any]], list[Any]]:
+        outgoing: dict[int, list[Any]] = defaultdict(list)
+        rejects = []
+        for record in records:
+            try:
+                user = self._decoder.decode(record.value or b"").user_id.encode()
+            except (msgspec.MsgspecError, UnicodeError) as error:
+                rejects.append((Reject(record.offset, "no-user", type(error).__name__, str(error), record), record))
+                continue
+            origin = f"{message.topic}-{message.partition}-{record.offset}".encode()
+            headers = [*record.headers, (ORIGIN_HEADER, origin)]
+            outgoing[self._partitioner(user, partitions, partitions)].append((user, record.value, headers))
+        return outgoing, rejects

@@ -1,0 +1,141 @@
+"""Hop 5. A decoded batch through the model: rules, LSTM steps, one score a touched user, the updates and states to write.
+
+Called in the model thread, one batch of a partition at a time. `rank` calls it too, so offline and live scores are the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from models.predict import ModelInfo, Scores
+from stream.errors import ModelError
+from stream.events import EventBatch, Reject
+from stream.state import Arena, encode_rows
+from stream.step import Plan, fold, plan
+from stream.updates import UpdateBuilder
+
+Array = np.ndarray[Any, Any]
+
+
+class Predictor(Protocol):
+    """What hop 5 needs of models.predict.Predictor (or of its null stand-in)."""
+
+    info: ModelInfo
+
+    def step(self, state: Array, events: Array, sizes: Array, previous_ms: Array) -> Array: ...
+
+    def score(self, state: Array, recent: Array, *, interests: int, items: int, because: int) -> Scores: ...
+
+    def rebuild(self, recent: Array) -> Array: ...
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one batch leads to; nothing of it is visible yet. Lists run parallel, a user may stand in them twice."""
+
+    users: list[bytes] = field(default_factory=list)
+    updates: list[bytes] = field(default_factory=list)
+    states: list[bytes] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    applied: int = 0
+    replayed: int = 0
+    repeated: int = 0
+    step_seconds: float = 0.0
+    score_seconds: float = 0.0
+
+    def add(self, other: Outcome) -> None:
+        """Append what a later part of the same batch leads to."""
+        for each in dataclasses.fields(self):
+            mine, theirs = getattr(self, each.name), getattr(other, each.name)
+            if isinstance(mine, list):
+                mine.extend(theirs)
+            else:
+                setattr(self, each.name, mine + theirs)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateSize:
+    """How much an update says."""
+
+    interests: int = 5
+    items: int = 5
+    because: int = 3
+
+
+class Scoring:
+    """The model, and how to ask it."""
+
+    def __init__(self, predictor: Predictor, size: UpdateSize) -> None:
+        self.predictor = predictor
+        self.size = size
+        self._builder = UpdateBuilder(predictor.info)
+
+    def process(self, batch: EventBatch, arena: Arena, published_at_ms: int) -> Outcome:
+        """Apply a batch to an arena. An event on which the model fails becomes a reject; its neighbours do not."""
+        outcome = Outcome(rejects=list(batch.rejects))
+        outcome.add(self._process(batch, arena, published_at_ms))
+        return outcome
+
+    def _process(self, batch: EventBatch, arena: Arena, published_at_ms: int) -> Outcome:
+        if not batch.users:
+            return Outcome()
+        try:
+            return self._apply(plan(batch, arena), batch, arena, published_at_ms)
+        except (ArithmeticError, ValueError, IndexError, RuntimeError, ModelError) as error:
+            if len(batch.users) == 1:
+                return Outcome(rejects=[_reject(batch, error)])
+        middle = len(batch.users) // 2
+        outcome = self._process(_part(batch, slice(None, middle)), arena, published_at_ms)
+        outcome.add(self._process(_part(batch, slice(middle, None)), arena, published_at_ms))
+        return outcome
+
+    def _apply(self, work: Plan, batch: EventBatch, arena: Arena, published_at_ms: int) -> Outcome:
+        outcome = Outcome(replayed=work.replayed, repeated=work.repeated, applied=len(work.events))
+        if not work.users:
+            return outcome
+        started = time.perf_counter()
+        memory = self.predictor.step(work.states["memory"], work.events, work.sizes, work.states["time_ms"])
+        if not np.isfinite(memory).all():
+            raise ModelError("the model's memory of a user is not finite after this event")
+        rows = fold(work, memory)
+        stepped = time.perf_counter()
+        size = self.size
+        scores = self.predictor.score(memory, rows["recent"], interests=size.interests, items=size.items, because=size.because)
+        outcome.step_seconds, outcome.score_seconds = stepped - started, time.perf_counter() - stepped
+        outcome.users = work.users
+        outcome.updates = self._builder.build(
+            work.users,
+            scores,
+            source=(batch.topic, batch.partition),
+            offsets=rows["offset"],
+            times_ms=rows["time_ms"],
+            counts=rows["count"],
+            recent=rows["recent"],
+            published_at_ms=published_at_ms,
+        )
+        outcome.states = encode_rows(rows)
+        arena.put(work.rows, rows)
+        return outcome
+
+
+def _part(batch: EventBatch, part: slice) -> EventBatch:
+    return dataclasses.replace(
+        batch,
+        users=batch.users[part],
+        offsets=batch.offsets[part],
+        checksums=batch.checksums[part],
+        compact=batch.compact[part],
+        timestamps_ms=batch.timestamps_ms[part],
+        rejects=[],
+    )
+
+
+def _reject(batch: EventBatch, error: Exception) -> Reject:
+    return Reject(
+        offset=int(batch.offsets[0]), reason="unprocessable", error=type(error).__name__, message=str(error), record=None
+    )

@@ -1,0 +1,255 @@
+"""Hop 3. One row of fixed size a user, in an arena a partition; and the record that the changelog keeps of it.
+
+Record, little-endian, without padding (version 1):
+
+    header   56 bytes   HEADER below: what was applied last, how many events, their digest
+    memory   4 * S      h and c of all LSTM layers, float32
+    recent   56 * n     the last n <= 32 events, newest first (models/compact.py)
+    check    4 bytes    crc32 of everything before it
+
+A record can be read without the model that wrote it. Pure: no clock, no I/O, no framework.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any, Final
+
+import numpy as np
+
+from models.compact import COMPACT, RECENT
+from stream.errors import DataError
+
+VERSION: Final = 1
+
+_HEADER_FIELDS: Final[list[tuple[Any, ...]]] = [
+    ("version", "u1"),
+    ("n_recent", "u1"),
+    ("state_size", "<u2"),  # S
+    ("topic", "<u4"),  # crc32 of the source topic's name
+    ("fingerprint", "<u8"),  # of the model whose memory this is
+    ("partition", "<i4"),  # source partition
+    ("partitions", "<u4"),  # how many the source topic had
+    ("offset", "<i8"),  # source offset of the last event applied; repeats and bad records do not move it
+    ("count", "<u8"),  # events applied
+    ("digest", "<u8"),  # chain over the applied events (stream/step.py)
+    ("time_ms", "<i8"),  # time of the last event applied
+]
+HEADER: Final = np.dtype(_HEADER_FIELDS)
+CHECK_BYTES: Final = 4
+_PREFIX: Final = Struct("<BBH")  # version, n_recent, state_size
+
+
+def row_dtype(state_size: int) -> np.dtype[Any]:
+    """The fixed-size row of a user in the arena: header, memory, all recent slots."""
+    return np.dtype([*_HEADER_FIELDS, ("memory", "<f4", (state_size,)), ("recent", COMPACT, (RECENT,))])
+
+
+def topic_code(topic: str) -> int:
+    """How a record names its source topic."""
+    return zlib.crc32(topic.encode())
+
+
+class CorruptRecordError(DataError):
+    """A changelog record that is not what this project writes; never defaulted, never skipped in silence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A decoded changelog record of one user."""
+
+    header: np.void
+    memory: np.ndarray[Any, Any]  # float32 [S]
+    recent: np.ndarray[Any, Any]  # COMPACT [n_recent], newest first
+
+
+def encode_rows(rows: np.ndarray[Any, Any]) -> list[bytes]:
+    """Changelog values of arena rows; unused recent slots are not written."""
+    size = rows.dtype.itemsize
+    blank = COMPACT.itemsize
+    raw = memoryview(np.ascontiguousarray(rows).tobytes())
+    values = []
+    for index, used in enumerate(rows["n_recent"].tolist()):
+        body = raw[index * size : (index + 1) * size - (RECENT - used) * blank]
+        values.append(b"".join((body, zlib.crc32(body).to_bytes(CHECK_BYTES, "little"))))
+    return values
+
+
+def decode_record(value: bytes) -> Record:
+    """Read one changelog value. Raises CorruptRecordError with the reason."""
+    memory_end, end = _extent(value)
+    return Record(
+        np.frombuffer(value, HEADER, 1)[0],
+        np.frombuffer(value, "<f4", (memory_end - HEADER.itemsize) // 4, HEADER.itemsize),
+        np.frombuffer(value, COMPACT, (end - memory_end) // COMPACT.itemsize, memory_end),
+    )
+
+
+def _extent(value: bytes) -> tuple[int, int]:
+    """Where the memory and the recent events of a sound record end."""
+    if len(value) < HEADER.itemsize + CHECK_BYTES:
+        raise CorruptRecordError(f"a state record has {len(value)} bytes, fewer than its header")
+    version, n_recent, state_size = _PREFIX.unpack_from(value)
+    if version != VERSION:
+        raise CorruptRecordError(f"a state record has version {version}; this worker knows {VERSION}: upgrade it")
+    memory_end = HEADER.itemsize + 4 * state_size
+    end = memory_end + COMPACT.itemsize * n_recent
+    if n_recent > RECENT or len(value) != end + CHECK_BYTES:
+        raise CorruptRecordError(f"a state record has {len(value)} bytes where its header says {end + CHECK_BYTES}")
+    if zlib.crc32(memoryview(value)[:end]) != int.from_bytes(value[end:], "little"):
+        raise CorruptRecordError("a state record does not match its checksum")
+    return memory_end, end
+
+
+@dataclass(frozen=True, slots=True)
+class ArenaStatistics:
+    """What can be seen of an arena from outside."""
+
+    users: int
+    allocated_bytes: int
+    to_rebuild: int
+
+
+class Arena:
+    """The states of all users of one partition: a growing array of rows and an index of user to row."""
+
+    def __init__(self, state_size: int, fingerprint: int, partitions: int) -> None:
+        self._dtype = row_dtype(state_size)
+        self._recent_at = HEADER.itemsize + 4 * state_size
+        self._partitions = partitions
+        self._state_size = state_size
+        self._fingerprint = fingerprint
+        self._index: dict[bytes, int] = {}  # user -> row
+        self._rows = np.zeros(0, self._dtype)  # rows in use first; capacity doubles
+        self._free: list[int] = []  # rows of removed users
+        self._used = 0  # rows handed out so far
+        self._stale: set[int] = set()  # rows whose memory another model wrote
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __contains__(self, user: bytes) -> bool:
+        return user in self._index
+
+    def users(self) -> list[bytes]:
+        """All users held, oldest first."""
+        return list(self._index)
+
+    def find(self, users: Sequence[bytes]) -> np.ndarray[Any, Any]:
+        """Rows of users, int64 [U]; a new user gets a blank row."""
+        index = self._index
+        found = [index.get(user, -1) for user in users]
+        if -1 in found:
+            for place, user in enumerate(users):
+                if found[place] < 0:
+                    found[place] = self._new_row(user)
+        return np.array(found, np.int64)
+
+    def gather(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Copies of rows; changing them changes nothing here until `put`."""
+        return self._rows[rows]
+
+    def put(self, rows: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> None:
+        """Store new values of rows."""
+        self._rows[rows] = values
+
+    def encoded(self, user: bytes) -> bytes | None:
+        """The changelog value of a user, None if not held."""
+        row = self._index.get(user)
+        return None if row is None else encode_rows(self._rows[row : row + 1])[0]
+
+    def remove(self, user: bytes) -> None:
+        """Forget a user (a tombstone in the changelog)."""
+        row = self._index.pop(user, None)
+        if row is not None:
+            self._rows[row] = np.zeros((), self._dtype)
+            self._free.append(row)
+            self._stale.discard(row)
+
+    def restore(self, records: Iterable[tuple[bytes, bytes | None]]) -> int:
+        """Take changelog records in log order; of a user the one with the highest source offset stays.
+
+        Returns how many records went back in offset: writes of a worker that no longer owned the partition.
+        Raises CorruptRecordError naming the user.
+        """
+        regressions = 0
+        for user, value in records:
+            if value is None:
+                self.remove(user)
+                continue
+            try:
+                memory_end, end = _extent(value)
+            except CorruptRecordError as error:
+                raise CorruptRecordError(f"state of user {user!r}: {error}") from None
+            row = self._index.get(user)
+            if row is not None and self._is_older(value, row):
+                regressions += 1
+                continue
+            self._take(self._new_row(user) if row is None else row, value, memory_end, end)
+        return regressions
+
+    def stale_rows(self) -> np.ndarray[Any, Any]:
+        """Rows whose memory must be rebuilt from their recent events, because another model wrote it."""
+        return np.array(sorted(self._stale), np.int64)
+
+    def put_rebuilt(self, rows: np.ndarray[Any, Any], memory: np.ndarray[Any, Any]) -> None:
+        """Store memory [U, S] computed by this model from the recent events of rows."""
+        self._rows["memory"][rows] = memory
+        self._stale.difference_update(rows.tolist())
+
+    def highest_offset(self, topic: int, partition: int) -> int:
+        """Source offset of the newest event held from a partition of a topic (its code); -1 when there is none."""
+        held = self._held()
+        offsets = held["offset"][(held["topic"] == topic) & (held["partition"] == partition)]
+        return int(offsets.max()) if len(offsets) else -1
+
+    def partition_counts(self) -> set[int]:
+        """How many partitions the source topic had when the states were written."""
+        return set(np.unique(self._held()["partitions"]).tolist())
+
+    def _held(self) -> np.ndarray[Any, Any]:
+        return self._rows[np.fromiter(self._index.values(), np.int64, len(self._index))]
+
+    def statistics(self) -> ArenaStatistics:
+        return ArenaStatistics(len(self._index), self._rows.nbytes, len(self._stale))
+
+    def _new_row(self, user: bytes) -> int:
+        row = self._free.pop() if self._free else self._used
+        if row == self._used:
+            self._used += 1
+            if row >= len(self._rows):
+                grown = np.zeros(max(256, 2 * len(self._rows)), self._dtype)
+                grown[: len(self._rows)] = self._rows
+                self._rows = grown
+        blank = self._rows[row]
+        blank["version"] = VERSION
+        blank["state_size"] = self._state_size
+        blank["fingerprint"] = self._fingerprint
+        blank["partitions"] = self._partitions
+        blank["offset"] = blank["time_ms"] = -1
+        self._index[user] = row
+        return row
+
+    def _take(self, row: int, value: bytes, memory_end: int, end: int) -> None:
+        raw = np.frombuffer(value, np.uint8, end)
+        target = self._rows[row : row + 1].view(np.uint8)
+        header = np.frombuffer(value, HEADER, 1)[0]
+        if header["fingerprint"] == self._fingerprint and header["state_size"] == self._state_size:
+            target[:end] = raw
+            target[end:] = 0
+            self._stale.discard(row)
+            return
+        target[: HEADER.itemsize] = raw[: HEADER.itemsize]
+        target[HEADER.itemsize :] = 0
+        recent = self._recent_at
+        target[recent : recent + end - memory_end] = raw[memory_end:end]
+        self._rows[row]["state_size"], self._rows[row]["fingerprint"] = self._state_size, self._fingerprint
+        self._stale.add(row)
+
+    def _is_older(self, value: bytes, row: int) -> bool:
+        header, held = np.frombuffer(value, HEADER, 1)[0], self._rows[row]
+        same_source = header["topic"] == held["topic"] and header["partition"] == held["partition"]
+        return bool(same_source and header["offset"] < held["offset"])

@@ -1,0 +1,172 @@
+"""Hop 4. The rules of applying a batch: what is skipped, in which order, and what a user's row becomes. Pure.
+
+Laws, each a test: any cut of the input into batches gives the same rows; a replayed event changes nothing; the events of a
+user are applied in log order; an event with the event_id of one of the user's last 32 applied events counts once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from models.compact import COMPACT, RECENT
+from stream.events import EventBatch
+from stream.state import Arena, topic_code
+
+Array = np.ndarray[Any, Any]
+
+DIGEST_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
+PARTITION_FACTOR: Final = 0xD1B54A32D192ED03
+
+
+@dataclass(slots=True)
+class Plan:
+    """A batch made ready for the model. Users with most new events come first, so round k is a prefix of them."""
+
+    topic: int  # code of the source topic
+    partition: int
+    users: list[bytes]  # [U] with at least one new event
+    rows: Array  # int64 [U] their rows in the arena
+    states: Array  # row dtype [U] copies of those rows, before the batch
+    counts: Array  # int64 [U] new events of each
+    events: Array  # COMPACT [N] round-major: the first event of every user, then the second of those who have one, ...
+    offsets: Array  # int64 [N] source offsets, same order
+    digests: Array  # uint64 [N] event digests, same order
+    sizes: Array  # int64 [R] users in each round, never growing
+    replayed: int  # events skipped because the state holds them already
+    repeated: int  # events skipped because their event_id was seen
+
+
+def plan(batch: EventBatch, arena: Arena) -> Plan:
+    """Decide which events of a batch are new and lay them out in rounds."""
+    index: dict[bytes, int] = {}
+    owner = np.array([index.setdefault(user, len(index)) for user in batch.users], np.int64)
+    users = list(index)
+    rows = arena.find(users)
+    states = arena.gather(rows)
+    topic = topic_code(batch.topic)
+    fresh = _not_applied(batch, states, owner, topic)
+    replayed = int(len(fresh) - fresh.sum())
+    new = fresh & ~_repeats(batch, states, owner, fresh)
+    events = digest_events(batch.offsets, batch.checksums, batch.partition)
+    return _in_rounds(batch, topic, users, rows, states, owner, np.flatnonzero(new), events, replayed, int(fresh.sum() - new.sum()))
+
+
+def fold(work: Plan, memory: Array) -> Array:
+    """Rows after the batch, row dtype [U], from the plan and the model's new memory, float32 [U, S]."""
+    rows = work.states.copy()
+    counts, sizes = work.counts, work.sizes
+    starts = np.concatenate(([0], np.cumsum(sizes)))
+    last = starts[counts - 1] + np.arange(len(counts))  # where each user's last event lies
+    digest = rows["digest"].copy()
+    for first, size in zip(starts.tolist(), sizes.tolist(), strict=False):
+        digest[:size] = digest[:size] * DIGEST_FACTOR + work.digests[first : first + size]
+    rows["digest"] = digest
+    rows["topic"], rows["partition"] = work.topic, work.partition
+    rows["offset"] = work.offsets[last]
+    rows["time_ms"] = work.events["time_ms"][last]
+    rows["count"] += counts.astype(np.uint64)
+    rows["n_recent"] = np.minimum(RECENT, rows["n_recent"].astype(np.int64) + counts)
+    rows["recent"] = _recent(work.states["recent"], work.events, counts, starts)
+    rows["memory"] = memory
+    return rows
+
+
+def digest_events(offsets: Array, checksums: Array, partition: int) -> Array:
+    """uint64 [N]: what each event adds to its user's digest (splitmix64's finaliser over offset, payload and partition)."""
+    salt = np.uint64(((partition << 1 | 1) * PARTITION_FACTOR) & 0xFFFFFFFFFFFFFFFF)
+    z = offsets.astype(np.uint64) ^ (checksums.astype(np.uint64) << np.uint64(32)) ^ salt
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _not_applied(batch: EventBatch, states: Array, owner: Array, topic: int) -> Array:
+    """Bool [N]: offsets compare only within one topic and partition."""
+    same = (states["topic"] == topic) & (states["partition"] == batch.partition)
+    last = np.where(same, states["offset"], -1)
+    return batch.offsets > last[owner]
+
+
+def _repeats(batch: EventBatch, states: Array, owner: Array, fresh: Array) -> Array:
+    """Bool [N]: events whose event_id is among the user's last 32 applied ones, those of this batch included."""
+    repeats = np.zeros(len(owner), bool)
+    ids = batch.compact["event_id"]
+    candidates = np.flatnonzero(fresh & (ids != 0))
+    if not len(candidates):
+        return repeats
+    held = states["recent"]["event_id"]
+    slots = np.arange(RECENT)[None, :] < states["n_recent"][:, None]
+    held_owner, held_slot = np.nonzero(slots & (held != 0))
+    all_owners = np.concatenate((held_owner, owner[candidates]))
+    all_ids = np.concatenate((held[held_owner, held_slot], ids[candidates]))
+    order = np.lexsort((all_ids, all_owners))
+    same = (all_ids[order][1:] == all_ids[order][:-1]) & (all_owners[order][1:] == all_owners[order][:-1])
+    for user in np.unique(all_owners[order][1:][same]).tolist():
+        _mark_repeats(user, states, np.flatnonzero(fresh & (owner == user)), ids, repeats)
+    return repeats
+
+
+def _mark_repeats(user: int, states: Array, mine: Array, ids: Array, repeats: Array) -> None:
+    """The exact rule for one user who has some id twice; event by event, because each repeat shifts the window."""
+    recent = states["recent"]["event_id"][user][: states["n_recent"][user]]
+    window = recent[::-1].tolist()
+    for place in mine.tolist():
+        event_id = int(ids[place])
+        if event_id and event_id in window[-RECENT:]:
+            repeats[place] = True
+        else:
+            window.append(event_id)
+
+
+def _in_rounds(
+    batch: EventBatch,
+    topic: int,
+    users: list[bytes],
+    rows: Array,
+    states: Array,
+    owner: Array,
+    new: Array,
+    event_digests: Array,
+    replayed: int,
+    repeated: int,
+) -> Plan:
+    counts = np.bincount(owner[new], minlength=len(users))
+    by_count = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())]
+    place = np.full(len(users), -1, np.int64)
+    place[by_count] = np.arange(len(by_count))
+    by_user = new[np.argsort(place[owner[new]], kind="stable")]  # user by user, each in log order
+    sorted_counts = counts[by_count]
+    firsts = np.repeat(np.cumsum(sorted_counts) - sorted_counts, sorted_counts)
+    rank = np.arange(len(by_user)) - firsts
+    order = by_user[np.lexsort((place[owner[by_user]], rank))]
+    rounds = int(sorted_counts[0]) if len(sorted_counts) else 0
+    return Plan(
+        topic=topic,
+        partition=batch.partition,
+        users=[users[each] for each in by_count.tolist()],
+        rows=rows[by_count],
+        states=states[by_count],
+        counts=sorted_counts,
+        events=batch.compact[order],
+        offsets=batch.offsets[order],
+        digests=event_digests[order],
+        sizes=np.bincount(rank, minlength=rounds) if rounds else np.zeros(0, np.int64),
+        replayed=replayed,
+        repeated=repeated,
+    )
+
+
+def _recent(held: Array, events: Array, counts: Array, starts: Array) -> Array:
+    """COMPACT [U, 32], newest first: each user's new events before the ones held."""
+    users = np.arange(len(counts))[:, None]
+    back = np.arange(RECENT)[None, :]  # 0: the newest
+    is_new = back < counts[:, None]
+    recent = np.zeros((len(counts), RECENT), COMPACT)
+    places = starts[np.maximum(counts[:, None] - 1 - back, 0)] + users
+    recent[is_new] = events[places[is_new]]
+    kept = np.maximum(back - counts[:, None], 0)
+    recent[~is_new] = held[np.broadcast_to(users, is_new.shape)[~is_new], kept[~is_new]]
+    return recent

@@ -1,0 +1,224 @@
+"""Hops 1 and 8. A fetched batch of a partition arrives as one message; its last offset is committed once its state is durable.
+
+A subclass of Faust's aiokafka transport. What it changes, and why (measurements: docs/decisions/0002-batch-transport.md):
+
+- one message a fetched batch instead of one a record: a task a record is what limits stock Faust to a few thousand events/s;
+- a fetch gets a copy of the active partitions: the live set may be emptied while the fetch waits, aiokafka reads an empty
+  set as "all", and the records it then returns are dropped although the position has moved on, which hangs recovery for ever;
+- records that cannot be delivered are handed back by seeking to the first of them;
+- a committed offset comes only from `applied()`, in order: stock acknowledgement also counts messages that were skipped;
+- changelog records go to the table as whole batches;
+- the producer is idempotent and sends prepared batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+
+from stream.errors import PublishError
+
+LONGEST_WAIT_S: Final = 0.1
+"""Of one fetch: it delays every rebalance by as much."""
+
+MAX_BATCH_BYTES: Final = 786_432
+"""Of one produced batch, before compression; brokers refuse 1 MiB by default."""
+
+MAX_RECORD_BYTES: Final = 700_000
+"""A larger record is refused here: after one rejected batch an idempotent producer fails for good."""
+
+
+class Records(list[Any]):
+    """The records of one batch of one partition, in offset order; the value of one Faust message."""
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread with a short fetch wait and a memory of the last good heartbeat."""
+
+    last_heartbeat = 0.0  # time.monotonic() of the last answer that said we are a member
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = self.app.conf.fetch_max_wait_ms  # type: ignore[attr-defined]
+        return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        do_heartbeat = coordinator._do_heartbeat
+
+        async def remembered_heartbeat() -> bool:
+            alive: bool = await do_heartbeat()
+            if alive:
+                self.last_heartbeat = time.monotonic()
+            return alive
+
+        coordinator._do_heartbeat = remembered_heartbeat
+
+    async def hand_back(self, tp: TP, first: int, last: int) -> None:
+        """Read records again that could not be delivered, unless somebody has sought elsewhere by now."""
+        await self.call_thread(self._hand_back, tp, first, last)
+
+    async def _hand_back(self, tp: TP, first: int, last: int) -> None:
+        consumer = self._ensure_consumer()
+        partition = TopicPartition(tp.topic, tp.partition)
+        if partition in consumer.assignment() and await consumer.position(partition) == last + 1:
+            consumer.seek(partition, first)
+
+
+class Consumer(driver.Consumer):
+    """Delivers batches of the batch topics, restores the table from changelog batches, commits what was applied."""
+
+    _thread: ConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._applied: dict[TP, int] = {}  # next offset to commit, of partitions owned now
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # -- fetching
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """One message for each fetched batch."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)
+        wanted = set(self._get_active_partitions())
+        generation = self.app.consumer_generation_id
+        if not wanted:
+            await self.sleep(LONGEST_WAIT_S)
+            return
+        fetched: Mapping[TP, list[Any]] = await self._getmany(wanted, min(timeout, LONGEST_WAIT_S))
+        for tp, records in fetched.items():
+            if not records or self.should_stop:
+                continue
+            deliverable = self.flow_active and self.app.consumer_generation_id == generation
+            if not deliverable or (tp not in wanted and tp not in self._buffered_partitions):
+                await self._thread.hand_back(tp, records[0].offset, records[-1].offset)
+            elif self._is_changelog_tp(tp):
+                self.app.tables.recovery.restore(tp, records)
+            else:
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                yield tp, self._batch_message(tp, records, generation)
+
+    def _batch_message(self, tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
+        last = records[-1]
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            last.offset,
+            last.timestamp / 1000.0,
+            last.timestamp_type,
+            [],
+            b"",
+            Records(records),  # type: ignore[arg-type]
+            None,
+            tp=tp,
+            generation_id=generation,
+        )
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Offsets between batches need no tracking: only `applied()` moves the commit."""
+
+    # -- committing
+
+    def applied(self, tp: TP, last_offset: int) -> None:
+        """Everything up to last_offset is durable; call in offset order of a partition."""
+        self._applied[tp] = max(last_offset + 1, self._applied.get(tp, 0))
+
+    def applied_offsets(self) -> dict[TP, int]:
+        """Next offset to commit of each partition that applied something since it was assigned."""
+        return dict(self._applied)
+
+    def ack(self, message: ConsumerMessage) -> bool:
+        """The message needs no more work; says nothing about what may be committed."""
+        if message.acked:
+            return False
+        message.acked = True
+        self._unacked_messages.discard(message)
+        if self._waiting_for_ack is not None and not self._waiting_for_ack.done():
+            self._waiting_for_ack.set_result(None)
+        return True
+
+    def abandon_unacked(self) -> None:
+        """Let a failing worker leave the group without waiting for work that will not be done."""
+        self._unacked_messages.clear()
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in list(self._applied) if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self._applied.get(tp)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        # finish and commit first: the stock order forgets what was applied, then waits, then commits
+        self.stop_flow()
+        self.app.flow_control.suspend()
+        self.app.flow_control.clear()
+        await self.wait_empty()
+        for tp in revoked:
+            self._applied.pop(tp, None)
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._thread.last_heartbeat = time.monotonic()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    # -- ownership
+
+    def why_not_owner(self, tp: TP, generation: int) -> str | None:
+        """None while this worker may write for a partition it read in a generation; else the reason."""
+        if tp not in self.assignment():
+            return "the partition was taken away"
+        if generation != self.app.consumer_generation_id:
+            return f"the group is in generation {self.app.consumer_generation_id}, the batch was read in {generation}"
+        silent_s = time.monotonic() - self._thread.last_heartbeat
+        if silent_s > self.app.conf.broker_session_timeout:
+            return f"no heartbeat was answered for {silent_s:.1f} s, longer than the session timeout"
+        return None
+
+
+class Producer(driver.Producer):
+    """Idempotent, with prepared batches."""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"acks": "all", "enable_idempotence": True}
+
+    async def send_records(
+        self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None, Sequence[tuple[str, bytes]]]]
+    ) -> list[tuple[asyncio.Future[Any], int]]:
+        """Queue records (key, value, headers) of one partition as full batches.
+
+        Returns for each batch the future of its delivery and how many records it holds.
+        """
+        producer = self._ensure_producer()
+        deliveries: list[tuple[asyncio.Future[Any], int]] = []
+        batch, held = producer.create_batch(), 0
+        now_ms = int(time.time() * 1000)
+        for key, value, headers in records:
+            if len(key) + len(value or b"") > MAX_RECORD_BYTES:
+                raise PublishError(f"a record of {len(value or b'')} bytes for {topic} is over {MAX_RECORD_BYTES}; nothing was sent")
+            if batch.append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
+                deliveries.append((await producer.send_batch(batch, topic, partition=partition), held))
+                batch, held = producer.create_batch(), 0
+                batch.append(timestamp=now_ms, key=key, value=value, headers=headers)
+            held += 1
+        if held:
+            deliveries.append((await producer.send_batch(batch, topic, partition=partition), held))
+        return deliveries
+
+
+class Transport(driver.Transport):
+    """Set with `app.transport = ...`."""
+
+    Consumer = Consumer
+    Producer = Producer

@@ -1,0 +1,99 @@
+"""A worker that lives and consumes nothing is a failure: lag while nothing moves ends it with its reason.
+
+Two watches: a task that compares lag and progress, and a thread that notices when the event loop itself stands still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from faust.types import TP
+
+from stream.errors import StalledError
+
+if TYPE_CHECKING:
+    from stream.app import InterestApp
+
+INTERVAL_S = 1.0
+
+
+class Watchdog:
+    """Watches one app; also the one place that computes lag."""
+
+    def __init__(self, app: InterestApp) -> None:
+        self._app = app
+        self._timeout_s = app.settings.stall_timeout_s
+        self.beat = time.monotonic()  # the loop turned
+        self.moved = time.monotonic()  # something moved, or there was nothing to do
+        self._seen: Any = None
+        self.lag: dict[int, int] = {}  # events not yet applied, by partition of the source topic
+
+    async def run(self) -> None:
+        """Until the app stops."""
+        threading.Thread(target=self._watch_loop, name="watchdog", daemon=True).start()
+        while not self._app.should_stop:
+            await asyncio.sleep(INTERVAL_S)
+            self.beat = time.monotonic()
+            await self._look()
+
+    async def _look(self) -> None:
+        app = self._app
+        with contextlib.suppress(TimeoutError):
+            self.lag = await asyncio.wait_for(self._measure_lag(), self._timeout_s / 4)
+        self._report()
+        progress = self._progress()
+        if progress != self._seen or not (sum(self.lag.values()) or app.rebalancing or app.in_recovery):
+            self._seen, self.moved = progress, time.monotonic()
+            return
+        if time.monotonic() - self.moved > self._timeout_s:
+            doing = "recovering" if app.in_recovery else "rebalancing" if app.rebalancing else "consuming"
+            app.fail(
+                StalledError(
+                    f"nothing moved for {self._timeout_s:.0f} s while {doing}, {sum(self.lag.values())} events behind; "
+                    "ending so that a supervisor starts a new worker"
+                )
+            )
+            self.moved = time.monotonic()
+
+    def _progress(self) -> Any:
+        app = self._app
+        offsets = tuple(sorted(app.tables.recovery.active_offsets.items())) if app.tables.recovery.active_tps else ()
+        return app.consumer_generation_id, app.consumer.applied_offsets(), offsets, app.rebalancing, app.in_recovery
+
+    async def _measure_lag(self) -> dict[int, int]:
+        app = self._app
+        source = {tp for tp in app.consumer.assignment() if tp.topic == app.settings.source_topic}
+        if not source:
+            return {}
+        ends = await app.consumer.highwaters(*source)
+        starts = await app.consumer.earliest_offsets(*source)
+        applied = app.consumer.applied_offsets()
+        lag = {}
+        for tp, end in ends.items():
+            own = TP(tp.topic, tp.partition)
+            done = applied.get(own) or app.consumer._committed_offset[own] or 0
+            lag[tp.partition] = max(0, (end or 0) - max(done, starts.get(tp) or 0))
+        return lag
+
+    def _report(self) -> None:
+        app = self._app
+        metrics, store = app.metrics, app.store
+        for partition, behind in self.lag.items():
+            metrics.lag.labels(app.settings.source_topic, str(partition)).set(behind)
+        statistics = store.statistics().values()
+        metrics.users.set(sum(each.users for each in statistics))
+        metrics.state_bytes.set(sum(each.allocated_bytes for each in statistics))
+        metrics.recovery_seconds.set(store.restore_seconds)
+
+    def _watch_loop(self) -> None:
+        while True:
+            time.sleep(INTERVAL_S)
+            silent_s = time.monotonic() - self.beat
+            if silent_s > self._timeout_s + 10 * INTERVAL_S:
+                os.write(2, f"interest-stream: the event loop stood still for {silent_s:.0f} s; ending\n".encode())
+                os._exit(1)
