@@ -16,6 +16,7 @@ from typing import Any
 
 from faust.types import TP, EventT
 
+from models.predict import ModelInfo
 from stream.config import Settings
 from stream.dead_letters import DeadLetterBreaker, dead_letter
 from stream.errors import FencedError, PublishError
@@ -67,6 +68,11 @@ class Pipeline:
         self._breaker = DeadLetterBreaker(settings.max_consecutive_dead_letters)
         self._jobs: asyncio.Queue[Job] = asyncio.Queue(maxsize=1)  # with one publishing and one computing: three in flight
         self._failed = False
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """The model in use."""
+        return self._scoring.predictor.info
 
     async def consume(self, stream: AsyncIterable[EventT[Any]]) -> None:
         """The agent's body: one batch after the other through the model thread."""

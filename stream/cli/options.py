@@ -14,7 +14,8 @@ broker = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
 
 
-def _set_level(_ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
+def _set_level(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
+    ctx.find_root().meta["verbose"] = value
     logging.basicConfig(level=logging.INFO if value else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     return value
 

@@ -1,0 +1,96 @@
+"""What a worker refuses to start with, found before it joins the group (DESIGN.md section 5).
+
+Two more refusals need the states themselves and are made after recovery: stream/table.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from stream.config import Settings
+from stream.errors import RefusalError, TopicError
+from stream.kafka_client import check_reachable, client_options, quiet_aiokafka
+from stream.topics import check_topics
+
+log = logging.getLogger("interest_stream")
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """First and next offset of a partition."""
+
+    begin: int
+    end: int
+
+
+async def preflight(settings: Settings) -> int:
+    """Check topics and changelog; the number of partitions of the source topic. Raises TopicError or RefusalError."""
+    await check_reachable(settings.bootstrap)
+    differences = await check_topics(settings)
+    if differences:
+        raise TopicError(
+            "the topics are not as they must be:\n  "
+            + "\n  ".join(str(each) for each in differences)
+            + "\ncreate missing ones with 'interest-stream topics create'; see 'interest-stream topics check'"
+        )
+    with quiet_aiokafka():
+        consumer = AIOKafkaConsumer(group_id=settings.app_id, enable_auto_commit=False, **client_options(settings))
+        await consumer.start()
+        try:
+            source = await _ends(consumer, settings.source_topic)
+            changelog = await _ends(consumer, settings.changelog_topic)
+            committed = {
+                partition: await consumer.committed(TopicPartition(settings.source_topic, partition)) or 0 for partition in source
+            }
+        finally:
+            await consumer.stop()
+    refuse(settings, source, changelog, committed)
+    return len(source)
+
+
+async def _ends(consumer: AIOKafkaConsumer, topic: str) -> dict[int, Ends]:
+    partitions = [TopicPartition(topic, each) for each in sorted(await _partitions(consumer, topic))]
+    begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+    return {each.partition: Ends(begins[each], ends[each]) for each in partitions}
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+    await consumer._client.force_metadata_update()
+    found: set[int] | None = consumer.partitions_for_topic(topic)
+    if not found:
+        await consumer._client._wait_on_metadata(topic)
+        found = consumer.partitions_for_topic(topic)
+    if not found:
+        raise TopicError(f"topic {topic} is missing; create it with 'interest-stream topics create'")
+    return found
+
+
+def refuse(settings: Settings, source: dict[int, Ends], changelog: dict[int, Ends], committed: dict[int, int]) -> None:
+    """Raise RefusalError where going on would lose or double events. Pure."""
+    if len(source) != len(changelog):
+        raise RefusalError(
+            f"{settings.source_topic} has {len(source)} partitions and its changelog {settings.changelog_topic} has {len(changelog)}: "
+            "the count was changed after states were written, and users have moved. Start with a new --app-id (and topics created for it)"
+        )
+    consumed = {partition for partition, offset in committed.items() if offset > 0}
+    if consumed and all(changelog[each].begin == changelog[each].end for each in consumed):
+        raise RefusalError(
+            f"offsets of group {settings.app_id} are committed, but the changelog {settings.changelog_topic} is empty: the states are gone, "
+            "and their events would not be read again. Restore the changelog, or start with a new --app-id to rebuild all states from the topic"
+        )
+    for partition, offset in sorted(committed.items()):
+        if offset > source[partition].end:
+            raise RefusalError(
+                f"group {settings.app_id} has committed offset {offset} of {settings.source_topic}[{partition}], which ends at "
+                f"{source[partition].end}: the topic was deleted and created again. Start with a new --app-id"
+            )
+        if offset < source[partition].begin and (offset > 0 or changelog[partition].end > 0):
+            log.error(
+                "%s[%d]: %d events were deleted by retention before they were read; they are lost to the states",
+                settings.source_topic,
+                partition,
+                source[partition].begin - offset,
+            )
