@@ -30,7 +30,13 @@ from stream.events import Decoder, Limits
 from stream.metrics import Metrics
 from stream.rekey import Forwarder
 from stream.scoring import Predictor, Scoring, UpdateSize
-from stream.table import TABLE_NAME, ArenaStore, BatchTableManager, StateTable, TableShape
+from stream.table import (
+    TABLE_NAME,
+    ArenaStore,
+    BatchTableManager,
+    StateTable,
+    TableShape,
+)
 from stream.transport import Transport
 from stream.watchdog import Watchdog
 from stream.web import WebServer

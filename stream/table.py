@@ -115,7 +115,7 @@ class ArenaStore(Store[bytes, bytes]):
             counts = set() if arena is None else arena.partition_counts()
             if counts - {self.shape.partitions}:
                 raise RefusalError(
-                    f"states were written when {tp.topic} had {sorted(counts - {self.shape.partitions})[0]} partitions, now it has "
+                    f"states were written when {tp.topic} had {min(counts - {self.shape.partitions})} partitions, now it has "
                     f"{self.shape.partitions}: users have moved between partitions. Start with a new --app-id and replay the topic, "
                     f"or use --rekey into a topic with the old number of partitions"
                 )
