@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -84,6 +85,6 @@ async def _refusal(address: str, timeout_s: float) -> str | None:
     except TimeoutError:
         return f"no answer in {timeout_s:g} s"
     except (OSError, OverflowError) as error:
-        return getattr(error, "strerror", None) or str(error)
+        return os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno and error.errno > 0 else str(error)
     writer.close()
     return None
