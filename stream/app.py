@@ -153,14 +153,16 @@ def run(app: InterestApp) -> None:
     if app.failure is not None:
         raise app.failure
     if code:
-        raise Failure("the worker crashed; see the log above")
+        reason = worker.crash_reason
+        raise Failure(f"the worker crashed: {type(reason).__name__}: {reason}" if reason else "the worker crashed; run with -v to see more")
 
 
 class StreamWorker(faust.Worker):
     """Signals: the first asks to finish the batch and leave, a second Ctrl-C ends the process at once."""
 
-    def on_init_dependencies(self) -> Any:
-        return [*super().on_init_dependencies()]
+    def __init__(self, app: InterestApp, **options: Any) -> None:
+        super().__init__(app, **options)
+        self.spinner = None  # control characters in a log file
 
     def _on_sigint(self) -> None:
         if self._signal_stop_time:

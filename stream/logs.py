@@ -45,6 +45,8 @@ def configure(verbose: bool) -> None:
     limits = {name: RateLimit(most) for name, most in NOISY.items()}
 
     def limited(record: logging.LogRecord) -> bool:
+        if not verbose:
+            record.exc_info = record.exc_text = None
         limit = limits.get(record.name.partition(".")[0])
         return limit is None or limit.filter(record)
 

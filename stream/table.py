@@ -80,6 +80,17 @@ class ArenaStore(Store[bytes, bytes]):
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
         """Stock recovery's way in. Nothing comes by it: the transport hands batches to `BatchRecovery.restore`."""
 
+    def reset_state(self) -> None:
+        """Forget everything; nothing is on disk."""
+        self.arenas.clear()
+        self._covered.clear()
+
+    async def backup_partition(self, tp: Any, flush: bool = True, purge: bool = False, keep: int = 1) -> None:
+        """The changelog is the backup."""
+
+    def restore_backup(self, tp: Any, latest: bool = True, backup_id: int = 0) -> None:
+        """The changelog is the backup."""
+
     async def need_active_standby_for(self, tp: TP) -> bool:
         return False
 

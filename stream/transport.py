@@ -47,7 +47,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = self.app.conf.fetch_max_wait_ms  # type: ignore[attr-defined]
+        consumer._fetch_max_wait_ms = self.app.settings.fetch_max_wait_ms  # type: ignore[attr-defined]
         return consumer
 
     async def on_start(self) -> None:
@@ -207,10 +207,10 @@ class Producer(driver.Producer):
         for key, value, headers in records:
             if len(key) + len(value or b"") > MAX_RECORD_BYTES:
                 raise PublishError(f"a record of {len(value or b'')} bytes for {topic} is over {MAX_RECORD_BYTES}; nothing was sent")
-            if batch.append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
+            if batch.append(timestamp=now_ms, key=key, value=value, headers=list(headers)) is None:
                 deliveries.append((await producer.send_batch(batch, topic, partition=partition), held))
                 batch, held = producer.create_batch(), 0
-                batch.append(timestamp=now_ms, key=key, value=value, headers=headers)
+                batch.append(timestamp=now_ms, key=key, value=value, headers=list(headers))
             held += 1
         if held:
             deliveries.append((await producer.send_batch(batch, topic, partition=partition), held))
