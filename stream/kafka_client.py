@@ -39,11 +39,16 @@ async def check_reachable(bootstrap: list[str], timeout_s: float = CONNECT_TIMEO
     reasons = await asyncio.gather(*(_refusal(address, timeout_s) for address in bootstrap))
     if all(reasons):
         told = "; ".join(f"{address}: {reason}" for address, reason in zip(bootstrap, reasons, strict=True))
-        raise BrokerError(f"no Kafka broker answers ({told}); start one with 'interest-stream broker start', or name yours with --broker kafka://host:port")
+        raise BrokerError(
+            f"no Kafka broker answers ({told}); "
+            "start one with 'interest-stream broker start', or name yours with --broker kafka://host:port"
+        )
 
 
 @asynccontextmanager
-async def admin_client(bootstrap: list[str], timeout_s: float = CONNECT_TIMEOUT_S, **options: Any) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin_client(
+    bootstrap: list[str], timeout_s: float = CONNECT_TIMEOUT_S, **options: Any
+) -> AsyncIterator[AIOKafkaAdminClient]:
     """A started admin client, closed at the end. `options` as of client_options, without the address.
 
     Raises BrokerError within about `timeout_s` when nobody answers, or what answers is not Kafka.
@@ -56,7 +61,8 @@ async def admin_client(bootstrap: list[str], timeout_s: float = CONNECT_TIMEOUT_
                 await asyncio.wait_for(admin.start(), timeout_s)
             except (KafkaError, TimeoutError, OSError) as error:
                 raise BrokerError(
-                    f"{', '.join(bootstrap)} accepts connections but does not answer as Kafka ({str(error) or type(error).__name__}); check --broker and the security settings"
+                    f"{', '.join(bootstrap)} accepts connections but does not answer as Kafka "
+                    f"({str(error) or type(error).__name__}); check --broker and the security settings"
                 ) from error
             yield admin
     finally:
@@ -85,6 +91,10 @@ async def _refusal(address: str, timeout_s: float) -> str | None:
     except TimeoutError:
         return f"no answer in {timeout_s:g} s"
     except (OSError, OverflowError) as error:
-        return os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno and error.errno > 0 else str(error)
+        return (
+            os.strerror(error.errno).lower()
+            if isinstance(error, OSError) and error.errno and error.errno > 0
+            else str(error)
+        )
     writer.close()
     return None

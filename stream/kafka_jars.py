@@ -1,4 +1,4 @@
-"""Apache Kafka's jars, resolved once from their Maven coordinates into the user's cache; later starts touch no network."""
+"""Apache Kafka's jars: resolved once from Maven coordinates into the user's cache; later starts touch no network."""
 
 from __future__ import annotations
 
@@ -68,13 +68,18 @@ def _download(cache_dir: Path) -> list[Path]:
         environment = EnvironmentBuilder(context, cache_dir=cache_dir / "environments").from_endpoint(ENDPOINT)
     except Exception as error:  # jgo raises whatever requests, the file system or its own parser raise
         raise BrokerError(
-            f"cannot fetch the jars of Apache Kafka {KAFKA_VERSION} ({type(error).__name__}: {error}); they are needed once: "
-            f"check the network, or name a broker you have with --broker. Cache: {cache_dir}"
+            f"cannot fetch the jars of Apache Kafka {KAFKA_VERSION} ({type(error).__name__}: {error}); "
+            f"they are needed once: check the network, or name a broker you have with --broker. Cache: {cache_dir}"
         ) from error
-    folders = [Path(environment.path) / name for name in ("jars", "modules")]  # its own class path lists only half of them
+    folders = [
+        Path(environment.path) / name for name in ("jars", "modules")
+    ]  # its own class path lists only half of them
     names = {name for folder in folders for name in _jars(folder)}
     for needed in (f"kafka_2.13-{KAFKA_VERSION}.jar", f"kafka-clients-{KAFKA_VERSION}.jar"):
         if needed not in names:
             clients = sorted(name for name in names if name.startswith(("kafka_", "kafka-clients")))
-            raise BrokerError(f"the resolved jars do not hold {needed} but {', '.join(clients) or 'no Kafka at all'}; remove {cache_dir} and start again")
+            raise BrokerError(
+                f"the resolved jars do not hold {needed} but {', '.join(clients) or 'no Kafka at all'}; "
+                f"remove {cache_dir} and start again"
+            )
     return folders

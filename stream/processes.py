@@ -22,7 +22,9 @@ def identity(pid: int) -> str | None:
         except OSError:
             return None
         return None if fields[0] in "ZX" else f"ticks {fields[19]} boot {_boot()}"
-    shown = subprocess.run(["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout.split()
+    shown = subprocess.run(
+        ["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.split()
     return None if not shown or shown[0].startswith("Z") else " ".join(shown[1:])
 
 

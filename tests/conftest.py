@@ -44,13 +44,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kafka",
         choices=("jars", "container"),
         default="jars",
-        help=f"Where the tests' Kafka comes from, unless {BROKER_VARIABLE} names one: Apache Kafka's jars, or a container.",
+        help=f"The tests' Kafka, unless {BROKER_VARIABLE} names one: from Apache Kafka's jars, or a container.",
     )
 
 
 @pytest.fixture(scope="session")
 def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A Kafka that serves: the one named in the environment, else one of our own. Not having one is a failure, never a skip."""
+    """A Kafka that serves: named in the environment, else of our own. Not having one is a failure, never a skip."""
     with ExitStack() as stack:
         given = os.environ.get(BROKER_VARIABLE, "").removeprefix("kafka://")
         if given:
@@ -105,7 +105,10 @@ def _container() -> Iterator[str]:
         while not serves(f"127.0.0.1:{port}"):
             if time.monotonic() > deadline:
                 out, err = container.get_logs()
-                pytest.fail(f"the Kafka container does not serve:\n{(out + err).decode(errors='replace')[-2000:]}", pytrace=False)
+                pytest.fail(
+                    f"the Kafka container does not serve:\n{(out + err).decode(errors='replace')[-2000:]}",
+                    pytrace=False,
+                )
             time.sleep(0.1)
         yield f"127.0.0.1:{port}"
 
@@ -142,7 +145,11 @@ def _settle(processes: dict[int, str], threads: set[threading.Thread], patience_
     deadline = time.monotonic() + patience_s
     while True:
         left = [f"process {pid} ({command})" for pid, command in _children().items() if pid not in processes]
-        left += [f"thread {each.name}" for each in threading.enumerate() if each not in threads and not each.daemon and each.is_alive()]
+        left += [
+            f"thread {each.name}"
+            for each in threading.enumerate()
+            if each not in threads and not each.daemon and each.is_alive()
+        ]
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.05)
@@ -158,8 +165,15 @@ def _children() -> dict[int, str]:
             continue
         for pid in numbers:
             try:
-                state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                state = (
+                    Path(f"/proc/{pid}/stat")
+                    .read_text(encoding="utf-8", errors="replace")
+                    .rpartition(")")[2]
+                    .split()[0]
+                )
+                command = (
+                    Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                )
             except OSError:
                 continue
             if state not in "ZX":

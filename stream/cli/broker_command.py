@@ -46,10 +46,24 @@ def command() -> None:
 
 @command.command()
 @_data_dir
-@click.option("--port", type=click.IntRange(1, 65_535), default=DEFAULT_PORT, show_default=True, help="Port for clients, on 127.0.0.1.")
-@click.option("--controller-port", type=click.IntRange(1, 65_535), default=None, show_default="--port + 1", help="Port of Kafka's own controller.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65_535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Port for clients, on 127.0.0.1.",
+)
+@click.option(
+    "--controller-port",
+    type=click.IntRange(1, 65_535),
+    default=None,
+    show_default="--port + 1",
+    help="Port of Kafka's own controller.",
+)
 @click.option("--heap-mb", type=click.IntRange(256), default=1024, show_default=True, help="Memory of the Java heap.")
-@click.option("--timeout", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds until it must serve.")
+@click.option(
+    "--timeout", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds until it must serve."
+)
 @options.as_json
 @options.verbose
 def start(data_dir: Path, port: int, controller_port: int | None, heap_mb: int, timeout: float, as_json: bool) -> None:
@@ -109,7 +123,9 @@ def status(data_dir: Path, as_json: bool) -> None:
     elif found.state == "stopped":
         click.echo(f"stopped; data folder {found.data_dir}")
     else:
-        click.echo(f"{found.state} at {found.url}: Kafka {found.version}, process {found.pid}, data in {found.data_dir}")
+        click.echo(
+            f"{found.state} at {found.url}: Kafka {found.version}, process {found.pid}, data in {found.data_dir}"
+        )
     if not found.running:
         sys.exit(1)
 
@@ -129,10 +145,10 @@ def logs(data_dir: Path, lines: int, follow: bool) -> None:
     Exit codes: 0 printed, 1 there is no log, 2 wrong use.
     """
     kafka = LocalKafka(data_dir)
-    if not kafka.log.exists():
-        raise BrokerError(f"no log yet: {kafka.log} does not exist; start the broker first")
-    with kafka.log.open(encoding="utf-8", errors="replace") as log:
-        last = kafka.tail(lines)
+    if not kafka.folder.log.exists():
+        raise BrokerError(f"no log yet: {kafka.folder.log} does not exist; start the broker first")
+    with kafka.folder.log.open(encoding="utf-8", errors="replace") as log:
+        last = kafka.folder.tail(lines)
         if last:
             click.echo(last)
         log.seek(0, 2)

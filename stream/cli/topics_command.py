@@ -19,8 +19,15 @@ def _names(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that say which pipeline's topics are meant."""
     for option in (
         click.option("--rekey/--no-rekey", default=None, help="With the topic that --rekey of the worker forwards to."),
-        click.option("--events-topic", default=None, metavar="NAME", help="The clickstream topic.  [default: clickstream]"),
-        click.option("--app-id", default=None, metavar="NAME", help="Worker group, prefix of the changelog.  [default: interest-stream]"),
+        click.option(
+            "--events-topic", default=None, metavar="NAME", help="The clickstream topic.  [default: clickstream]"
+        ),
+        click.option(
+            "--app-id",
+            default=None,
+            metavar="NAME",
+            help="Worker group, prefix of the changelog.  [default: interest-stream]",
+        ),
         options.broker,
     ):
         command = option(command)
@@ -50,7 +57,13 @@ def command() -> None:
     show_default="those of an existing clickstream topic, else 4",
     help="Most workers that can share the load; not to be changed later.",
 )
-@click.option("--replication", type=click.IntRange(1), default=1, show_default=True, help="Copies of each record; 3 in production.")
+@click.option(
+    "--replication",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Copies of each record; 3 in production.",
+)
 @options.as_json
 @options.verbose
 def create(partitions: int | None, replication: int, as_json: bool, **named: Any) -> None:
@@ -71,7 +84,13 @@ def create(partitions: int | None, replication: int, as_json: bool, **named: Any
 
 @command.command()
 @_names
-@click.option("--replication", type=click.IntRange(1), default=None, show_default="min_replication of the settings", help="Demand as many copies.")
+@click.option(
+    "--replication",
+    type=click.IntRange(1),
+    default=None,
+    show_default="min_replication of the settings",
+    help="Demand as many copies.",
+)
 @options.as_json
 @options.verbose
 def check(replication: int | None, as_json: bool, **named: Any) -> None:
@@ -88,7 +107,8 @@ def check(replication: int | None, as_json: bool, **named: Any) -> None:
 
 def _report(settings: Settings, done: dict[str, str], as_json: bool) -> None:
     """Print every topic with its differences; raises TopicError when there is one."""
-    from stream.topics import check_topics, declared
+    from stream.topic_rules import declared
+    from stream.topics import check_topics
 
     differences = asyncio.run(check_topics(settings, everything=True))
     topics = declared(settings, settings.min_replication)
@@ -104,7 +124,10 @@ def _report(settings: Settings, done: dict[str, str], as_json: bool) -> None:
         ]
         click.echo(json.dumps({"ok": not differences, "topics": rows}))
     else:
-        _print_table([(topic.name, topic.purpose, done.get(topic.name, "")) for topic in topics], {each.topic for each in differences})
+        _print_table(
+            [(topic.name, topic.purpose, done.get(topic.name, "")) for topic in topics],
+            {each.topic for each in differences},
+        )
     if differences:
         raise TopicError(f"{len(differences)} difference(s)\n" + "\n".join(f"  {each}" for each in differences))
 
@@ -115,5 +138,7 @@ def _print_table(rows: list[tuple[str, str, str]], wrong: set[str]) -> None:
 
     table = Table("topic", "what it holds", "state", box=None, pad_edge=False)
     for name, purpose, done in rows:
-        table.add_row(name, purpose, ", ".join(word for word in (done, "[red]differs[/]" if name in wrong else "ok") if word))
+        table.add_row(
+            name, purpose, ", ".join(word for word in (done, "[red]differs[/]" if name in wrong else "ok") if word)
+        )
     Console(highlight=False, width=None).print(table)

@@ -31,7 +31,9 @@ def broker(tmp_path: Path, ports: list[int]) -> Iterator[LocalKafka]:
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "stream.cli", *words], capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-m", "stream.cli", *words], capture_output=True, text=True, check=False, timeout=120
+    )
 
 
 async def write(bootstrap: str, topic: str, value: bytes) -> None:
@@ -43,7 +45,9 @@ async def write(bootstrap: str, topic: str, value: bytes) -> None:
 
 async def read(bootstrap: str, topic: str) -> bytes | None:
     async with AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer:
-        return (await asyncio.wait_for(consumer.getone(), 20)).value
+        record = await asyncio.wait_for(consumer.getone(), 20)
+        value: bytes | None = record.value
+        return value
 
 
 def test_data_survives_stop_crash_and_another_port(broker: LocalKafka, ports: list[int]) -> None:
@@ -63,7 +67,17 @@ def test_data_survives_stop_crash_and_another_port(broker: LocalKafka, ports: li
 
 def test_the_commands_start_tell_and_stop(tmp_path: Path, ports: list[int]) -> None:
     folder = ("--data-dir", str(tmp_path / "broker"))
-    start = ("broker", "start", *folder, "--port", str(ports[0]), "--controller-port", str(ports[1]), "--heap-mb", "384")
+    start = (
+        "broker",
+        "start",
+        *folder,
+        "--port",
+        str(ports[0]),
+        "--controller-port",
+        str(ports[1]),
+        "--heap-mb",
+        "384",
+    )
     stopped = run("broker", "status", *folder)
     assert (stopped.returncode, stopped.stdout.split(";")[0]) == (1, "stopped")
     try:
@@ -92,15 +106,38 @@ def test_the_commands_start_tell_and_stop(tmp_path: Path, ports: list[int]) -> N
 
 
 def test_two_starts_at_once_make_one_broker(broker: LocalKafka) -> None:
-    words = ["broker", "start", "--data-dir", str(broker.data_dir), "--port", str(broker.port), "--controller-port", str(broker.controller_port)]
-    both = [subprocess.Popen([sys.executable, "-m", "stream.cli", *words, "--heap-mb", "384"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    words = [
+        "broker",
+        "start",
+        "--data-dir",
+        str(broker.data_dir),
+        "--port",
+        str(broker.port),
+        "--controller-port",
+        str(broker.controller_port),
+    ]
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "stream.cli", *words, "--heap-mb", "384"], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
     said = sorted(process.communicate(timeout=120)[0].split(" at ")[0] for process in both)
     assert [process.returncode for process in both] == [0, 0]
     assert said == ["Kafka runs already", "Kafka serves"]
 
 
 def test_a_start_that_is_interrupted_leaves_no_broker(broker: LocalKafka) -> None:
-    words = ["broker", "start", "--data-dir", str(broker.data_dir), "--port", str(broker.port), "--controller-port", str(broker.controller_port)]
+    words = [
+        "broker",
+        "start",
+        "--data-dir",
+        str(broker.data_dir),
+        "--port",
+        str(broker.port),
+        "--controller-port",
+        str(broker.controller_port),
+    ]
     process = subprocess.Popen([sys.executable, "-m", "stream.cli", *words])
     record = broker.data_dir / "broker.json"
     while not record.exists() and process.poll() is None:
@@ -116,11 +153,16 @@ def test_data_that_kafka_itself_refuses_is_told_with_its_own_words(broker: Local
     broker.start()
     broker.stop()
     meta = broker.data_dir / "data" / "meta.properties"
-    meta.write_text("\n".join(line if "cluster.id" not in line else "cluster.id=AAAAAAAAAAAAAAAAAAAAAA" for line in meta.read_text().splitlines()))
+    meta.write_text(
+        "\n".join(
+            line if "cluster.id" not in line else "cluster.id=AAAAAAAAAAAAAAAAAAAAAA"
+            for line in meta.read_text().splitlines()
+        )
+    )
     (broker.data_dir / "data" / "__cluster_metadata-0" / "quorum-state").write_text("not json")
     with pytest.raises(BrokerError, match="Kafka ended while starting") as told:
         broker.start()
-    assert str(broker.log) in str(told.value)
+    assert str(broker.folder.log) in str(told.value)
 
 
 def test_the_fixture_serves(kafka: object) -> None:

@@ -1,0 +1,58 @@
+# `make` alone lists the targets. Everything runs from .venv, which the first target that needs it makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast check fmt lock demo-model bench compose-test clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## make .venv with the locked dependencies and this package
+
+demo: $(INSTALLED) ## a real Kafka, a worker and simulated users on this machine, live; ARGS="--for 60" to end by itself
+	@$(BIN)/interest-stream demo $(ARGS)
+
+test: $(INSTALLED) ## the whole test suite, with a real Kafka
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(INSTALLED) ## the tests that need no Kafka and little time
+	$(BIN)/python -m pytest -m "not kafka and not slow" $(ARGS)
+
+check: $(INSTALLED) ## formatting, lint, types and import rules; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(INSTALLED) ## format, and mend what the linter can
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet --upgrade -o requirements.lock
+
+demo-model: $(INSTALLED) ## train again the small model that the package ships
+	$(BIN)/python -m models.demo_model $(ARGS)
+
+bench: $(INSTALLED) ## events/s and latency of one worker on a fresh topic
+	@$(BIN)/interest-stream bench $(ARGS)
+
+compose-test: ## build the image, run docker-compose.yml for real, scale, tear down (says where it cannot)
+	@deploy/compose_test.sh
+
+clean: ## remove .venv and what tools left; not the local broker's data
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	find stream models tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "$(PYTHON) is older than Python 3.11 or missing; name one with: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked dependencies into $(VENV) (once; a few minutes, PyTorch is large) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,124 @@
+"""Topics on a real broker: created as declared, and every difference found by the same declaration."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka.admin import NewPartitions, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from stream.config import Settings
+from stream.errors import BrokerError, TopicError
+from stream.kafka_client import admin_client
+from stream.topics import check_topics, create_topics, describe
+
+if TYPE_CHECKING:
+    from tests.conftest import Kafka
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def settings(kafka: Kafka) -> Settings:
+    """A pipeline whose topics no other test touches."""
+    names = ("app_id", "events_topic", "updates_topic", "profiles_topic", "dead_letters_topic")
+    return Settings(broker=kafka.url, **{name: kafka.unique(name.replace("_", "-")) for name in names})
+
+
+def test_created_topics_pass_the_check_and_creating_again_changes_nothing(settings: Settings) -> None:
+    first = asyncio.run(create_topics(settings, partitions=3))
+    assert all(created for _topic, created in first)
+    assert asyncio.run(check_topics(settings, everything=True)) == []
+    again = asyncio.run(create_topics(settings))
+    assert [topic.name for topic, _created in again] == [topic.name for topic, _created in first]
+    assert not any(created for _topic, created in again)
+
+
+def test_a_source_topic_that_exists_gives_the_partition_count(settings: Settings) -> None:
+    async def scenario() -> set[int]:
+        async with admin_client(settings.bootstrap) as admin:
+            await admin.create_topics([NewTopic(settings.events_topic, 5, 1)])
+            made = await create_topics(settings, admin=admin)
+            found = await describe(admin, [topic.name for topic, _created in made])
+        return {each.partitions for each in found.values()}
+
+    assert asyncio.run(scenario()) == {5}
+    with pytest.raises(TopicError, match="exists with 5 partitions, 4 were asked for"):
+        asyncio.run(create_topics(settings, partitions=4))
+
+
+def test_changed_partitions_and_settings_are_found(settings: Settings) -> None:
+    async def scenario() -> list[str]:
+        await create_topics(settings, partitions=2)
+        async with admin_client(settings.bootstrap) as admin:
+            await admin.create_partitions({settings.events_topic: NewPartitions(total_count=4)})
+            changed = {"cleanup.policy": "compact,delete"}
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.changelog_topic, changed)])
+            await admin.delete_topics([settings.updates_topic])
+            found: list[str] = []
+            deadline = time.monotonic() + 20
+            while len(found) < 4 and time.monotonic() < deadline:  # the broker applies them one after the other
+                found = [str(each) for each in await check_topics(settings, admin)]
+        return found
+
+    found = asyncio.run(scenario())
+    told = "\n".join(found)
+    assert f"{settings.updates_topic}: topic is missing" in told
+    assert f"{settings.profiles_topic}: partitions is 2, must be 4" in told
+    assert f"{settings.changelog_topic}: partitions is 2, must be 4" in told
+    assert f"{settings.changelog_topic}: cleanup.policy is compact,delete, must be compact" in told
+    assert len(found) == 4
+
+
+def test_asking_never_creates_a_topic(settings: Settings) -> None:
+    async def scenario() -> list[str]:
+        missing = await check_topics(settings)
+        async with admin_client(settings.bootstrap) as admin:
+            listed: list[str] = await admin.list_topics()
+        assert len(missing) == 5
+        return listed
+
+    assert settings.events_topic not in asyncio.run(scenario())
+
+
+def test_more_replicas_than_brokers_are_refused_in_the_brokers_words(settings: Settings) -> None:
+    with pytest.raises(TopicError, match=f"topic {settings.events_topic} could not be created"):
+        asyncio.run(create_topics(settings, replication=100))
+
+
+def test_the_commands_say_what_was_done_and_what_differs(kafka: Kafka) -> None:
+    names = ["--events-topic", kafka.unique("clicks"), "--app-id", kafka.unique("app"), "--broker", kafka.url]
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "stream.cli", "topics", *words, *names],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    missing = run("check")
+    assert missing.returncode == 1
+    assert f"{names[1]}: topic is missing" in missing.stderr
+    created = run("create", "--partitions", "2", "--json")
+    assert created.returncode == 0, created.stderr
+    rows = json.loads(created.stdout)["topics"]
+    assert {"topic": names[1], "purpose": "events in", "done": "created", "differences": []} in rows
+    checked = run("check")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert names[1] in checked.stdout
+
+
+def test_a_wrong_address_is_told_soon_with_its_reason(ports: list[int]) -> None:
+    settings = Settings(broker=f"kafka://127.0.0.1:{ports[0]}")
+    began = time.monotonic()
+    with pytest.raises(BrokerError, match=rf"127\.0\.0\.1:{ports[0]}: connection refused.*--broker"):
+        asyncio.run(check_topics(settings))
+    assert time.monotonic() - began < 10
