@@ -1,4 +1,4 @@
-"""`python -m stream.cli`: the same as `interest-stream`."""
+"""`python -m stream.cli` is the same as `interest-stream`."""
 
 from stream.cli.root import main
 

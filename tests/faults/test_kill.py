@@ -1,0 +1,92 @@
+"""Workers that die, join and leave under load: every event is in its user's state exactly once (audit)."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from stream.failpoints import POINTS
+from tests.faults.harness import SESSION_S, Pipeline, wait_until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+
+
+def test_kill_in_the_middle_of_a_load_and_restart(pipeline: Pipeline) -> None:
+    worker = pipeline.start("--max-batch-events", "500")
+    load = pipeline.produce_in_background(40_000, rate=8_000)
+    wait_until(lambda: worker.metric("batches_total") > 5, 30, "some batches are durable")
+    worker.kill()
+    assert load.is_alive(), "void: the load had ended before the kill"
+    pipeline.start("--max-batch-events", "500")
+    load.join()
+    pipeline.wait_applied()
+    assert pipeline.audit()["users"]["compared"] == 300
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_kill_at_each_point_of_a_batch(pipeline: Pipeline, point: str) -> None:
+    pipeline.produce(3_000)
+    dying = pipeline.start("--max-batch-events", "200", failpoints=f"{point}=kill@5", ready=False)
+    assert dying.process.wait(60) == -signal.SIGKILL
+    time.sleep(0)
+    pipeline.start("--max-batch-events", "200")
+    pipeline.wait_applied()
+    pipeline.audit()
+
+
+def test_the_second_worker_takes_over(pipeline: Pipeline) -> None:
+    first = pipeline.start()
+    second = pipeline.start()
+    wait_until(lambda: first.ready() and second.ready(), 60, "both are ready")
+    load = pipeline.produce_in_background(40_000, rate=4_000)
+    wait_until(lambda: first.metric("batches_total") > 3 and second.metric("batches_total") > 3, 30, "both work")
+    first.kill()
+    assert load.is_alive(), "void: the load had ended before the kill"
+    load.join()
+    pipeline.wait_applied(SESSION_S + 60)
+    pipeline.audit()
+
+
+def test_a_third_joins_and_leaves(pipeline: Pipeline) -> None:
+    pipeline.start()
+    pipeline.start()
+    load = pipeline.produce_in_background(40_000, rate=2_500)
+    third = pipeline.start()
+    wait_until(lambda: third.metric("batches_total") > 0, 60, "the third got a partition and applied something")
+    assert third.stop() == 0
+    assert load.is_alive(), "void: the load had ended"
+    load.join()
+    pipeline.wait_applied()
+    pipeline.audit()
+
+
+def test_sigterm_under_load_leaves_nothing_to_replay(pipeline: Pipeline) -> None:
+    worker = pipeline.start()
+    load = pipeline.produce_in_background(30_000, rate=6_000)
+    wait_until(lambda: worker.metric("batches_total") > 5, 30, "some batches are durable")
+    started = time.monotonic()
+    assert worker.stop(timeout_s=10) == 0, worker.log
+    assert time.monotonic() - started < 10
+    load.join()
+    second = pipeline.start()
+    pipeline.wait_applied()
+    assert second.metric("events_total", result="replayed") == 0
+    assert second.metric("events_total", result="applied") > 0
+    pipeline.audit()
+
+
+def test_a_second_ctrl_c_exits_at_once(pipeline: Pipeline) -> None:
+    worker = pipeline.start("--shutdown-timeout-s", "60", failpoints="after_updates=stop@1")
+    pipeline.produce(100)
+    wait_until(lambda: _state(worker.process.pid) == "T", 20, "the failpoint stopped the worker")
+    worker.process.send_signal(signal.SIGINT)
+    worker.process.send_signal(signal.SIGCONT)
+    worker.process.send_signal(signal.SIGINT)
+    assert worker.process.wait(10) in (0, 130)
+
+
+def _state(pid: int) -> str:
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
+        return stat.read().rpartition(")")[2].split()[0]
