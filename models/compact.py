@@ -57,7 +57,13 @@ ACTIONS: Final = (
 )
 """Append only: the index is stored in states and in trained weights. Anything else is `other`."""
 
-ALIASES: Final = {"rating": "rate", "buy": "purchase", "review_purchase": "purchase", "minor_edit": "edit", "back": "skip"}
+ALIASES: Final = {
+    "rating": "rate",
+    "buy": "purchase",
+    "review_purchase": "purchase",
+    "minor_edit": "edit",
+    "back": "skip",
+}
 """Names that common data sets use for a listed action."""
 
 ACTION_CODES: Final = {name: code for code, name in enumerate(ACTIONS)} | {

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from faust.types import TP, EventT
 from models.predict import ModelInfo
@@ -24,10 +24,7 @@ from stream.events import Decoder, Reject
 from stream.metrics import Metrics
 from stream.scoring import Outcome, Scoring
 from stream.table import ArenaStore
-from stream.transport import Consumer, Producer
-
-Message = tuple[bytes, bytes | None, Sequence[tuple[str, bytes]]]
-"""Key, value, headers of a record to send."""
+from stream.transport import Consumer, OutgoingRecord, Producer
 
 
 @dataclass(slots=True)
@@ -66,7 +63,9 @@ class Pipeline:
         self._fail = fail
         self._failpoint = failpoint
         self._breaker = DeadLetterBreaker(settings.max_consecutive_dead_letters)
-        self._jobs: asyncio.Queue[Job] = asyncio.Queue(maxsize=1)  # with one publishing and one computing: three in flight
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue(
+            maxsize=1
+        )  # with one publishing and one computing: three in flight
         self._failed = False
 
     @property
@@ -97,7 +96,11 @@ class Pipeline:
                 raise
             except TimeoutError:
                 seconds = self._settings.publish_timeout_s
-                self._stop(PublishError(f"updates or states were not acknowledged within {seconds:.0f} s; nothing was committed"))
+                self._stop(
+                    PublishError(
+                        f"updates or states were not acknowledged within {seconds:.0f} s; nothing was committed"
+                    )
+                )
             except Exception as error:
                 self._stop(error)
 
@@ -122,7 +125,9 @@ class Pipeline:
         self._breaker.check(partition, job.event.value, outcome.rejects)
         self._failpoint("computed")
         self._ensure_owner(message)
-        update_records: list[Message] = [(user, update, ()) for user, update in zip(outcome.users, outcome.updates, strict=True)]
+        update_records: list[OutgoingRecord] = [
+            (user, update, ()) for user, update in zip(outcome.users, outcome.updates, strict=True)
+        ]
         self._failpoint("before_updates")
         await self._deliver(
             [
@@ -142,12 +147,16 @@ class Pipeline:
 
     async def _write_states(self, partition: int, outcome: Outcome) -> None:
         changelog = self._settings.changelog_topic
-        states: list[Message] = [(user, state, ()) for user, state in zip(outcome.users, outcome.states, strict=True)]
+        states: list[OutgoingRecord] = [
+            (user, state, ()) for user, state in zip(outcome.users, outcome.states, strict=True)
+        ]
         last = await self._deliver([(changelog, states)], partition)
         if changelog in last:
             self._store().set_persisted_offset(TP(changelog, partition), last[changelog])
 
-    async def _deliver(self, outgoing: Iterable[tuple[str, Iterable[Message]]], partition: int) -> dict[str, int]:
+    async def _deliver(
+        self, outgoing: Iterable[tuple[str, Iterable[OutgoingRecord]]], partition: int
+    ) -> dict[str, int]:
         """Send all, await all; the last offset written of each topic. Raises PublishError."""
         deliveries: list[tuple[str, Awaitable[Any], int]] = []
         for topic, records in outgoing:
@@ -167,14 +176,17 @@ class Pipeline:
     def _ensure_owner(self, message: Any) -> None:
         reason = self._consumer().why_not_owner(message.tp, message.generation_id)
         if reason:
-            raise FencedError(f"{message.tp.topic}[{message.partition}] is not ours any more: {reason}; its batch was not written")
+            raise FencedError(
+                f"{message.tp.topic}[{message.partition}] is not ours any more: {reason}; its batch was not written"
+            )
 
-    def _dead_letters(self, event: EventT[Any], rejects: list[Reject]) -> list[Message]:
+    def _dead_letters(self, event: EventT[Any], rejects: list[Reject]) -> list[OutgoingRecord]:
         if not rejects:
             return []
-        by_offset = {record.offset: record for record in event.value}
+        by_offset = {record.offset: record for record in cast(list[Any], event.value)}
         topic, partition = event.message.topic, event.message.partition
-        return [dead_letter(topic, partition, by_offset[reject.offset], reject) for reject in rejects]
+        now_ms = int(time.time() * 1000)
+        return [dead_letter(topic, partition, by_offset[reject.offset], reject, now_ms) for reject in rejects]
 
     def _measure(self, job: Job, started: float) -> None:
         metrics, outcome, now = self._metrics, job.outcome, time.time()

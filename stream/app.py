@@ -1,7 +1,7 @@
 """The composition root: builds the Faust app of a worker and runs it. Nothing happens at import.
 
-    build_app(settings, predictor, partitions)   everything wired, nothing started
-    run(app)                                     until SIGTERM, Ctrl-C or a failure; raises what the app failed of
+build_app(settings, predictor, partitions)   everything wired, nothing started
+run(app)                                     until SIGTERM, Ctrl-C or a failure; raises what the app failed of
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, cast
 
 import faust
 import numpy as np
@@ -33,11 +33,12 @@ from stream.scoring import Predictor, Scoring, UpdateSize
 from stream.table import (
     TABLE_NAME,
     ArenaStore,
+    BatchRecovery,
     BatchTableManager,
     StateTable,
     TableShape,
 )
-from stream.transport import Transport
+from stream.transport import Consumer, Producer, Transport
 from stream.watchdog import Watchdog
 from stream.web import WebServer
 
@@ -71,8 +72,19 @@ class InterestApp(faust.App):
     @property
     def store(self) -> ArenaStore:
         """The one home of user states."""
-        store: ArenaStore = self.state_table.data
-        return store
+        return self.state_table.store
+
+    @property
+    def batch_consumer(self) -> Consumer:
+        return cast(Consumer, self.consumer)
+
+    @property
+    def batch_producer(self) -> Producer:
+        return cast(Producer, self.producer)
+
+    @property
+    def recovery(self) -> BatchRecovery:
+        return cast(BatchTableManager, self.tables).recovery
 
     def fail(self, error: Exception) -> None:
         """Stop the worker because of an error; from the first call on nothing is committed any more."""
@@ -81,7 +93,7 @@ class InterestApp(faust.App):
             log.error("%s: %s", type(error).__name__, error)
             self.loop.call_soon_threadsafe(os.kill, os.getpid(), signal.SIGTERM)
             if self._consumer is not None:
-                self._consumer.abandon_unacked()
+                self.batch_consumer.abandon_unacked()
 
 
 def build_app(
@@ -96,12 +108,14 @@ def build_app(
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
     async def rebuild(recent: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        rebuilt: np.ndarray[Any, Any] = await asyncio.get_running_loop().run_in_executor(executor, predictor.rebuild, recent)
+        rebuilt: np.ndarray[Any, Any] = await asyncio.get_running_loop().run_in_executor(
+            executor, predictor.rebuild, recent
+        )
         return rebuilt
 
     info = predictor.info
     shape = TableShape(info.state_size, info.fingerprint, settings.source_topic, partitions)
-    table = app.Table(TABLE_NAME, key_type=bytes, value_type=bytes, partitions=partitions)
+    table = cast(StateTable, app.Table(TABLE_NAME, key_type=bytes, value_type=bytes, partitions=partitions))
     table.make_store = partial(ArenaStore, shape=shape, rebuild=rebuild, fail=app.fail)
     app.state_table = table
     limits = Limits(settings.max_value_bytes, settings.max_text_bytes, settings.max_future_s)
@@ -111,8 +125,8 @@ def build_app(
         Scoring(predictor, size),
         Decoder(limits),
         store=lambda: app.store,
-        consumer=lambda: app.consumer,
-        producer=lambda: app.producer,
+        consumer=lambda: app.batch_consumer,
+        producer=lambda: app.batch_producer,
         executor=executor,
         metrics=metrics,
         fail=app.fail,
@@ -121,7 +135,9 @@ def build_app(
     metrics.model.info({"name": info.name, "version": info.version, "fingerprint": f"{info.fingerprint:016x}"})
     app.watchdog = Watchdog(app)
     app.web_server_ = WebServer(app) if settings.web else None
-    source = app.topic(settings.source_topic, key_type=bytes, value_type=None, value_serializer="raw", partitions=partitions)
+    source = app.topic(
+        settings.source_topic, key_type=bytes, value_type=None, value_serializer="raw", partitions=partitions
+    )
 
     @app.agent(source, name="interests")
     async def interests(stream: Any) -> None:
@@ -133,7 +149,7 @@ def build_app(
 
 
 def _add_forwarder(app: InterestApp, settings: Settings) -> None:
-    forwarder = Forwarder(settings, lambda: app.consumer, lambda: app.producer, app.metrics, app.fail)
+    forwarder = Forwarder(settings, lambda: app.batch_consumer, lambda: app.batch_producer, app.metrics, app.fail)
     raw = app.topic(settings.events_topic, key_type=bytes, value_type=None, value_serializer="raw")
 
     @app.agent(raw, name="rekey")
@@ -154,11 +170,17 @@ def run(app: InterestApp) -> None:
         raise app.failure
     if code:
         reason = worker.crash_reason
-        raise Failure(f"the worker crashed: {type(reason).__name__}: {reason}" if reason else "the worker crashed; run with -v to see more")
+        raise Failure(
+            f"the worker crashed: {type(reason).__name__}: {reason}"
+            if reason
+            else "the worker crashed; run with -v to see more"
+        )
 
 
 class StreamWorker(faust.Worker):
     """Signals: the first asks to finish the batch and leave, a second Ctrl-C ends the process at once."""
+
+    app: InterestApp
 
     def __init__(self, app: InterestApp, **options: Any) -> None:
         super().__init__(app, **options)
@@ -184,7 +206,10 @@ class StreamWorker(faust.Worker):
         self._schedule_shutdown(signal.SIGTERM)
 
     def _give_up(self) -> None:
-        log.error("not stopped after %.0f s; ending at once, nothing unacknowledged was committed", self.app.settings.shutdown_timeout_s)
+        log.error(
+            "not stopped after %.0f s; ending at once, nothing unacknowledged was committed",
+            self.app.settings.shutdown_timeout_s,
+        )
         if self.app.failure is not None:
             os.write(2, f"interest-stream: {self.app.failure}\n".encode())
         os._exit(1)

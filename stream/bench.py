@@ -70,7 +70,15 @@ def fresh_settings(settings: Settings) -> Settings:
 
 
 def run_bench(
-    settings: Settings, *, events: int, users: int, items: tuple[str, ...], arguments: list[str], rate: float, seconds: float, say: Callable[[str], None]
+    settings: Settings,
+    *,
+    events: int,
+    users: int,
+    items: tuple[str, ...],
+    arguments: list[str],
+    rate: float,
+    seconds: float,
+    say: Callable[[str], None],
 ) -> BenchResult:
     """Produce a backlog, drain it with one worker, then pace a load through the same worker; audit; remove the topics."""
     settings = fresh_settings(settings)
@@ -191,16 +199,23 @@ def random_events(count: int, users: int, items: tuple[str, ...], seed: int) -> 
     now_ms = int(time.time() * 1000)
     for place, (user, item) in enumerate(zip(who.tolist(), where.tolist(), strict=True)):
         name = f"user-{user}"
-        yield name.encode(), orjson.dumps({"user_id": name, "action": "view", "time": now_ms + place // 100, "item_id": items[item]})
+        yield (
+            name.encode(),
+            orjson.dumps({"user_id": name, "action": "view", "time": now_ms + place // 100, "item_id": items[item]}),
+        )
 
 
 async def _backlog(settings: Settings, events: int, users: int, items: tuple[str, ...]) -> None:
-    async with AIOKafkaProducer(enable_idempotence=True, linger_ms=20, max_batch_size=262_144, **client_options(settings)) as producer:
+    async with AIOKafkaProducer(
+        enable_idempotence=True, linger_ms=20, max_batch_size=262_144, **client_options(settings)
+    ) as producer:
         for key, value in random_events(events, users, items, seed=1):
             await producer.send(settings.events_topic, value, key=key)
 
 
-async def _paced(settings: Settings, rate: float, seconds: float, users: int, items: tuple[str, ...]) -> np.ndarray[Any, Any]:
+async def _paced(
+    settings: Settings, rate: float, seconds: float, users: int, items: tuple[str, ...]
+) -> np.ndarray[Any, Any]:
     """Latencies in seconds of a paced load."""
     consumer = AIOKafkaConsumer(auto_offset_reset="latest", fetch_max_wait_ms=50, **client_options(settings))
     producer = AIOKafkaProducer(enable_idempotence=True, **client_options(settings))
@@ -232,7 +247,9 @@ def _remember(due: dict[str, list[tuple[int, float]]], user: str, intended: floa
     return done
 
 
-async def _read_updates(consumer: AIOKafkaConsumer, due: dict[str, list[tuple[int, float]]], all_sent: asyncio.Event) -> list[float]:
+async def _read_updates(
+    consumer: AIOKafkaConsumer, due: dict[str, list[tuple[int, float]]], all_sent: asyncio.Event
+) -> list[float]:
     """An event is answered by the first update of its user whose source offset is not lower."""
     latencies: list[float] = []
     reached: dict[str, tuple[int, float]] = {}  # an update may be read before the acknowledgement of its event
@@ -254,10 +271,19 @@ async def _read_updates(consumer: AIOKafkaConsumer, due: dict[str, list[tuple[in
 
 def _audit(settings: Settings) -> str:
     command = [sys.executable, "-m", "stream.cli", "audit", "--json", "--broker", settings.broker]
-    command += ["--app-id", settings.app_id, "--events-topic", settings.events_topic, "--dead-letters-topic", settings.dead_letters_topic]
+    command += [
+        "--app-id",
+        settings.app_id,
+        "--events-topic",
+        settings.events_topic,
+        "--dead-letters-topic",
+        settings.dead_letters_topic,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Failure(f"the audit after the benchmark found differences, so its figures do not count:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise Failure(
+            f"the audit after the benchmark found differences, so its figures do not count:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
     return "clean"
 
 
@@ -266,7 +292,13 @@ async def _remove(settings: Settings) -> None:
     await admin.start()
     try:
         await admin.delete_topics(
-            [settings.events_topic, settings.updates_topic, settings.profiles_topic, settings.dead_letters_topic, settings.changelog_topic]
+            [
+                settings.events_topic,
+                settings.updates_topic,
+                settings.profiles_topic,
+                settings.dead_letters_topic,
+                settings.changelog_topic,
+            ]
         )
     finally:
         await admin.close()

@@ -25,20 +25,30 @@ class Settings:
     """All that a worker can be told. One field a line; the metadata is what `--show-settings` and the docs print."""
 
     broker: str = _setting(DEFAULT_BROKER, "Kafka, as kafka://host:port[;host:port]")
-    app_id: str = _setting("interest-stream", "consumer group, and prefix of the changelog; one name for all workers of a pipeline")
+    app_id: str = _setting(
+        "interest-stream", "consumer group, and prefix of the changelog; one name for all workers of a pipeline"
+    )
     model: str = _setting("", "model directory; empty: the small demo model inside the package")
     events_topic: str = _setting("clickstream", "events in")
     updates_topic: str = _setting("interest-updates", "interest updates out")
     profiles_topic: str = _setting("interest-profiles", "latest update of each user, compacted")
     dead_letters_topic: str = _setting("clickstream-dead-letters", "bad records out, with their bytes and the reason")
-    rekey: bool = _setting(False, "read events_topic keyed otherwise and forward it, keyed by user, to <events_topic>-by-user")
+    rekey: bool = _setting(
+        False, "read events_topic keyed otherwise and forward it, keyed by user, to <events_topic>-by-user"
+    )
     max_value_bytes: int = _setting(65_536, "a larger event is a dead letter")
     max_text_bytes: int = _setting(2_048, "a longer title, query or id is a dead letter")
     max_future_s: int = _setting(86_400, "an event dated further ahead of the broker's time is a dead letter")
-    max_consecutive_dead_letters: int = _setting(1_000, "more bad records in a row than this on a partition stop the worker")
-    max_batch_events: int = _setting(16_384, "most events in one batch; larger batches cost less an event and wait longer")
+    max_consecutive_dead_letters: int = _setting(
+        1_000, "more bad records in a row than this on a partition stop the worker"
+    )
+    max_batch_events: int = _setting(
+        16_384, "most events in one batch; larger batches cost less an event and wait longer"
+    )
     fetch_max_bytes: int = _setting(4_194_304, "most bytes of one partition in one fetch")
-    fetch_max_wait_ms: int = _setting(100, "longest wait of a fetch on an idle topic; also bounds the pause of a rebalance")
+    fetch_max_wait_ms: int = _setting(
+        100, "longest wait of a fetch on an idle topic; also bounds the pause of a rebalance"
+    )
     session_timeout_s: float = _setting(30.0, "a worker silent for longer loses its partitions")
     heartbeat_s: float = _setting(3.0, "between heartbeats; at most a third of session_timeout_s")
     commit_interval_s: float = _setting(1.0, "between commits of the source offsets")
@@ -63,19 +73,30 @@ class Settings:
     ssl_keyfile: str = _setting("", "its key")
 
     def __post_init__(self) -> None:
-        for name, least in (("max_batch_events", 1), ("max_value_bytes", 64), ("interests_per_update", 1), ("items_per_update", 0)):
+        for name, least in (
+            ("max_batch_events", 1),
+            ("max_value_bytes", 64),
+            ("interests_per_update", 1),
+            ("items_per_update", 0),
+        ):
             if getattr(self, name) < least:
                 raise SettingsError(f"{name} is {getattr(self, name)}; set it to {least} or more")
         if self.heartbeat_s * 3 > self.session_timeout_s:
-            raise SettingsError(f"heartbeat_s {self.heartbeat_s} is more than a third of session_timeout_s {self.session_timeout_s}; lower it")
+            raise SettingsError(
+                f"heartbeat_s {self.heartbeat_s} is more than a third of session_timeout_s {self.session_timeout_s}; lower it"
+            )
         if not self.broker.startswith("kafka://") or not self.bootstrap:
             raise SettingsError(f"broker {self.broker!r} is not a Kafka address; write kafka://host:port")
         if self.compression not in ("none", "gzip", "lz4", "zstd", "snappy"):
             raise SettingsError(f"compression {self.compression!r} is unknown; use none, gzip, lz4, zstd or snappy")
         if self.security_protocol not in ("PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"):
-            raise SettingsError(f"security_protocol {self.security_protocol!r} is unknown; use PLAINTEXT, SSL, SASL_SSL or SASL_PLAINTEXT")
+            raise SettingsError(
+                f"security_protocol {self.security_protocol!r} is unknown; use PLAINTEXT, SSL, SASL_SSL or SASL_PLAINTEXT"
+            )
         if self.security_protocol == "SASL_PLAINTEXT" and self.sasl_mechanism == "PLAIN":
-            raise SettingsError("SASL PLAIN without TLS sends the password in the clear; set security_protocol to SASL_SSL")
+            raise SettingsError(
+                "SASL PLAIN without TLS sends the password in the clear; set security_protocol to SASL_SSL"
+            )
 
     @property
     def bootstrap(self) -> list[str]:
@@ -108,7 +129,9 @@ def load_settings(environment: Mapping[str, str], **given: Any) -> Settings:
         if given.get(each.name) is not None:
             values[each.name] = given[each.name]
         elif PREFIX + each.name.upper() in environment:
-            values[each.name] = _parse(PREFIX + each.name.upper(), environment[PREFIX + each.name.upper()], type(each.default))
+            values[each.name] = _parse(
+                PREFIX + each.name.upper(), environment[PREFIX + each.name.upper()], type(each.default)
+            )
         elif each.name in SECRETS and PREFIX + each.name.upper() + "_FILE" in environment:
             values[each.name] = _read_secret(PREFIX + each.name.upper() + "_FILE", environment)
     return Settings(**values)

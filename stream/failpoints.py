@@ -27,7 +27,9 @@ def from_environment(environment: Mapping[str, str]) -> Callable[[str], None]:
     if not spec:
         return lambda name: None
     if environment.get("INTEREST_STREAM_TEST") != "1":
-        raise SettingsError("INTEREST_STREAM_FAILPOINTS kills workers on purpose; it is refused unless INTEREST_STREAM_TEST=1")
+        raise SettingsError(
+            "INTEREST_STREAM_FAILPOINTS kills workers on purpose; it is refused unless INTEREST_STREAM_TEST=1"
+        )
     wanted = dict(_parse(each) for each in spec.split(","))
     reached: Counter[str] = Counter()
 
@@ -47,5 +49,7 @@ def _parse(text: str) -> tuple[str, tuple[str, int]]:
     name, _, rest = text.partition("=")
     action, _, count = rest.partition("@")
     if name not in POINTS or action not in (*SIGNALS, "raise") or not (count or "1").isdecimal():
-        raise SettingsError(f"INTEREST_STREAM_FAILPOINTS: {text!r} is not POINT=ACTION@N with a point of {', '.join(POINTS)}")
+        raise SettingsError(
+            f"INTEREST_STREAM_FAILPOINTS: {text!r} is not POINT=ACTION@N with a point of {', '.join(POINTS)}"
+        )
     return name, (action, int(count or 1))

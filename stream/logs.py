@@ -11,7 +11,12 @@ NOISY: Final = {"aiokafka": 5, "faust": 20, "mode": 20}
 
 PERIOD_S: Final = 10.0
 
-NOT_WANTED: Final = ("Topic creation disabled!", "has not sent fetch request", "is not available during auto-create", "Unable connect to node")
+NOT_WANTED: Final = (
+    "Topic creation disabled!",
+    "has not sent fetch request",
+    "is not available during auto-create",
+    "Unable connect to node",
+)
 
 
 class RateLimit(logging.Filter):
@@ -54,4 +59,4 @@ def configure(verbose: bool) -> None:
 
 
 class _Utc(logging.Formatter):
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)

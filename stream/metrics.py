@@ -10,6 +10,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     Info,
+    disable_created_metrics,
     generate_latest,
 )
 
@@ -21,6 +22,7 @@ class Metrics:
     """One registry a worker; made by `build_app`, never at import."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.events = self._counter("events", "Events by what became of them.", ["result"])
         self.updates = self._counter("updates_published", "Interest updates acknowledged by the broker.")
@@ -28,7 +30,9 @@ class Metrics:
         self.batches = self._counter("batches", "Batches committed to durable state.")
         self.rebalances = self._counter("rebalances", "Rebalances of the group seen.")
         self.event_age = self._histogram("event_age_seconds", "Event time to its update's acknowledgement.", SECONDS)
-        self.end_to_end = self._histogram("end_to_end_seconds", "Broker append to the update's acknowledgement.", SECONDS)
+        self.end_to_end = self._histogram(
+            "end_to_end_seconds", "Broker append to the update's acknowledgement.", SECONDS
+        )
         self.batch_events = self._histogram("score_batch_events", "Events in a batch.", SIZES)
         self.batch_users = self._histogram("score_batch_users", "Users scored in a batch.", SIZES)
         self.compute = self._histogram("compute_seconds", "Decode, model and encode of a batch.", SECONDS)

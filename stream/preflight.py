@@ -43,7 +43,8 @@ async def preflight(settings: Settings) -> int:
             source = await _ends(consumer, settings.source_topic)
             changelog = await _ends(consumer, settings.changelog_topic)
             committed = {
-                partition: await consumer.committed(TopicPartition(settings.source_topic, partition)) or 0 for partition in source
+                partition: await consumer.committed(TopicPartition(settings.source_topic, partition)) or 0
+                for partition in source
             }
         finally:
             await consumer.stop()
@@ -78,8 +79,9 @@ def refuse(settings: Settings, source: dict[int, Ends], changelog: dict[int, End
     consumed = {partition for partition, offset in committed.items() if offset > 0}
     if consumed and all(changelog[each].begin == changelog[each].end for each in consumed):
         raise RefusalError(
-            f"offsets of group {settings.app_id} are committed, but the changelog {settings.changelog_topic} is empty: the states are gone, "
-            "and their events would not be read again. Restore the changelog, or start with a new --app-id to rebuild all states from the topic"
+            f"offsets of group {settings.app_id} are committed, but the changelog {settings.changelog_topic} is empty: states are "
+            "gone, and their events would not be read again. Restore the changelog, or start with a new --app-id to rebuild all "
+            "states from the topic"
         )
     for partition, offset in sorted(committed.items()):
         if offset > source[partition].end:

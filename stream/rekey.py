@@ -7,9 +7,10 @@ takes as event_id of an event that has none, so the second copy counts once (wit
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterable, Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from aiokafka.partitioner import DefaultPartitioner
@@ -52,18 +53,24 @@ class Forwarder:
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                self._fail(PublishError(f"forwarding to {self._settings.source_topic} failed: {type(error).__name__}: {error}"))
+                self._fail(
+                    PublishError(f"forwarding to {self._settings.source_topic} failed: {type(error).__name__}: {error}")
+                )
                 return
 
     async def _forward(self, event: EventT[Any]) -> None:
         message, producer = event.message, self._producer()
+        records = cast(list[Any], event.value)
         partitions = sorted(await producer._ensure_producer().partitions_for(self._settings.source_topic))
-        outgoing, rejects = self._sort(message, event.value, partitions)
-        self._breaker.check(message.partition, event.value, [reject for reject, _ in rejects])
+        outgoing, rejects = self._sort(message, records, partitions)
+        self._breaker.check(message.partition, records, [reject for reject, _ in rejects])
         deliveries = []
         for partition, records in outgoing.items():
             deliveries += await producer.send_records(self._settings.source_topic, partition, records)
-        letters = [dead_letter(message.topic, message.partition, record, reject) for reject, record in rejects]
+        letters = [
+            dead_letter(message.topic, message.partition, record, reject, int(time.time() * 1000))
+            for reject, record in rejects
+        ]
         dead_partitions = sorted(await producer._ensure_producer().partitions_for(self._settings.dead_letters_topic))
         deliveries += await producer.send_records(
             self._settings.dead_letters_topic, dead_partitions[message.partition % len(dead_partitions)], letters
@@ -71,7 +78,7 @@ class Forwarder:
         await asyncio.gather(*(future for future, _ in deliveries))
         self._consumer().applied(message.tp, message.offset)
         event.ack()
-        self._metrics.events.labels("forwarded").inc(len(event.value) - len(rejects))
+        self._metrics.events.labels("forwarded").inc(len(records) - len(rejects))
 
     def _sort(self, message: Any, records: list[Any], partitions: list[int]) -> tuple[dict[int, list[Any]], list[Any]]:
         outgoing: dict[int, list[Any]] = defaultdict(list)

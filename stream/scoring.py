@@ -105,7 +105,9 @@ class Scoring:
         rows = fold(work, memory)
         stepped = time.perf_counter()
         size = self.size
-        scores = self.predictor.score(memory, rows["recent"], interests=size.interests, items=size.items, because=size.because)
+        scores = self.predictor.score(
+            memory, rows["recent"], interests=size.interests, items=size.items, because=size.because
+        )
         outcome.step_seconds, outcome.score_seconds = stepped - started, time.perf_counter() - stepped
         outcome.users = work.users
         outcome.updates = self._builder.build(
@@ -137,5 +139,9 @@ def _part(batch: EventBatch, part: slice) -> EventBatch:
 
 def _reject(batch: EventBatch, error: Exception) -> Reject:
     return Reject(
-        offset=int(batch.offsets[0]), reason="unprocessable", error=type(error).__name__, message=str(error), record=None
+        offset=int(batch.offsets[0]),
+        reason="unprocessable",
+        error=type(error).__name__,
+        message=str(error),
+        record=None,
     )

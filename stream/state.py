@@ -150,7 +150,8 @@ class Arena:
 
     def gather(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Copies of rows; changing them changes nothing here until `put`."""
-        return self._rows[rows]
+        rows_: np.ndarray[Any, Any] = self._rows[rows]
+        return rows_
 
     def put(self, rows: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> None:
         """Store new values of rows."""

@@ -51,7 +51,9 @@ def plan(batch: EventBatch, arena: Arena) -> Plan:
     replayed = int(len(fresh) - fresh.sum())
     new = fresh & ~_repeats(batch, states, owner, fresh)
     events = digest_events(batch.offsets, batch.checksums, batch.partition)
-    return _in_rounds(batch, topic, users, rows, states, owner, np.flatnonzero(new), events, replayed, int(fresh.sum() - new.sum()))
+    return _in_rounds(
+        batch, topic, users, rows, states, owner, np.flatnonzero(new), events, replayed, int(fresh.sum() - new.sum())
+    )
 
 
 def fold(work: Plan, memory: Array) -> Array:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from faust.stores.base import Store
@@ -45,7 +45,9 @@ Rebuild = Callable[[np.ndarray[Any, Any]], Awaitable[np.ndarray[Any, Any]]]
 class ArenaStore(Store[bytes, bytes]):
     """One arena a partition. The one home of user states."""
 
-    def __init__(self, *args: Any, shape: TableShape, rebuild: Rebuild, fail: Callable[[Exception], None], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, shape: TableShape, rebuild: Rebuild, fail: Callable[[Exception], None], **kwargs: Any
+    ) -> None:
         self.shape = shape
         self._rebuild = rebuild
         self._fail = fail
@@ -94,9 +96,11 @@ class ArenaStore(Store[bytes, bytes]):
     async def need_active_standby_for(self, tp: TP) -> bool:
         return False
 
-    async def on_rebalance(self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0) -> None:
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
         for tp in revoked:
-            if tp.topic == self.table.changelog_topic_name:
+            if tp.topic == self.table.changelog_topic.get_topic_name():
                 self.arenas.pop(tp.partition, None)
                 self._covered.pop(tp, None)
 
@@ -121,7 +125,7 @@ class ArenaStore(Store[bytes, bytes]):
                 raise RefusalError(
                     f"states of {tp.topic}[{tp.partition}] hold offset {highest}, but the topic ends at {end}: it was deleted and "
                     f"created again. Every new event would be taken for an old one. Start with a new --app-id, or delete the "
-                    f"changelog {self.table.changelog_topic_name} and the offsets of the group to begin from empty states"
+                    f"changelog {self.table.changelog_topic.get_topic_name()} and the offsets of the group to begin from empty states"
                 )
             counts = set() if arena is None else arena.partition_counts()
             if counts - {self.shape.partitions}:
@@ -144,7 +148,7 @@ class ArenaStore(Store[bytes, bytes]):
         return {partition: arena.statistics() for partition, arena in sorted(self.arenas.items())}
 
 
-class StateTable(Table):
+class StateTable(Table[bytes, bytes]):
     """A Faust table whose store is given, not looked up by URL, and whose changelog is written by prepared batches."""
 
     make_store: Callable[..., ArenaStore]
@@ -163,8 +167,8 @@ class StateTable(Table):
         )
 
     @property
-    def changelog_topic_name(self) -> str:
-        return str(self.changelog_topic.get_topic_name())
+    def store(self) -> ArenaStore:
+        return cast(ArenaStore, self.data)
 
 
 class BatchRecovery(Recovery):
@@ -178,9 +182,10 @@ class BatchRecovery(Recovery):
         seen = self.active_offsets.get(tp)
         fresh = [record for record in records if seen is None or record.offset > seen]
         if fresh:
-            table.data.restore(tp, fresh)
+            store = cast(StateTable, table).store
+            store.restore(tp, fresh)
             self.active_offsets[tp] = fresh[-1].offset
-            table.data.set_persisted_offset(tp, fresh[-1].offset)
+            store.set_persisted_offset(tp, fresh[-1].offset)
         if self.in_recovery and not self.need_recovery():
             self._set_recovery_ended()
             self.signal_recovery_end.set()
@@ -195,10 +200,10 @@ class BatchTableManager(TableManager):
     """Uses BatchRecovery, and starts without the stock pause of a second."""
 
     @property
-    def recovery(self) -> Recovery:
+    def recovery(self) -> BatchRecovery:
         if self._recovery is None:
             self._recovery = BatchRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
-        return self._recovery
+        return cast(BatchRecovery, self._recovery)
 
     async def on_start(self) -> None:
         await self._update_channels()

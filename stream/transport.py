@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
-from faust.types.tuples import ConsumerMessage
+from faust.types.tuples import ConsumerMessage, Message
 
 from stream.errors import PublishError
 
@@ -34,6 +34,10 @@ MAX_BATCH_BYTES: Final = 786_432
 
 MAX_RECORD_BYTES: Final = 700_000
 """A larger record is refused here: after one rejected batch an idempotent producer fails for good."""
+
+
+OutgoingRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]
+"""Key, value and headers of a record to send."""
 
 
 class Records(list[Any]):
@@ -88,10 +92,10 @@ class Consumer(driver.Consumer):
 
     # -- fetching
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 Faust's signature
         """One message for each fetched batch."""
         if not self.flow_active:
-            await self.wait(self.can_resume_flow)
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
         wanted = set(self._get_active_partitions())
         generation = self.app.consumer_generation_id
         if not wanted:
@@ -105,7 +109,7 @@ class Consumer(driver.Consumer):
             if not deliverable or (tp not in wanted and tp not in self._buffered_partitions):
                 await self._thread.hand_back(tp, records[0].offset, records[-1].offset)
             elif self._is_changelog_tp(tp):
-                self.app.tables.recovery.restore(tp, records)
+                self.app.recovery.restore(tp, records)  # type: ignore[attr-defined]
             else:
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 yield tp, self._batch_message(tp, records, generation)
@@ -139,7 +143,7 @@ class Consumer(driver.Consumer):
         """Next offset to commit of each partition that applied something since it was assigned."""
         return dict(self._applied)
 
-    def ack(self, message: ConsumerMessage) -> bool:
+    def ack(self, message: Message) -> bool:
         """The message needs no more work; says nothing about what may be committed."""
         if message.acked:
             return False
@@ -194,7 +198,7 @@ class Producer(driver.Producer):
         return {"acks": "all", "enable_idempotence": True}
 
     async def send_records(
-        self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None, Sequence[tuple[str, bytes]]]]
+        self, topic: str, partition: int, records: Iterable[OutgoingRecord]
     ) -> list[tuple[asyncio.Future[Any], int]]:
         """Queue records (key, value, headers) of one partition as full batches.
 
@@ -205,8 +209,10 @@ class Producer(driver.Producer):
         batch, held = producer.create_batch(), 0
         now_ms = int(time.time() * 1000)
         for key, value, headers in records:
-            if len(key) + len(value or b"") > MAX_RECORD_BYTES:
-                raise PublishError(f"a record of {len(value or b'')} bytes for {topic} is over {MAX_RECORD_BYTES}; nothing was sent")
+            if len(key or b"") + len(value or b"") > MAX_RECORD_BYTES:
+                raise PublishError(
+                    f"a record of {len(value or b'')} bytes for {topic} is over {MAX_RECORD_BYTES}; nothing was sent"
+                )
             if batch.append(timestamp=now_ms, key=key, value=value, headers=list(headers)) is None:
                 deliveries.append((await producer.send_batch(batch, topic, partition=partition), held))
                 batch, held = producer.create_batch(), 0

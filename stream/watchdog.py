@@ -62,21 +62,27 @@ class Watchdog:
 
     def _progress(self) -> Any:
         app = self._app
-        offsets = tuple(sorted(app.tables.recovery.active_offsets.items())) if app.tables.recovery.active_tps else ()
-        return app.consumer_generation_id, app.consumer.applied_offsets(), offsets, app.rebalancing, app.in_recovery
+        offsets = tuple(sorted(app.recovery.active_offsets.items())) if app.recovery.active_tps else ()
+        return (
+            app.consumer_generation_id,
+            app.batch_consumer.applied_offsets(),
+            offsets,
+            app.rebalancing,
+            app.in_recovery,
+        )
 
     async def _measure_lag(self) -> dict[int, int]:
         app = self._app
-        source = {tp for tp in app.consumer.assignment() if tp.topic == app.settings.source_topic}
+        source = {tp for tp in app.batch_consumer.assignment() if tp.topic == app.settings.source_topic}
         if not source:
             return {}
-        ends = await app.consumer.highwaters(*source)
-        starts = await app.consumer.earliest_offsets(*source)
-        applied = app.consumer.applied_offsets()
+        ends = await app.batch_consumer.highwaters(*source)
+        starts = await app.batch_consumer.earliest_offsets(*source)
+        applied = app.batch_consumer.applied_offsets()
         lag = {}
         for tp, end in ends.items():
             own = TP(tp.topic, tp.partition)
-            done = applied.get(own) or app.consumer._committed_offset[own] or 0
+            done = applied.get(own) or app.batch_consumer._committed_offset[own] or 0
             lag[tp.partition] = max(0, (end or 0) - max(done, starts.get(tp) or 0))
         return lag
 

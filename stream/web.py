@@ -53,7 +53,9 @@ class WebServer:
             self.port = port
             log.info("health and metrics on http://%s:%d", settings.web_host, port)
             return
-        raise SettingsError(f"web_port: cannot listen on {settings.web_host}:{ports[-1]}: {last.strerror}; choose another --web-port")
+        raise SettingsError(
+            f"web_port: cannot listen on {settings.web_host}:{ports[-1]}: {last.strerror}; choose another --web-port"
+        )
 
     async def stop(self) -> None:
         if self._runner is not None:
@@ -90,5 +92,10 @@ class WebServer:
     async def _version(self, _request: web.Request) -> web.Response:
         info = self._app.pipeline.model_info
         return web.json_response(
-            {"version": version("interest-stream"), "model": info.name, "model_version": info.version, "fingerprint": f"{info.fingerprint:016x}"}
+            {
+                "version": version("interest-stream"),
+                "model": info.name,
+                "model_version": info.version,
+                "fingerprint": f"{info.fingerprint:016x}",
+            }
         )

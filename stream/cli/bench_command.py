@@ -13,16 +13,30 @@ from stream.config import from_environment
 @click.command()
 @click.option("--events", default=400_000, show_default=True, type=click.IntRange(1_000), help="Events of the backlog.")
 @click.option("--users", default=5_000, show_default=True, type=click.IntRange(1), help="Users they belong to.")
-@click.option("--model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Model directory [default: the demo model].")
+@click.option(
+    "--model",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Model directory [default: the demo model].",
+)
 @click.option("--null-model", is_flag=True, help="No model: what the pipeline alone can do.")
-@click.option("--max-batch-events", default=None, type=click.IntRange(1), help="Most events in a batch [default: the worker's].")
+@click.option(
+    "--max-batch-events", default=None, type=click.IntRange(1), help="Most events in a batch [default: the worker's]."
+)
 @click.option("--rate", default=1_000.0, show_default=True, help="Events/s of the paced load for latency.")
 @click.option("--for", "seconds", default=10.0, show_default=True, help="Seconds of it; 0: no latency.")
 @options.as_json
 @options.broker
 @options.verbose
 def command(
-    events: int, users: int, model: Path | None, null_model: bool, max_batch_events: int | None, rate: float, seconds: float, as_json: bool, broker: str
+    events: int,
+    users: int,
+    model: Path | None,
+    null_model: bool,
+    max_batch_events: int | None,
+    rate: float,
+    seconds: float,
+    as_json: bool,
+    broker: str,
 ) -> None:
     """Drain a backlog of events on a fresh topic, then pace a load, and print events/s, updates/s and latency.
 
@@ -34,6 +48,7 @@ def command(
     Exit codes: 0 measured and the audit was clean, 1 failed, 2 wrong use.
     """
     from models.predict import load_predictor
+
     from stream import bench
 
     arguments = ["--null-model"] if null_model else []
@@ -57,10 +72,12 @@ def command(
         return
     click.echo(
         f"{result.events_per_s:,} events/s and {result.updates_per_s:,} updates/s over {result.seconds} s "
-        f"({result.events:,} events, {result.users:,} users, {result.events_per_batch:,} events a batch, model '{result.model}' busy {result.model_share:.0%})"
+        f"({result.events:,} events, {result.users:,} users, {result.events_per_batch:,} events a batch, "
+        f"model '{result.model}' busy {result.model_share:.0%})"
     )
     click.echo(f"start to first durable batch {result.start_s} s; audit {result.audit}")
     if result.latency_events:
         click.echo(
-            f"event to update at {result.latency_rate:,.0f} events/s, open loop: p50 {result.latency_p50_ms} ms, p99 {result.latency_p99_ms} ms ({result.latency_events:,} events)"
+            f"event to update at {result.latency_rate:,.0f} events/s, open loop: p50 {result.latency_p50_ms} ms, "
+            f"p99 {result.latency_p99_ms} ms ({result.latency_events:,} events)"
         )

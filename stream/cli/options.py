@@ -9,15 +9,24 @@ import click
 from stream.config import DEFAULT_BROKER
 
 broker = click.option(
-    "--broker", envvar="INTEREST_STREAM_BROKER", default=DEFAULT_BROKER, show_default=True, metavar="URL", help="Kafka, as kafka://host:port."
+    "--broker",
+    envvar="INTEREST_STREAM_BROKER",
+    default=DEFAULT_BROKER,
+    show_default=True,
+    metavar="URL",
+    help="Kafka, as kafka://host:port.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
 
 
 def _set_level(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
     ctx.find_root().meta["verbose"] = value
-    logging.basicConfig(level=logging.INFO if value else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO if value else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     return value
 
 
-verbose = click.option("-v", "--verbose", is_flag=True, expose_value=False, callback=_set_level, help="Log more, and show tracebacks.")
+verbose = click.option(
+    "-v", "--verbose", is_flag=True, expose_value=False, callback=_set_level, help="Log more, and show tracebacks."
+)

@@ -84,6 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if verbose:
             traceback.print_exc()
-        click.echo(f"interest-stream: unexpected {type(error).__name__}: {error} (run again with -v for a traceback)", err=True)
+        click.echo(
+            f"interest-stream: unexpected {type(error).__name__}: {error} (run again with -v for a traceback)", err=True
+        )
         sys.exit(1)
     sys.exit(0)

@@ -110,7 +110,11 @@ class Pipeline:
         timing = ("--session-timeout-s", str(SESSION_S), "--heartbeat-s", "1", "--commit-interval-s", "0.5")
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                [*COMMAND, "worker", *timing, *arguments], env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                [*COMMAND, "worker", *timing, *arguments],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         worker = Worker(process, log_path)
         self.workers.append(worker)
@@ -120,19 +124,25 @@ class Pipeline:
 
     def run(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """Another command of the project, to its end."""
-        return subprocess.run([*COMMAND, *arguments], env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False)
+        return subprocess.run(
+            [*COMMAND, *arguments], env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
 
     def produce(self, events: int, users: int = 300, rate: float | None = None, seed: int = 1) -> int:
         """Send events and return when all are acknowledged."""
         return asyncio.run(self._produce(events, users, rate, seed))
 
-    def produce_in_background(self, events: int, users: int = 300, rate: float | None = None, seed: int = 1) -> threading.Thread:
+    def produce_in_background(
+        self, events: int, users: int = 300, rate: float | None = None, seed: int = 1
+    ) -> threading.Thread:
         thread = threading.Thread(target=self.produce, args=(events, users, rate, seed), daemon=True)
         thread.start()
         return thread
 
     async def _produce(self, events: int, users: int, rate: float | None, seed: int) -> int:
-        producer = AIOKafkaProducer(bootstrap_servers=self.settings.bootstrap, enable_idempotence=True, linger_ms=10, max_batch_size=65_536)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.settings.bootstrap, enable_idempotence=True, linger_ms=10, max_batch_size=65_536
+        )
         await producer.start()
         random_, started = random.Random(seed), time.monotonic()
         try:
@@ -196,7 +206,9 @@ class Pipeline:
                 worker.kill()
 
 
-def make_pipeline(url: str, unique: Callable[[str], str], folder: Path, partitions: int = 4, **changes: Any) -> Iterator[Pipeline]:
+def make_pipeline(
+    url: str, unique: Callable[[str], str], folder: Path, partitions: int = 4, **changes: Any
+) -> Iterator[Pipeline]:
     """Topics created, nothing started; everything started is ended."""
     name = unique("run")
     settings = Settings(

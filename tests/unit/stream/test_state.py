@@ -38,7 +38,9 @@ def test_layout_is_the_published_one() -> None:
     """The audit and old changelogs read these bytes without this code."""
     assert HEADER.itemsize == 56
     assert COMPACT.itemsize == 56
-    assert [HEADER.fields[name][1] for name in ("fingerprint", "partition", "offset", "count", "digest", "time_ms")] == [8, 16, 24, 32, 40, 48]
+    assert [
+        HEADER.fields[name][1] for name in ("fingerprint", "partition", "offset", "count", "digest", "time_ms")
+    ] == [8, 16, 24, 32, 40, 48]
 
 
 def test_a_record_reads_back_and_unused_slots_take_no_room() -> None:

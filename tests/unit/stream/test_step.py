@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_any_cut_of_the_input_equals_one_event_at_a_time(events: list[tuple[int,
         expected[user].apply(whole, place)
     arena = Arena(STATE_SIZE, fingerprint=7, partitions=4)
     edges = sorted({0, len(events), *(min(cut, len(events)) for cut in cuts)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         apply(arena, batch_of(events[start:end], first_offset=start))
     assert_equal(arena, expected)
 

@@ -14,16 +14,17 @@ def topic(name: str, replication: int = 1, settings: Settings = SETTINGS) -> Top
     return next(each for each in declared(settings, replication) if each.name == name)
 
 
-def as_created(wanted: Topic, partitions: int = 4, replication: int = 1, **changed: str) -> Found:
-    values = {name: str(rule.value) for name, rule in wanted.rules.items()}
+def as_created(
+    wanted: Topic, changed: dict[str, str] | None = None, partitions: int = 4, replication: int = 1
+) -> Found:
     return Found(
-        partitions, replication, {**values, **{name.replace("_", "."): value for name, value in changed.items()}}
+        partitions, replication, {name: str(rule.value) for name, rule in wanted.rules.items()} | (changed or {})
     )
 
 
-def differences(name: str, replication: int = 1, partitions: int = 4, **changed: str) -> list[Difference]:
+def differences(name: str, changed: dict[str, str], replication: int = 1, partitions: int = 4) -> list[Difference]:
     wanted = topic(name, replication)
-    return list(compare(wanted, as_created(wanted, partitions, replication, **changed), 4, replication))
+    return list(compare(wanted, as_created(wanted, changed, partitions, replication), 4, replication))
 
 
 def test_every_topic_of_the_contract_is_declared_under_the_name_of_the_settings() -> None:
@@ -44,53 +45,53 @@ def test_rekey_adds_the_topic_that_is_keyed_by_user_and_makes_it_the_source() ->
 @pytest.mark.parametrize("replication", [1, 2, 3, 5])
 def test_topics_created_as_declared_have_no_difference(replication: int) -> None:
     for wanted in declared(SETTINGS, replication):
-        assert list(compare(wanted, as_created(wanted, 4, replication), 4, replication)) == []
+        assert list(compare(wanted, as_created(wanted, {}, 4, replication), 4, replication)) == []
 
 
 @pytest.mark.parametrize(
     ("name", "setting", "value"),
     [
-        ("clickstream", "cleanup_policy", "compact"),
-        ("interest-updates", "cleanup_policy", "compact,delete"),
-        ("interest-profiles", "cleanup_policy", "delete"),
-        ("shop-user-state-changelog", "cleanup_policy", "delete,compact"),
-        ("shop-user-state-changelog", "max_message_bytes", "100000"),
-        ("clickstream-dead-letters", "max_message_bytes", "1048588"),
+        ("clickstream", "cleanup.policy", "compact"),
+        ("interest-updates", "cleanup.policy", "compact,delete"),
+        ("interest-profiles", "cleanup.policy", "delete"),
+        ("shop-user-state-changelog", "cleanup.policy", "delete,compact"),
+        ("shop-user-state-changelog", "max.message.bytes", "100000"),
+        ("clickstream-dead-letters", "max.message.bytes", "1048588"),
     ],
 )
 def test_settings_that_lose_events_are_unsafe(name: str, setting: str, value: str) -> None:
-    (found,) = differences(name, **{setting: value})
-    assert (found.topic, found.setting, found.found, found.unsafe) == (name, setting.replace("_", "."), value, True)
+    (found,) = differences(name, {setting: value})
+    assert (found.topic, found.setting, found.found, found.unsafe) == (name, setting, value, True)
 
 
 def test_one_acknowledging_replica_of_three_is_unsafe() -> None:
-    (found,) = differences("shop-user-state-changelog", replication=3, min_insync_replicas="1")
+    (found,) = differences("shop-user-state-changelog", {"min.insync.replicas": "1"}, replication=3)
     assert (found.wanted, found.unsafe) == ("must be at least 2", True)
 
 
 def test_more_acknowledging_replicas_than_there_are_is_told() -> None:
-    (found,) = differences("clickstream", min_insync_replicas="2")
+    (found,) = differences("clickstream", {"min.insync.replicas": "2"})
     assert "nothing can be written" in str(found)
 
 
 @pytest.mark.parametrize("name", ["interest-updates", "interest-profiles", "shop-user-state-changelog"])
 def test_partitions_of_what_the_worker_writes_must_equal_the_source(name: str) -> None:
-    (found,) = differences(name, partitions=8)
+    (found,) = differences(name, {}, partitions=8)
     assert (found.setting, found.found, found.unsafe) == ("partitions", "8", True)
 
 
 def test_dead_letters_may_have_any_number_of_partitions() -> None:
-    assert differences("clickstream-dead-letters", partitions=1) == []
+    assert differences("clickstream-dead-letters", {}, partitions=1) == []
 
 
 @pytest.mark.parametrize(("value", "told"), [("3600000", True), ("2419200000", False), ("-1", False)])
 def test_retention_is_the_owners_choice_above_a_day_and_never_stops_a_worker(value: str, told: bool) -> None:
-    found = differences("clickstream", retention_ms=value)
+    found = differences("clickstream", {"retention.ms": value})
     assert [(each.setting, each.unsafe) for each in found] == ([("retention.ms", False)] if told else [])
 
 
 def test_erasure_without_a_bound_in_time_is_told() -> None:
-    (found,) = differences("interest-profiles", max_compaction_lag_ms="9223372036854775807")
+    (found,) = differences("interest-profiles", {"max.compaction.lag.ms": "9223372036854775807"})
     assert (found.setting, found.unsafe) == ("max.compaction.lag.ms", False)
 
 
@@ -102,5 +103,5 @@ def test_a_missing_topic_is_one_unsafe_difference_that_says_what_it_is_for() -> 
 
 def test_too_few_replicas_are_unsafe() -> None:
     wanted = topic("clickstream", 3)
-    found = list(compare(wanted, as_created(wanted, 4, 1, min_insync_replicas="1"), 4, 3))
+    found = list(compare(wanted, as_created(wanted, {"min.insync.replicas": "1"}), 4, 3))
     assert [(each.setting, each.unsafe) for each in found] == [("replication", True), ("min.insync.replicas", True)]
