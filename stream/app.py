@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import ssl
 import threading
@@ -166,6 +167,8 @@ def run(app: InterestApp) -> None:
         code = exit_.code
     except Exception as error:
         raise app.failure or Failure(f"the worker crashed: {type(error).__name__}: {error}") from error
+    finally:
+        shutil.rmtree(app.conf.datadir, ignore_errors=True)  # Faust wants a folder; nothing of ours is in it
     if app.failure is not None:
         raise app.failure
     if code:
