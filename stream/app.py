@@ -13,6 +13,7 @@ import shutil
 import signal
 import ssl
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -98,7 +99,11 @@ class InterestApp(faust.App):
 
 
 def build_app(
-    settings: Settings, predictor: Predictor, partitions: int, failpoint: Any = lambda name: None, loop: Any = None
+    settings: Settings,
+    predictor: Predictor,
+    partitions: int,
+    failpoint: Callable[[str], None] = lambda name: None,
+    loop: Any = None,
 ) -> InterestApp:
     """A worker's app, wired and not started. `partitions`: of the source topic, and so of everything keyed by user."""
     app = InterestApp(settings.app_id, loop=loop, **_faust_settings(settings, partitions))
@@ -145,12 +150,14 @@ def build_app(
         await app.pipeline.consume(stream.noack().events())
 
     if settings.rekey:
-        _add_forwarder(app, settings)
+        _add_forwarder(app, settings, failpoint)
     return app
 
 
-def _add_forwarder(app: InterestApp, settings: Settings) -> None:
-    forwarder = Forwarder(settings, lambda: app.batch_consumer, lambda: app.batch_producer, app.metrics, app.fail)
+def _add_forwarder(app: InterestApp, settings: Settings, failpoint: Callable[[str], None]) -> None:
+    forwarder = Forwarder(
+        settings, lambda: app.batch_consumer, lambda: app.batch_producer, app.metrics, app.fail, failpoint
+    )
     raw = app.topic(settings.events_topic, key_type=bytes, value_type=None, value_serializer="raw")
 
     @app.agent(raw, name="rekey")

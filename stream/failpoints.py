@@ -1,7 +1,7 @@
 """Exact points at which a test makes the worker die. Refused unless the environment says that this is a test.
 
 INTEREST_STREAM_FAILPOINTS="after_updates=kill@3"  with  INTEREST_STREAM_TEST=1: SIGKILL the third time that point is reached.
-Points, in order: computed, before_updates, after_updates, after_states. Actions: kill, stop (SIGSTOP), raise.
+Points of a batch, in order: computed, before_updates, after_updates, after_states; of --rekey: after_forward. Actions: kill, stop (SIGSTOP), raise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from stream.errors import SettingsError
 
-POINTS = ("computed", "before_updates", "after_updates", "after_states")
+POINTS = ("computed", "before_updates", "after_updates", "after_states", "after_forward")
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 

@@ -38,8 +38,9 @@ class Forwarder:
         producer: Callable[[], Producer],
         metrics: Metrics,
         fail: Callable[[Exception], None],
+        failpoint: Callable[[str], None],
     ) -> None:
-        self._settings, self._metrics, self._fail = settings, metrics, fail
+        self._settings, self._metrics, self._fail, self._failpoint = settings, metrics, fail, failpoint
         self._consumer, self._producer = consumer, producer
         self._decoder = msgspec.json.Decoder(_User)
         self._breaker = DeadLetterBreaker(settings.max_consecutive_dead_letters)
@@ -76,6 +77,7 @@ class Forwarder:
             self._settings.dead_letters_topic, dead_partitions[message.partition % len(dead_partitions)], letters
         )
         await asyncio.gather(*(future for future, _ in deliveries))
+        self._failpoint("after_forward")
         self._consumer().applied(message.tp, message.offset)
         event.ack()
         self._metrics.events.labels("forwarded").inc(len(records) - len(rejects))
