@@ -85,7 +85,7 @@ def run_bench(
     asyncio.run(create_topics(settings, 4, 1))
     try:
         say(f"producing {events} events of {users} users")
-        asyncio.run(_backlog(settings, events, users, items))
+        asyncio.run(produce_backlog(settings, events, users, items))
         say("draining them with one worker")
         with _worker(settings, arguments) as worker:
             drained = worker.drain(events)
@@ -94,7 +94,7 @@ def run_bench(
         say("auditing")
         audit = _audit(settings)
     finally:
-        asyncio.run(_remove(settings))
+        asyncio.run(remove_topics(settings))
     p50, p99 = np.percentile(latencies, (50, 99)) * 1000 if len(latencies) else (float("nan"), float("nan"))
     return BenchResult(
         events=events,
@@ -205,7 +205,7 @@ def random_events(count: int, users: int, items: tuple[str, ...], seed: int) -> 
         )
 
 
-async def _backlog(settings: Settings, events: int, users: int, items: tuple[str, ...]) -> None:
+async def produce_backlog(settings: Settings, events: int, users: int, items: tuple[str, ...]) -> None:
     async with AIOKafkaProducer(
         enable_idempotence=True, linger_ms=20, max_batch_size=262_144, **client_options(settings)
     ) as producer:
@@ -287,7 +287,7 @@ def _audit(settings: Settings) -> str:
     return "clean"
 
 
-async def _remove(settings: Settings) -> None:
+async def remove_topics(settings: Settings) -> None:
     admin = AIOKafkaAdminClient(**client_options(settings))
     await admin.start()
     try:

@@ -94,6 +94,11 @@ class Pipeline:
     settings: Settings
     folder: Path
     workers: list[Worker] = field(default_factory=list)
+    _stop_load: threading.Event = field(default_factory=threading.Event)
+
+    def stop_load(self) -> None:
+        """End the loads in the background early."""
+        self._stop_load.set()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -147,6 +152,8 @@ class Pipeline:
         random_, started = random.Random(seed), time.monotonic()
         try:
             for number in range(events):
+                if self._stop_load.is_set():
+                    return number
                 user = f"user-{random_.randrange(users)}"
                 event = {
                     "user_id": user,
@@ -201,6 +208,7 @@ class Pipeline:
         return report
 
     def close(self) -> None:
+        self.stop_load()
         for worker in self.workers:
             if worker.process.poll() is None:
                 worker.kill()
