@@ -32,25 +32,30 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
     Raises DataError: the file is missing, empty, not text, or its compression is damaged.
     """
+    with _open(path) as file:
+        yield from read_stream(file, str(path))
+
+
+def read_stream(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
+    """As read_lines, from an open file; `name` stands in messages."""
     number = 0
     try:
-        with _open(path) as file:
-            while line := file.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                long = len(line) > MAX_LINE_BYTES
-                if long:
-                    _skip_line(file, line)
-                if number == 1:
-                    line = line.removeprefix(_BOM)
-                line = line if long else line.rstrip(b"\r\n")
-                if line.strip():
-                    yield number, line
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            long = len(line) > MAX_LINE_BYTES
+            if long:
+                _skip_line(file, line)
+            if number == 1:
+                line = line.removeprefix(_BOM)
+            line = line if long else line.rstrip(b"\r\n")
+            if line.strip():
+                yield number, line
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
-            f"{path}: the gzip data is damaged after line {number} ({error}); copy the file again"
+            f"{name}: the gzip data is damaged after line {number} ({error}); copy the file again"
         ) from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise DataError(f"{name}: cannot be read: {error.strerror or error}") from None
 
 
 def _open(path: Path) -> BinaryIO:
@@ -59,11 +64,16 @@ def _open(path: Path) -> BinaryIO:
         raise DataError(f"{path}: there is no such file")
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name the files in it")
-    with path.open("rb") as file:
-        packed = file.read(2) == _GZIP
-    opened = cast(BinaryIO, gzip.open(path, "rb") if packed else path.open("rb"))  # noqa: SIM115  # the caller closes it
-    start = opened.read(_PEEK)
-    opened.seek(0)
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == _GZIP
+        opened = cast(BinaryIO, gzip.open(path, "rb") if packed else path.open("rb"))  # noqa: SIM115  # the caller closes it
+        start = opened.read(_PEEK)
+        opened.seek(0)
+    except (EOFError, zlib.error) as error:
+        raise DataError(f"{path}: the gzip data is damaged ({error}); copy the file again") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     if not start.strip():
         opened.close()
         raise DataError(f"{path}: is empty")

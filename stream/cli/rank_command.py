@@ -1,0 +1,92 @@
+"""`interest-stream rank`: scores of histories in a file, by the worker's own code path."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from stream.cli import options
+from stream.errors import DataError, ModelError
+
+
+@click.command()
+@click.option(
+    "--model", type=click.Path(path_type=Path), default=None, help="Model directory.  [default: the demo model]"
+)
+@click.option(
+    "--histories",
+    required=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+    help='JSON lines {"user_id": ..., "events": [...]}, oldest event first; plain or gzipped; - for standard input.',
+)
+@click.option("--interests", type=click.IntRange(1), default=5, show_default=True, help="Interests in an answer.")
+@click.option("--items", type=click.IntRange(0), default=5, show_default=True, help="Next items in an answer.")
+@click.option("--because", type=click.IntRange(0), default=3, show_default=True, help="Past events named as causes.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the model.")
+@options.verbose
+def command(model: Path | None, histories: Path, interests: int, items: int, because: int, threads: int) -> None:
+    """Score histories offline: one interest update as JSON a line, in the order of the input.
+
+    Bad lines are reported with their number on standard error; all good ones are answered.
+
+    \b
+    Examples:
+      interest-stream rank --model DIR --histories users.jsonl > updates.jsonl
+      echo '{"user_id":"u1","events":[{"action":"view","time":1764000000000,"query":"tent"}]}' | interest-stream rank --histories -
+
+    Exit codes: 0 every line answered, 1 some line was bad or a file cannot be used, 2 wrong use.
+    """
+    from models.errors import ModelDirectoryError
+    from models.predict import load_predictor
+    from stream.histories import rank_histories
+    from stream.scoring import Scoring, UpdateSize
+
+    try:
+        predictor = load_predictor(model, threads)
+    except ModelDirectoryError as error:
+        raise ModelError(str(error)) from None
+    scoring = Scoring(predictor, UpdateSize(interests, items, because))
+    reader = _Reader()
+    out = click.get_binary_stream("stdout")
+    answered = 0
+    for history, answer in rank_histories(reader.histories(histories), scoring, int(time.time() * 1000)):
+        if isinstance(answer, str):
+            reader.reject(history.line, answer)
+            continue
+        out.write(answer + b"\n")
+        answered += 1
+    out.flush()
+    if reader.bad:
+        raise DataError(f"{reader.bad} of {reader.bad + answered} lines were bad; the {answered} others are answered")
+
+
+class _Reader:
+    """Reads histories, says which lines are bad, counts them."""
+
+    def __init__(self) -> None:
+        self.bad = 0
+        self._name = ""
+
+    def histories(self, path: Path) -> Iterator:  # type: ignore[type-arg]  # of stream.histories.History, imported late
+        from stream.event_faults import BadEvent
+        from stream.events import Limits
+        from stream.histories import parse_history
+        from stream.text_files import MAX_LINE_BYTES, read_lines, read_stream
+
+        self._name = "standard input" if str(path) == "-" else str(path)
+        lines = read_stream(click.get_binary_stream("stdin"), self._name) if str(path) == "-" else read_lines(path)
+        for number, line in lines:
+            if len(line) > MAX_LINE_BYTES:
+                self.reject(number, f"the line has more than {MAX_LINE_BYTES} bytes")
+                continue
+            try:
+                yield parse_history(line, number, Limits())
+            except BadEvent as error:
+                self.reject(number, str(error))
+
+    def reject(self, number: int, message: str) -> None:
+        self.bad += 1
+        click.echo(f"{self._name}:{number}: {message}", err=True)
