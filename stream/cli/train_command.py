@@ -1,0 +1,218 @@
+"""`interest-stream train`: from files to a model directory and an honest report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stream.cli import options
+from stream.errors import DataError, Failure, UsageError
+
+if TYPE_CHECKING:
+    from models.prepare import Dataset
+    from models.protocols import Split
+    from models.train import TrainConfig
+
+Paths = tuple[Path, ...]
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--events", multiple=True, type=_FILE, help="Behaviour events; repeat for several files.")
+@click.option("--items", multiple=True, type=_FILE, help="Catalogue: JSON lines of item_id, title, categories.")
+@click.option(
+    "--simulate",
+    type=click.IntRange(10),
+    default=None,
+    metavar="USERS",
+    help="Train on a simulated population instead.",
+)
+@click.option("--out", required=True, type=_FILE, help="Model directory to write.")
+@click.option("--columns", default=None, metavar="FIELD=COLUMN,...", help="Names of columns that are not recognised.")
+@click.option("--sequences", is_flag=True, help="Event files have a user id and item ids in order on each line.")
+@click.option(
+    "--interests", type=_FILE, default=None, help="Taxonomy: one interest a line.  [default: from the catalogue]"
+)
+@click.option("--most-interests", type=click.IntRange(2, 1000), default=64, show_default=True, help="Interests kept.")
+@click.option(
+    "--min-events", type=click.IntRange(2), default=3, show_default=True, help="Users with fewer are left out."
+)
+@click.option(
+    "--max-rate",
+    type=click.IntRange(0),
+    default=5000,
+    show_default=True,
+    help="Events in 24 hours that make a robot; 0: none.",
+)
+@click.option("--keep-duplicates", is_flag=True, help="Keep an event that repeats the one before.")
+@click.option(
+    "--unknown-items",
+    type=click.Choice(["keep", "drop", "add"]),
+    default="keep",
+    show_default=True,
+    help="Events about items that the catalogue lacks: keep as history, drop, or add the items.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["leave-one-out", "time-split"]),
+    default="leave-one-out",
+    show_default=True,
+    help="What is held out.",
+)
+@click.option(
+    "--seen",
+    type=click.Choice(["keep", "remove"]),
+    default="keep",
+    show_default=True,
+    help="Items of a history as candidates.",
+)
+@click.option(
+    "--effort",
+    type=click.Choice(["quick", "normal", "thorough"]),
+    default="quick",
+    show_default=True,
+    help="Minutes, under an hour, hours.",
+)
+@click.option(
+    "--epochs", type=click.IntRange(1), default=None, help="Most epochs of each neural stage, instead of the effort's."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Two trainings of the same seed are equal.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the training.")
+@click.option("--name", default=None, help="Name of the model in its updates.  [default: that of the directory]")
+@click.option("--restart", is_flag=True, help="Forget an interrupted training of this directory.")
+@options.as_json
+@options.verbose
+def command(out: Path, as_json: bool, restart: bool, **given: Any) -> None:
+    """Train a model directory from behaviour events and a catalogue, and report it against its baselines.
+
+    The last event of each user is held out and asked for at the end. Interrupted with Ctrl-C, the same call goes on.
+
+    \b
+    Examples:
+      interest-stream train --events events.tsv.gz --items items.jsonl.gz --out model
+      interest-stream train --events log.csv --columns user_id=visitor,item_id=sku --items shop.jsonl --out model --effort normal
+      interest-stream train --events day1.jsonl --events day2.jsonl --items items.jsonl --interests taxonomy.txt --out model
+
+    Exit codes: 0 trained, 1 the data cannot be used, 2 wrong use, 130 interrupted and saved.
+    """
+    import torch
+
+    from models.errors import ModelDataError
+
+    torch.set_num_threads(given["threads"])
+    if bool(given["events"]) == bool(given["simulate"]):
+        raise UsageError("name event files with --events, or a population with --simulate, one of them")
+    _prepare_out(out, restart)
+    try:
+        report = _train(out, given, as_json)
+    except ModelDataError as error:
+        raise DataError(str(error)) from None
+    except KeyboardInterrupt:
+        click.echo(
+            f"\nStopped; what is done is kept in {out / '.training'}. The same command goes on from there.", err=True
+        )
+        raise click.exceptions.Exit(130) from None
+    if as_json:
+        click.echo(json.dumps(report, ensure_ascii=False))
+
+
+def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
+    from models.effort import settings_for
+    from models.protocols import split
+    from models.report import preparation_tables
+    from models.train import train
+    from stream.cli.training_view import ProgressView, print_tables
+
+    dataset = _dataset(given)
+    if not as_json:
+        print_tables(preparation_tables(dataset.report))
+        _say_samples(dataset.report)
+    cut = split(dataset, given["protocol"], seed=given["seed"])
+    config, reasons = settings_for(given["effort"], cut.train, seed=given["seed"], name=given["name"] or out.name)
+    if given["epochs"] is not None:
+        config = replace(config, lstm_epochs=given["epochs"], bridge_epochs=given["epochs"])
+    if not as_json:
+        click.echo(f"Settings: {'; '.join(reasons)}.\n")
+    with ProgressView() as view:
+        report = train(cut.train, out, config, view)
+        report["evaluation"] = _evaluated(out, cut, given, view)
+    report["data"] = fingerprint(dataset)
+    _write_report(out, report, config)
+    if not as_json:
+        _print_results(out, report)
+    return report
+
+
+def _dataset(given: dict[str, Any]) -> Dataset:
+    from models.interests import InterestConfig
+    from models.prepare import PrepareConfig
+    from stream.event_columns import parse_mapping
+    from stream.training_inputs import Inputs, load_dataset, simulated_dataset, with_found_interests
+
+    config = PrepareConfig(
+        min_events=given["min_events"],
+        max_events_per_day=given["max_rate"],
+        keep_duplicates=given["keep_duplicates"],
+        unknown_items=given["unknown_items"],
+    )
+    if given["simulate"]:
+        dataset = simulated_dataset(given["simulate"], given["seed"], config)
+    else:
+        inputs = Inputs(given["events"], given["items"], parse_mapping(given["columns"]), given["sequences"])
+        dataset = load_dataset(inputs, config)
+    return with_found_interests(dataset, InterestConfig(given["most_interests"]), given["interests"], given["seed"])
+
+
+def _evaluated(out: Path, cut: Split, given: dict[str, Any], view: Any) -> dict[str, Any]:
+    from models.evaluate import evaluate
+    from models.predict import load_predictor
+
+    return evaluate(load_predictor(out, given["threads"]), cut, seen=given["seen"], seed=given["seed"], progress=view)
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Names the prepared events, so that `evaluate` can say whether a model was trained on them."""
+    from hashlib import sha256
+
+    return sha256(dataset.events.tobytes()).hexdigest()[:16]
+
+
+def _prepare_out(out: Path, restart: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; name a directory")
+    if out.is_dir() and any(out.iterdir()) and not ((out / "manifest.json").exists() or (out / ".training").exists()):
+        raise UsageError(f"--out {out} holds other files; name a new directory, or one of an earlier training")
+    if restart and (out / ".training").exists():
+        shutil.rmtree(out / ".training")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"--out {out} cannot be made: {error.strerror}") from None
+
+
+def _write_report(out: Path, report: dict[str, Any], config: TrainConfig) -> None:
+    from models.report import to_html
+
+    report.setdefault("config", asdict(config))
+    (out / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
+    (out / "report.html").write_text(to_html(f"Training report of {config.name}", report), encoding="utf-8")
+
+
+def _say_samples(preparation: dict[str, Any]) -> None:
+    for line in [*preparation.get("bad_line_samples", []), *preparation.get("catalogue_problem_samples", [])]:
+        click.echo(f"  {line}", err=True)
+
+
+def _print_results(out: Path, report: dict[str, Any]) -> None:
+    from models.report import result_tables
+    from stream.cli.training_view import print_tables
+
+    print_tables(result_tables(report["evaluation"]))
+    for line in report["evaluation"]["verdict"]:
+        click.echo(line)
+    click.echo(f"\nTrained in {report['seconds']:.0f} s. Model: {out}. Report: {out / 'report.html'}")
