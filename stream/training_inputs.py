@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from models.errors import ModelDataError
 from models.interests import InterestConfig, find_interests
 from models.prepare import Catalogue, Dataset, EventChunk, Membership, PrepareConfig, prepare
@@ -14,6 +16,8 @@ from stream.catalogue_files import CatalogueFile, read_catalogue, read_taxonomy
 from stream.errors import DataError
 from stream.event_files import EventFiles
 from stream.events import Event, compact_events
+
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,11 @@ def with_found_interests(dataset: Dataset, config: InterestConfig, taxonomy: Pat
         raise DataError(str(error)) from None
 
 
-def with_known_interests(dataset: Dataset, interests: Sequence[str], membership: Membership) -> Dataset:
-    """The data set with the interests of a model that was trained before."""
+def with_known_interests(dataset: Dataset, interests: Sequence[str], belongs: Array) -> Dataset:
+    """The data set with the interests of a model that was trained before; belongs: bool [V, C]."""
+    item, interest = np.nonzero(belongs)
+    indptr = np.concatenate(([0], np.cumsum(np.bincount(item, minlength=len(belongs))))).astype(np.int64)
+    membership = Membership(indptr, interest.astype(np.int32))
     return dataset.with_interests(list(interests), membership, {"source": "the model", "count": len(interests)})
 
 

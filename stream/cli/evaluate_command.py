@@ -1,0 +1,198 @@
+"""`interest-stream evaluate`: a model, or what a worker predicted, against what happened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stream.cli import options
+from stream.errors import DataError, ModelError, UsageError
+
+if TYPE_CHECKING:
+    from models.predictor import Predictor
+    from models.prepare import Dataset
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--model", type=_FILE, default=None, help="Model directory.  [default: the demo model]")
+@click.option("--events", multiple=True, required=True, type=_FILE, help="Behaviour events; repeat for several files.")
+@click.option(
+    "--predictions",
+    type=_FILE,
+    default=None,
+    help="Updates of a worker (tail --json) to hold against the events instead.",
+)
+@click.option("--columns", default=None, metavar="FIELD=COLUMN,...", help="Names of columns that are not recognised.")
+@click.option("--sequences", is_flag=True, help="Event files have a user id and item ids in order on each line.")
+@click.option(
+    "--min-events", type=click.IntRange(2), default=3, show_default=True, help="Users with fewer are left out."
+)
+@click.option(
+    "--max-rate",
+    type=click.IntRange(0),
+    default=5000,
+    show_default=True,
+    help="Events in 24 hours that make a robot; 0: none.",
+)
+@click.option("--keep-duplicates", is_flag=True, help="Keep an event that repeats the one before.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["leave-one-out", "time-split"]),
+    default="leave-one-out",
+    show_default=True,
+    help="What is asked.",
+)
+@click.option(
+    "--seen",
+    type=click.Choice(["keep", "remove"]),
+    default="keep",
+    show_default=True,
+    help="Items of a history as candidates.",
+)
+@click.option(
+    "--most-cases", type=click.IntRange(1), default=20_000, show_default=True, help="More cases are sampled down."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the sampling and the intervals.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the model.")
+@options.as_json
+@options.verbose
+def command(model: Path | None, predictions: Path | None, as_json: bool, **given: Any) -> None:
+    """Measure a model directory, or the updates of a worker, against events.
+
+    The model is asked for next items (full ranking) and for interests, beside baselines made from the same events.
+
+    \b
+    Examples:
+      interest-stream evaluate --model model --events events.tsv.gz
+      interest-stream evaluate --model model --events events.tsv.gz --protocol time-split --json
+      interest-stream evaluate --model model --predictions updates.jsonl --events events.tsv.gz
+
+    Exit codes: 0 measured, 1 a file cannot be used, 2 wrong use.
+    """
+    from models.errors import ModelDataError, ModelDirectoryError
+    from models.predict import load_predictor
+
+    try:
+        predictor = load_predictor(model, given["threads"]) if model or not predictions else None
+        report = _of_predictions(predictions, predictor, given) if predictions else _of_model(predictor, model, given)
+    except ModelDirectoryError as error:
+        raise ModelError(str(error)) from None
+    except ModelDataError as error:
+        raise DataError(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(report, ensure_ascii=False))
+    elif predictions:
+        _print_predictions(report)
+    else:
+        _print_model(report)
+
+
+def _of_model(predictor: Predictor | None, model: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+    from models.evaluate import evaluate
+    from models.protocols import split
+    from stream.cli.training_view import ProgressView
+
+    assert predictor is not None
+    dataset = _dataset(predictor, given)
+    cut = split(dataset, given["protocol"], seed=given["seed"], most_cases=given["most_cases"])
+    with ProgressView() as view:
+        report = evaluate(predictor, cut, seen=given["seen"], seed=given["seed"], progress=view)
+    report["preparation"] = dataset.report
+    report["notes"] = _origin(model, dataset, given["protocol"])
+    return report
+
+
+def _dataset(predictor: Predictor, given: dict[str, Any]) -> Dataset:
+    """The events seen through the catalogue and the interests of the model."""
+    from models.prepare import Catalogue, PrepareConfig
+    from stream.event_columns import parse_mapping
+    from stream.training_inputs import Inputs, load_dataset, with_known_interests
+
+    info = predictor.info
+    config = PrepareConfig(
+        min_events=given["min_events"], max_events_per_day=given["max_rate"], keep_duplicates=given["keep_duplicates"]
+    )
+    inputs = Inputs(given["events"], (), parse_mapping(given["columns"]), given["sequences"])
+    catalogue = Catalogue(list(info.items), list(info.titles), [()] * len(info.items))
+    return with_known_interests(load_dataset(inputs, config, catalogue), info.interests, predictor.membership)
+
+
+def _origin(model: Path | None, dataset: Dataset, protocol: str) -> list[str]:
+    """Whether the answers asked for were hidden from the model when it was trained."""
+    from stream.cli.train_command import fingerprint
+
+    try:
+        report = json.loads((model / "report.json").read_text(encoding="utf-8")) if model is not None else {}
+    except (OSError, ValueError):
+        report = {}
+    if report.get("data") != fingerprint(dataset):
+        return [
+            "These are not the events that the model was trained on; baselines are made from them, the model is not."
+        ]
+    held_out = report.get("evaluation", {}).get("protocol")
+    if held_out != protocol:
+        return [
+            f"The model was trained on these events holding out by {held_out}: it may have learned what is asked here."
+        ]
+    return ["The model was trained on these events without what is asked here."]
+
+
+def _of_predictions(path: Path, predictor: Predictor | None, given: dict[str, Any]) -> dict[str, Any]:
+    from models.followed import measure
+    from stream.event_columns import parse_mapping
+    from stream.event_files import EventFiles
+    from stream.prediction_files import PredictionFile, read_logs
+
+    events = EventFiles(given["events"], parse_mapping(given["columns"]), sequences=given["sequences"])
+    logs = read_logs(events)
+    updates = PredictionFile(path)
+    report = measure(updates, logs, _interests_of(predictor), given["seed"])
+    if not report["updates"]:
+        raise UsageError(
+            f"{path}: holds no interest update ({updates.first_bad}); write one with 'interest-stream tail --json'"
+        )
+    report["bad_lines"] = {**updates.bad, **events.bad}
+    report["first_bad"] = updates.first_bad
+    return report
+
+
+def _interests_of(predictor: Predictor | None) -> dict[str, list[str]] | None:
+    if predictor is None:
+        return None
+    names = predictor.info.interests
+    return {
+        item: [names[place] for place in row.nonzero()[0]]
+        for item, row in zip(predictor.info.items, predictor.membership, strict=True)
+    }
+
+
+def _print_model(report: dict[str, Any]) -> None:
+    from models.report import preparation_tables, result_tables
+    from stream.cli.training_view import print_tables
+
+    print_tables([*preparation_tables(report["preparation"]), *result_tables(report)])
+    for line in [*report["verdict"], *report["notes"]]:
+        click.echo(line)
+
+
+def _print_predictions(report: dict[str, Any]) -> None:
+    for name, value in report.items():
+        if name == "interests":
+            for inner, figure in value.items():
+                if inner != "calibration":
+                    click.echo(
+                        f"interests, {inner}: {figure:.4f}"
+                        if isinstance(figure, float)
+                        else f"interests, {inner}: {figure}"
+                    )
+        elif value not in ({}, ""):
+            click.echo(
+                f"{name.replace('_', ' ')}: {value:.4f}"
+                if isinstance(value, float)
+                else f"{name.replace('_', ' ')}: {value}"
+            )
