@@ -1,0 +1,175 @@
+"""The whole network: event inputs, LSTM, soft tokens, language model, candidates.
+
+The LSTM's feature vector of a user becomes k soft tokens, placed behind up to n recent events, one token each; the language
+model reads them and answers at the last soft token. All positions of a sequence train in one pass: events attend causally to
+events, the soft tokens of position t to the events up to t and to themselves. Candidates (items, interests) are vectors from
+their text, plus an id embedding for known items, so that a user is scored with one pass and a matrix product (E4SRec,
+arXiv 2312.02443, with the linear head replaced by candidate encodings).
+
+Glossary: B sequences, T events, D width, V items (row 0: unknown), C interests, k soft tokens, n recent events, H heads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.compact import ACTIONS, RECENT
+from models.errors import ModelDataError
+from models.language_model import LanguageModel
+from models.lstm import Lstm
+from models.vocabulary import GAP_BUCKETS
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes. State of a user: 2 * lstm_layers * width floats."""
+
+    items: int  # V
+    interests: int  # C
+    tokens: int  # W, of the tokenizer
+    width: int = 64  # D
+    lstm_layers: int = 1
+    lm_layers: int = 2
+    heads: int = 2
+    soft_tokens: int = 2  # k
+    recent: int = 8  # n
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ModelDataError(f"width {self.width} cannot be divided among {self.heads} heads")
+        if not 1 <= self.recent <= RECENT:
+            raise ModelDataError(f"recent is {self.recent}; a state keeps 1 to {RECENT} events")
+        if self.soft_tokens < 1:
+            raise ModelDataError("soft_tokens is 0; the answer is read at the last of them")
+
+
+class InterestNetwork(nn.Module):
+    """All weights. The text encodings of catalogue and interests are buffers: they are made once, by `text_model`."""
+
+    text: Tensor
+    interest_text: Tensor
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.item = nn.Embedding(config.items + 1, width, padding_idx=0)
+        nn.init.normal_(self.item.weight, std=0.02)
+        with torch.no_grad():
+            self.item.weight[0] = 0
+        self.action = nn.Embedding(len(ACTIONS), width)
+        self.gap = nn.Embedding(GAP_BUCKETS, width)
+        self.text_in, self.text_out = nn.Linear(width, width), nn.Linear(width, width, bias=False)
+        for embedding in (self.action, self.gap):
+            nn.init.normal_(embedding.weight, std=0.02)
+        self.input_dropout = nn.Dropout(config.dropout)
+        self.lstm = Lstm(width, config.lstm_layers, config.dropout)
+        self.text_model = LanguageModel(config.tokens, width, config.lm_layers, config.heads, 0.1, config.recent)
+        self.language_model = LanguageModel(1, width, config.lm_layers, config.heads, config.dropout, config.recent)
+        self.soft = nn.Linear(width, config.soft_tokens * width)
+        self.soft_place = nn.Parameter(torch.randn(config.soft_tokens, width) * 0.02)
+        self.item_bias = nn.Parameter(torch.zeros(config.items + 1))
+        self.interest = nn.Parameter(torch.zeros(config.interests, width))
+        self.interest_bias = nn.Parameter(torch.zeros(config.interests))
+        self.register_buffer("text", torch.zeros(config.items + 1, width))
+        self.register_buffer("interest_text", torch.zeros(config.interests, width))
+
+    # -- inputs
+
+    def event_vectors(self, rows: Tensor, actions: Tensor, gaps: Tensor, unknown_text: Tensor | None = None) -> Tensor:
+        """[.., D] of item rows, action codes and gap buckets [..]; unknown_text [.., D] stands in where the row is 0."""
+        text = self.text[rows]
+        if unknown_text is not None:
+            text = torch.where((rows == 0).unsqueeze(-1), unknown_text, text)
+        item = self.item(rows) * self.config.width**0.5
+        summed: Tensor = item + self.text_in(text) + self.action(actions) + self.gap(gaps)
+        return summed
+
+    # -- candidates
+
+    def item_candidates(self) -> Tensor:
+        """[V + 1, D]; a row's score is its product with an answer, plus item_bias."""
+        candidates: Tensor = self.item.weight + self.text_out(self.text)
+        return candidates
+
+    def interest_candidates(self) -> Tensor:
+        """[C, D]."""
+        candidates: Tensor = self.interest + self.text_out(self.interest_text)
+        return candidates
+
+    # -- training: all positions in one pass
+
+    def features(self, x: Tensor) -> Tensor:
+        """LSTM features [B, T, D] of event vectors [B, T, D]."""
+        features: Tensor = self.lstm(self.input_dropout(x))
+        return features
+
+    def answers(self, x: Tensor, features: Tensor) -> Tensor:
+        """Language-model answers [B, T, D], one for each position."""
+        batch, length, width = x.shape
+        k = self.config.soft_tokens
+        soft = self.soft_tokens(features.reshape(batch * length, width)).view(batch, length * k, width)
+        tokens = torch.cat((self.input_dropout(x), soft), dim=1)
+        hidden = self.language_model(tokens, self.sequence_bias(length)[None])
+        answers: Tensor = hidden[:, length:].view(batch, length, k, width)[:, :, -1]
+        return answers
+
+    def soft_tokens(self, features: Tensor) -> Tensor:
+        """[U, k, D] from features [U, D]."""
+        soft: Tensor = self.soft(features).view(-1, self.config.soft_tokens, self.config.width) + self.soft_place
+        return soft
+
+    def sequence_bias(self, length: int) -> Tensor:
+        """[H, T + kT, T + kT]: who sees whom when all positions train at once."""
+        k, n = self.config.soft_tokens, self.config.recent
+        events = torch.arange(length)
+        place = torch.cat((events, events.repeat_interleave(k)))
+        is_soft = torch.cat((torch.zeros(length, dtype=torch.bool), torch.ones(length * k, dtype=torch.bool)))
+        order = torch.cat((torch.zeros(length, dtype=torch.long), torch.arange(k).repeat(length)))
+        distance = place[:, None] - place[None, :]
+        sees_event = ~is_soft[None, :] & (distance >= 0) & (distance < n)
+        sees_soft = is_soft[None, :] & is_soft[:, None] & (distance == 0) & (order[:, None] >= order[None, :])
+        return self.language_model.distance_bias(place, place).masked_fill(~(sees_event | sees_soft), float("-inf"))
+
+    # -- serving: one position a user
+
+    def serving_tokens(self, x: Tensor, there: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [U, n + k, D] and bias [U, H, n + k, n + k] from recent event vectors x [U, n, D], oldest first.
+
+        there: bool [U, n], which of them exist. The same numbers as `answers` gives at the last position.
+        """
+        k, n = self.config.soft_tokens, x.shape[1]
+        tokens = torch.cat((x, self.soft_tokens(features)), dim=1)
+        places = torch.cat((torch.arange(n), torch.full((k,), n - 1)))
+        order = torch.arange(n + k)
+        causal = order[None, :] <= order[:, None]
+        bias = self.language_model.distance_bias(places, places).masked_fill(~causal, float("-inf"))
+        keys = torch.cat((there, torch.ones(len(x), k, dtype=torch.bool)), dim=1)
+        seen = keys[:, None, None, :] | torch.eye(n + k, dtype=torch.bool)  # a missing event sees itself: no row is empty
+        return tokens, bias[None].masked_fill(~seen, float("-inf"))
+
+
+def next_item_loss(hidden: Tensor, targets: Tensor, candidates: Tensor, bias: Tensor, negatives: int = 0) -> Tensor:
+    """Mean cross-entropy of targets [M] (rows 1..V) given hidden [M, D].
+
+    negatives 0: full softmax over all items. Else: over the targets of the batch and that many uniform negatives, shared;
+    uniform sampling needs no correction (sampled softmax, Jean et al. 2015).
+    """
+    if not negatives or negatives >= len(candidates) - 1:
+        logits = nn.functional.linear(hidden, candidates[1:], bias[1:])
+        return nn.functional.cross_entropy(logits, targets - 1)
+    sampled = torch.randint(1, len(candidates), (negatives,))
+    rows, places = torch.unique(torch.cat((targets, sampled)), return_inverse=True)
+    logits = nn.functional.linear(hidden, candidates[rows], bias[rows])
+    return nn.functional.cross_entropy(logits, places[: len(targets)])
+
+
+def interest_loss(answers: Tensor, wanted: Tensor, network: Any) -> Tensor:
+    """Mean binary cross-entropy of the interests of the next event, wanted [M, C], given answers [M, D]."""
+    logits = nn.functional.linear(answers, network.interest_candidates(), network.interest_bias)
+    return nn.functional.binary_cross_entropy_with_logits(logits, wanted)

@@ -1,0 +1,105 @@
+"""A small causal transformer, trained by the project: it reads texts of the catalogue, and users as recent events and soft tokens.
+
+Sources
+[1] Pre-LN transformer (Xiong et al. 2020). [2] Learned bias by distance instead of positions (T5, Raffel et al. 2020, without
+buckets): an event means the same wherever in a history it stands, only its distance to the reader counts.
+
+Glossary: B sequences, T tokens, D width, H heads, W text tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.lstm import FeedForward
+from models.vocabulary import PAD
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, both with residual."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.feed_forward = FeedForward(width, dropout)
+
+    def forward(self, x: Tensor, bias: Tensor, last: int | None = None) -> Tensor:
+        """[B, T, D] to [B, T, D]; bias [B or 1, H, T, T] is added to the attention logits (-inf: not seen).
+
+        `last`: compute only the last that many positions (as queries), [B, last, D].
+        """
+        q, k, v = self._heads(self.norm(x))
+        if last is not None:
+            q, x, bias = q[:, :, -last:], x[:, -last:], bias[:, :, -last:]
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        x = x + self.dropout(self.out(self._merged(mixed)))
+        out: Tensor = self.feed_forward(x)
+        return out
+
+    def contributions(self, x: Tensor, bias: Tensor) -> Tensor:
+        """What each position adds to the last one's residual stream in the attention of this block, [B, T, D]; rows sum to it."""
+        q, k, v = self._heads(self.norm(x))
+        logits = (q[:, :, -1:] @ k.transpose(2, 3)) / q.shape[-1] ** 0.5 + bias[:, :, -1:]
+        weighted = torch.softmax(logits, dim=-1).transpose(2, 3) * v  # [B, H, T, D / H]
+        return nn.functional.linear(self._merged(weighted), self.out.weight)
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        batch, length, width = x.shape
+        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+    def _merged(self, x: Tensor) -> Tensor:
+        batch, heads, length, width = x.shape
+        return x.transpose(1, 2).reshape(batch, length, heads * width)
+
+
+class LanguageModel(nn.Module):
+    """Token embedding, blocks, LayerNorm; distances up to `reach` are told apart."""
+
+    def __init__(self, tokens: int, width: int, layers: int, heads: int, dropout: float, reach: int) -> None:
+        super().__init__()
+        self.width, self.heads, self.reach = width, heads, reach
+        self.embedding = nn.Embedding(tokens, width, padding_idx=PAD)
+        nn.init.normal_(self.embedding.weight, std=0.05)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.distance = nn.Parameter(torch.zeros(heads, reach + 1))
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Hidden states [B, T, D] of input vectors [B, T, D]."""
+        for block in self.blocks:
+            x = block(x, bias)
+        hidden: Tensor = self.norm(x)
+        return hidden
+
+    def last_hidden(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Hidden state of the last position only, [B, D]; the last block computes no other."""
+        for block in self.blocks[:-1]:
+            x = block(x, bias)
+        hidden: Tensor = self.norm(self.blocks[-1](x, bias, last=1)[:, -1])
+        return hidden
+
+    def distance_bias(self, query_at: Tensor, key_at: Tensor) -> Tensor:
+        """[H, Q, K] learned bias of places query_at [Q] looking back at places key_at [K]."""
+        return self.distance[:, (query_at[:, None] - key_at[None, :]).clamp(0, self.reach)]
+
+    def read_text(self, tokens: Tensor) -> Tensor:
+        """Hidden states [B, L, D] of token numbers [B, L]; each sees itself and what stands before it."""
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        bias = self.distance_bias(places, places).masked_fill(places[None, :] > places[:, None], float("-inf"))
+        return self(self.embedding(tokens) * self.width**0.5, bias[None])
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """[B, D] encodings of texts: the mean of the hidden states of their words."""
+        hidden, there = self.read_text(tokens), (tokens != PAD).unsqueeze(-1)
+        return (hidden * there).sum(1) / there.sum(1)
+
+    def text_loss(self, tokens: Tensor) -> Tensor:
+        """Mean cross-entropy of the next word, tied to the embedding."""
+        hidden = self.read_text(tokens[:, :-1])
+        logits = nn.functional.linear(hidden, self.embedding.weight)
+        return nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PAD)

@@ -1,0 +1,168 @@
+"""A model directory: readable files, hashed, never unpickled.
+
+    manifest.json        sha256 of every other file, fingerprint, version; written last
+    config.json          sizes of the network
+    vocabulary.json      words of the tokenizer
+    catalogue.jsonl      item_id, title, interests of each item, in row order
+    weights.safetensors  network, co-occurrence, blend
+    report.json          what training measured
+
+The fingerprint is of config, vocabulary, catalogue and weights: any change of them changes what a state or a score means.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from models.blend import Blend
+from models.bridge import InterestNetwork, NetworkConfig
+from models.cooccurrence import Cooccurrence
+from models.errors import ModelDataError, ModelDirectoryError
+from models.predict import ModelInfo
+from models.predictor import Predictor
+from models.vocabulary import Tokenizer
+
+Array = np.ndarray[Any, Any]
+
+FORMAT: Final = 1
+MEANING: Final = ("config.json", "vocabulary.json", "catalogue.jsonl", "weights.safetensors")
+MAX_BYTES: Final = 4 << 30
+
+
+def write_model(
+    path: Path,
+    *,
+    name: str,
+    network: InterestNetwork,
+    tokenizer: Tokenizer,
+    cooccurrence: Cooccurrence,
+    blend: Blend,
+    catalogue: list[dict[str, Any]],
+    interests: list[str],
+    report: dict[str, Any],
+) -> None:
+    """Write everything beside `path` and put it in place in one rename; a directory that is there is replaced."""
+    tensors = {f"network.{key}": value.contiguous() for key, value in network.state_dict().items()}
+    tensors |= {
+        "cooccurrence.neighbours": torch.from_numpy(cooccurrence.neighbours),
+        "cooccurrence.weights": torch.from_numpy(cooccurrence.weights),
+        "blend.item": blend.item,
+        "blend.interest": blend.interest,
+        "blend.base": blend.base,
+        "blend.log_popularity": blend.log_popularity,
+    }
+    config = {"format": FORMAT, "name": name, "network": asdict(network.config), "interests": interests}
+    files = {
+        "config.json": _json(config),
+        "vocabulary.json": _json({"words": tokenizer.known, "length": tokenizer.length}),
+        "catalogue.jsonl": "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in catalogue).encode(),
+        "weights.safetensors": save_tensors(tensors),
+        "report.json": _json(report),
+    }
+    hashes = {file: sha256(data).hexdigest() for file, data in files.items()}
+    fingerprint = sha256("".join(hashes[file] for file in MEANING).encode()).hexdigest()[:16]
+    files["manifest.json"] = _json({"format": FORMAT, "fingerprint": fingerprint, "version": fingerprint[:8], "sha256": hashes})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    fresh.chmod(0o755)
+    for file, data in files.items():
+        (fresh / file).write_bytes(data)
+    if path.exists():
+        for kept in path.iterdir():
+            if kept.name not in files and kept.name != "__pycache__":
+                shutil.move(str(kept), fresh / kept.name)  # training checkpoints, reports of other commands
+        shutil.rmtree(path)
+    fresh.rename(path)
+
+
+def read_model(path: Path) -> Predictor:
+    """Check hashes, sizes and numbers, then build. Raises ModelDirectoryError naming the file and what to do."""
+    files = _checked_files(path)
+    try:
+        config = json.loads(files["config.json"])
+        words = json.loads(files["vocabulary.json"])
+        catalogue = [json.loads(line) for line in files["catalogue.jsonl"].splitlines() if line.strip()]
+        network = InterestNetwork(NetworkConfig(**config["network"]))
+    except (ValueError, KeyError, TypeError, ModelDataError) as error:
+        raise ModelDirectoryError(f"{path}: config.json, vocabulary.json or catalogue.jsonl cannot be used: {error}") from error
+    tensors = _tensors(path, files["weights.safetensors"])
+    try:
+        network.load_state_dict({key.removeprefix("network."): value for key, value in tensors.items() if key.startswith("network.")})
+    except RuntimeError as error:
+        raise ModelDirectoryError(f"{path / 'weights.safetensors'} does not fit config.json: {error}") from error
+    interests = list(config["interests"])
+    manifest = json.loads(files["manifest.json"])
+    info = ModelInfo(
+        name=config["name"],
+        version=manifest["version"],
+        fingerprint=int(manifest["fingerprint"], 16),
+        interests=tuple(interests),
+        items=tuple(item["item_id"] for item in catalogue),
+        titles=tuple(item["title"] for item in catalogue),
+        state_size=network.lstm.state_size,
+    )
+    return Predictor(
+        network,
+        Tokenizer(words["words"], words["length"]),
+        Cooccurrence(tensors["cooccurrence.neighbours"].numpy(), tensors["cooccurrence.weights"].numpy()),
+        Blend(*(tensors[f"blend.{part}"] for part in ("item", "interest", "base", "log_popularity"))),
+        membership_of(catalogue, len(interests)),
+        info,
+    )
+
+
+def membership_of(catalogue: list[dict[str, Any]], interests: int) -> Array:
+    """float32 [V + 1, C]: 1 where a catalogue row belongs to an interest."""
+    membership = np.zeros((len(catalogue) + 1, interests), np.float32)
+    for row, item in enumerate(catalogue, start=1):
+        membership[row, item["interests"]] = 1
+    return membership
+
+
+def _checked_files(path: Path) -> dict[str, bytes]:
+    if not (path / "manifest.json").is_file():
+        raise ModelDirectoryError(f"{path} is not a model directory: it has no manifest.json; make one with 'interest-stream train'")
+    files = {"manifest.json": (path / "manifest.json").read_bytes()}
+    try:
+        manifest = json.loads(files["manifest.json"])
+        if manifest["format"] != FORMAT:
+            raise ModelDirectoryError(f"{path} has format {manifest['format']}, this version reads {FORMAT}; train again")
+        hashes = dict(manifest["sha256"])
+        int(manifest["fingerprint"], 16)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelDirectoryError(f"{path / 'manifest.json'} is damaged: {error}; copy the directory again, or train again") from error
+    for file in MEANING:
+        place = path / file
+        if not place.is_file() or place.is_symlink() or place.stat().st_size > MAX_BYTES:
+            raise ModelDirectoryError(f"{place} is missing, a link, or too large; copy the directory again, or train again")
+        files[file] = place.read_bytes()
+        if sha256(files[file]).hexdigest() != hashes.get(file):
+            raise ModelDirectoryError(f"{place} is not what manifest.json says (sha256); copy the directory again, or train again")
+    return files
+
+
+def _tensors(path: Path, data: bytes) -> dict[str, torch.Tensor]:
+    try:
+        tensors: dict[str, torch.Tensor] = load_tensors(data)
+    except SafetensorError as error:
+        raise ModelDirectoryError(f"{path / 'weights.safetensors'} is damaged: {error}") from error
+    for key, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ModelDirectoryError(f"{path / 'weights.safetensors'}: {key} has numbers that are not finite; train again")
+    return tensors
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=1).encode()

@@ -1,0 +1,292 @@
+"""A loaded model, ready to serve: LSTM steps in rounds across users, one language-model pass a touched user.
+
+Glossary: U users, N events, R rounds, S floats of state, D width, V items (row 0: unknown), C interests, n recent events read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models import blend as blending
+from models.blend import Blend
+from models.bridge import InterestNetwork
+from models.compact import COMPACT, NO_TEXT, RECENT, text_of
+from models.cooccurrence import Cooccurrence
+from models.lstm import input_gates
+from models.predict import ModelInfo, Scores
+from models.vocabulary import ItemIndex, Tokenizer, gap_buckets
+
+Array = np.ndarray[Any, Any]
+
+CHUNK: Final = 512
+"""Users scored in one pass: activations stay in the cache."""
+
+TEXTS_KEPT: Final = 20_000
+"""Encodings of queries and unknown titles that are remembered."""
+
+SLOW_HALF_LIFE: Final = 16.0
+NOTICEABLE: Final = 0.05
+"""A change of probability smaller than this is `steady`."""
+NEWEST: Final = 4
+"""Of the recent events; an interest that only they touched is `new`."""
+
+
+class Predictor:
+    """Steps, scores and rebuilds. Holds no state of any user."""
+
+    def __init__(
+        self,
+        network: InterestNetwork,
+        tokenizer: Tokenizer,
+        cooccurrence: Cooccurrence,
+        blend: Blend,
+        membership: Array,  # float32 [V + 1, C], row 0 empty
+        info: ModelInfo,
+    ) -> None:
+        self.info = info
+        self._network = network.eval()
+        self._tokenizer = tokenizer
+        self._cooccurrence = cooccurrence
+        self._blend = blend
+        self._membership = torch.from_numpy(membership)
+        self._index = ItemIndex(info.items)
+        self._text = lru_cache(TEXTS_KEPT)(self._encode_text)
+        with torch.inference_mode():
+            self._tables = _Tables(network)
+
+    @property
+    def membership(self) -> Array:
+        """Bool [V, C]: which interests each item belongs to."""
+        belongs: Array = self._membership[1:].numpy() > 0
+        return belongs
+
+    # -- memory
+
+    def step(self, state: Array, events: Array, sizes: Array, previous_ms: Array) -> Array:
+        """float32 [U, S] after the events; may be written in place.
+
+        events COMPACT [N] round-major: round r holds one event of each of the first sizes[r] users. previous_ms int64 [U]: time
+        of the user's event before, -1 if there was none.
+        """
+        sizes = np.asarray(sizes, np.int64)
+        before = _previous_times(events["time_ms"], sizes, previous_ms)
+        with torch.inference_mode():
+            memory = torch.from_numpy(np.ascontiguousarray(state, np.float32))
+            x = self._vectors(events, before)
+            gates = input_gates(self._network.lstm.blocks[0].lstm, x)
+            start = 0
+            for size in sizes.tolist():
+                self._network.lstm.step(x[start : start + size], gates[start : start + size], memory[:size])
+                start += size
+            return memory.numpy()
+
+    def rebuild(self, recent: Array) -> Array:
+        """Memory float32 [U, S] from the recent events COMPACT [U, 32], newest first, of users whose model has changed."""
+        counts = (recent["key"] != 0).sum(1)
+        order = np.argsort(-counts, kind="stable")
+        oldest_first = recent[order]
+        rounds = []
+        sizes = []
+        for place in range(int(counts.max(initial=0))):
+            size = int((counts > place).sum())
+            slot = counts[order][:size] - 1 - place
+            rounds.append(oldest_first[np.arange(size), slot])
+            sizes.append(size)
+        state = np.zeros((len(recent), self.info.state_size), np.float32)
+        if rounds:
+            before = np.full(len(recent), -1, np.int64)
+            state[order] = self.step(state[order], np.concatenate(rounds), np.array(sizes), before)
+        return state
+
+    # -- scores
+
+    def score(self, state: Array, recent: Array, *, interests: int, items: int, because: int) -> Scores:
+        """The best interests and items of each user, and the events they rest on."""
+        parts = [
+            self._score(state[start : start + CHUNK], recent[start : start + CHUNK], interests, items, because)
+            for start in range(0, len(state), CHUNK)
+        ]
+        return Scores(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def score_all(self, state: Array, recent: Array) -> Array:
+        """float32 [U, V] blended scores of every item, higher is better."""
+        with torch.inference_mode():
+            return self.read(state, recent).items[:, 1:].numpy()
+
+    def interest_probabilities(self, state: Array, recent: Array) -> Array:
+        """float32 [U, C]."""
+        with torch.inference_mode():
+            return self._interests(self.read(state, recent))[0].numpy()
+
+    def _score(self, state: Array, recent: Array, interests: int, items: int, because: int) -> list[Array]:
+        with torch.inference_mode():
+            reading = self.read(state, recent)
+            probability, slow = self._interests(reading)
+            best, which = probability.topk(min(interests, probability.shape[1]), dim=1)
+            change = best - slow.gather(1, which)
+            trend = self._trend(reading, which, change)
+            item_score, item = reading.items.topk(min(items, reading.items.shape[1] - 1), dim=1)
+            slots, weights = self._because(reading, which, because)
+        return [
+            which.to(torch.int32).numpy(),
+            best.numpy(),
+            change.numpy(),
+            trend.to(torch.uint8).numpy(),
+            (item - 1).to(torch.int32).numpy(),
+            item_score.numpy(),
+            slots.to(torch.int8).numpy(),
+            weights.numpy(),
+        ]
+
+    def read(self, state: Array, recent: Array) -> Reading:
+        """One language-model pass and the item scores of U users."""
+        network, n = self._network, self._network.config.recent
+        rows = self._index.rows(recent["key"])
+        times = recent["time_ms"]
+        before = np.full_like(times, -1)
+        before[:, :-1] = np.where(recent["key"][:, 1:] != 0, times[:, 1:], -1)
+        newest = np.ascontiguousarray(recent[:, :n][:, ::-1])
+        x = self._vectors(newest.reshape(-1), before[:, :n][:, ::-1].reshape(-1), rows[:, :n][:, ::-1].reshape(-1))
+        x = x.view(len(state), n, -1)
+        there = torch.from_numpy(newest["key"] != 0)
+        memory = torch.from_numpy(np.ascontiguousarray(state, np.float32))
+        feature = network.lstm.feature(x[:, -1], memory)
+        tokens, bias = network.serving_tokens(x, there, feature)
+        for block in network.language_model.blocks[:-1]:
+            tokens = block(tokens, bias)
+        answer = network.language_model.norm(network.language_model.blocks[-1](tokens, bias, last=1)[:, -1])
+        tables = self._tables
+        item_rows = torch.from_numpy(rows)
+        features = blending.item_features(
+            torch.nn.functional.linear(answer, tables.items, tables.item_bias),
+            torch.nn.functional.linear(feature, tables.items, tables.item_bias),
+            torch.from_numpy(self._cooccurrence.scores(rows)),
+            self._blend.log_popularity,
+            item_rows,
+        )
+        return Reading(
+            answer=answer,
+            tokens=tokens,
+            bias=bias,
+            there=there,
+            rows=item_rows,
+            held=torch.from_numpy(recent["key"] != 0),
+            scorers=features,
+            items=blending.weighted(features, self._blend.item),
+        )
+
+    def _interests(self, reading: Reading) -> tuple[Tensor, Tensor]:
+        """Probability [U, C] and the user's slower average [U, C]."""
+        features, slow = self.interest_features(reading)
+        return torch.sigmoid(features @ self._blend.interest), slow
+
+    def interest_features(self, reading: Reading) -> tuple[Tensor, Tensor]:
+        """[U, C, F] of the stack, and the slower average [U, C]."""
+        tables, base = self._tables, self._blend.base
+        touched = self._membership[reading.rows]
+        there = reading.held.float()
+        own = [blending.own_shares(touched, there, base, half_life) for half_life in blending.HALF_LIVES]
+        by_items = torch.softmax(reading.items, 1) @ self._membership
+        direct = torch.nn.functional.linear(reading.answer, tables.interests, tables.interest_bias)
+        features = blending.interest_features(by_items, direct, own, base)
+        return features, blending.own_shares(touched, there, base, SLOW_HALF_LIFE)
+
+    def _trend(self, reading: Reading, which: Tensor, change: Tensor) -> Tensor:
+        older = self._membership[reading.rows[:, NEWEST:]].sum(1).gather(1, which)
+        trend = torch.zeros_like(which)
+        trend[change > NOTICEABLE] = 1
+        trend[change < -NOTICEABLE] = 2
+        trend[(older == 0) & (change > NOTICEABLE)] = 3
+        return trend
+
+    def _because(self, reading: Reading, which: Tensor, most: int) -> tuple[Tensor, Tensor]:
+        """Slots [U, B] of recent events and their shares.
+
+        What each event token adds, through the attention of the last block, to the score of the user's first interest: the
+        LayerNorm behind it taken as linear at its value. Only what raises the score counts.
+        """
+        model, n = self._network.language_model, reading.there.shape[1]
+        added = model.blocks[-1].contributions(reading.tokens, reading.bias)[:, :n]
+        towards = self._tables.interests[which[:, 0]] * model.norm.weight
+        towards = towards - towards.mean(1, keepdim=True)
+        share = (added @ towards.unsqueeze(2)).squeeze(2).masked_fill(~reading.there, 0).clamp(min=0)
+        share = share / share.sum(1, keepdim=True).clamp(min=1e-9)
+        weights, places = share.topk(min(most, n), dim=1)
+        slots = torch.where(weights > 0, n - 1 - places, -1)
+        return slots, weights
+
+    # -- inputs
+
+    def _vectors(self, events: Array, before_ms: Array, rows: Array | None = None) -> Tensor:
+        """Event vectors [N, D]: tables for what the catalogue knows, the text model for other texts."""
+        rows = self._index.rows(events["key"]) if rows is None else rows
+        gaps = gap_buckets(np.where(before_ms < 0, -1, np.maximum(events["time_ms"] - before_ms, 0)))
+        tables = self._tables
+        x = tables.known[torch.from_numpy(np.ascontiguousarray(rows))]
+        x = x + tables.action[torch.from_numpy(events["action"].astype(np.int64))] + tables.gap[torch.from_numpy(gaps)]
+        unknown = np.flatnonzero((rows == 0) & (events["kind"] != NO_TEXT) & (events["key"] != 0))
+        if len(unknown):
+            texts = torch.stack([self._text(raw) for raw in events["text"][unknown].tolist()])
+            x[torch.from_numpy(unknown)] += torch.nn.functional.linear(texts, self._network.text_in.weight)
+        return x
+
+    def _encode_text(self, raw: bytes) -> Tensor:
+        tokens = torch.from_numpy(self._tokenizer.encode([text_of(raw)]))
+        return self._network.text_model.encode_text(tokens)[0]
+
+
+@dataclass(slots=True)
+class Reading:
+    """What the language model made of some users; intermediate values that scores and explanations share."""
+
+    answer: Tensor  # [U, D]
+    tokens: Tensor  # [U, n + k, D] input of the last block
+    bias: Tensor  # [U, H, n + k, n + k]
+    there: Tensor  # bool [U, n], oldest first
+    rows: Tensor  # int64 [U, 32] item rows, newest first
+    held: Tensor  # bool [U, 32]
+    scorers: list[Tensor]  # each [U, V + 1], in the order of blend.ITEM_SCORERS
+    items: Tensor  # [U, V + 1] their blend
+
+
+class _Tables:
+    """Products of weights alone, computed once."""
+
+    def __init__(self, network: InterestNetwork) -> None:
+        config = network.config
+        rows = torch.arange(config.items + 1)
+        self.known = network.item(rows) * config.width**0.5 + network.text_in(network.text)
+        self.known[0] = network.text_in.bias
+        self.action, self.gap = network.action.weight, network.gap.weight
+        self.items, self.item_bias = network.item_candidates(), network.item_bias
+        self.interests, self.interest_bias = network.interest_candidates(), network.interest_bias
+
+
+def _previous_times(times: Array, sizes: Array, previous_ms: Array) -> Array:
+    """int64 [N]: time of each event's predecessor of the same user; in round r > 0 that is the event one round before."""
+    before = np.empty(len(times), np.int64)
+    starts = np.concatenate(([0], np.cumsum(sizes)))
+    for place, size in enumerate(sizes.tolist()):
+        start = starts[place]
+        before[start : start + size] = previous_ms[:size] if place == 0 else times[starts[place - 1] : starts[place - 1] + size]
+    return before
+
+
+def load(path: Path, threads: int = 1) -> Predictor:
+    """Read and check a model directory."""
+    from models.model_directory import read_model
+
+    torch.set_num_threads(threads)
+    return read_model(path)
+
+
+def no_events(users: int) -> Array:
+    """COMPACT [U, 32] of users without history."""
+    return np.zeros((users, RECENT), COMPACT)

@@ -1,0 +1,89 @@
+"""Numbers for what a model sees: item rows, text tokens, time-gap buckets. Written once, saved with the weights.
+
+Glossary: V catalogue items (row 0 is "not in the catalogue"), W text tokens, N events, L tokens of a text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from models.compact import hash64
+
+Array = np.ndarray[Any, Any]
+
+PAD: Final = 0
+START: Final = 1
+FIRST_WORD: Final = 2
+HASHED: Final = 512
+"""Buckets for words that the catalogue did not show often enough; two rare words may share one."""
+
+GAP_BUCKETS: Final = 16
+"""Time since the user's event before: 0 first event, 1 within a second, then doubling powers of four up to a month."""
+
+_WORD: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
+
+
+class ItemIndex:
+    """Catalogue rows of compact-event keys."""
+
+    def __init__(self, item_ids: Sequence[str]) -> None:
+        keys = np.array([hash64(item_id) for item_id in item_ids], np.uint64)
+        order = np.argsort(keys)
+        self._keys, self._rows = keys[order], (order + 1).astype(np.int64)
+
+    def rows(self, keys: Array) -> Array:
+        """int64, shape of keys (uint64): row 1..V, or 0 for what is not in the catalogue."""
+        if not len(self._keys):
+            return np.zeros(keys.shape, np.int64)
+        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        rows: Array = np.where(self._keys[place] == keys, self._rows[place], 0)
+        return rows
+
+
+def gap_buckets(gap_ms: Array) -> Array:
+    """int64 buckets of gaps in milliseconds; a negative gap means that there was no event before."""
+    seconds = np.maximum(gap_ms, 0) / 1000.0
+    bucket = 1 + np.ceil(np.log2(np.maximum(seconds, 1.0)) / 1.6).astype(np.int64)
+    result: Array = np.where(gap_ms < 0, 0, np.minimum(bucket, GAP_BUCKETS - 1))
+    return result
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words of a text; each Chinese, Japanese or Korean character is a word."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+class Tokenizer:
+    """Texts to token numbers: words seen often enough in the catalogue, the rest hashed into buckets."""
+
+    def __init__(self, known: Sequence[str], length: int = 16) -> None:
+        self.known = list(known)
+        self.length = length
+        self._index = {word: FIRST_WORD + HASHED + place for place, word in enumerate(self.known)}
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], most: int = 8_000, least: int = 2, length: int = 16) -> Tokenizer:
+        """The most frequent words of a catalogue; ties in alphabetical order."""
+        counts = Counter(word for text in texts for word in words(text))
+        ranked = sorted((word for word, count in counts.items() if count >= least), key=lambda word: (-counts[word], word))
+        return cls(ranked[:most], length)
+
+    @property
+    def size(self) -> int:
+        """W, numbers in use."""
+        return FIRST_WORD + HASHED + len(self.known)
+
+    def encode(self, texts: Sequence[str]) -> Array:
+        """int64 [texts, L]: START, then the first words, then PAD."""
+        tokens = np.full((len(texts), self.length), PAD, np.int64)
+        tokens[:, 0] = START
+        for row, text in enumerate(texts):
+            numbers = [self._index.get(word) or FIRST_WORD + hash64(word) % HASHED for word in words(text)]
+            tokens[row, 1 : 1 + min(len(numbers), self.length - 1)] = numbers[: self.length - 1]
+        return tokens
