@@ -33,6 +33,7 @@ fmt: $(INSTALLED) ## format, and mend what the linter can
 	$(BIN)/ruff format .
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet --upgrade -o requirements.lock
 
 demo-model: $(INSTALLED) ## train again the small model that the package ships

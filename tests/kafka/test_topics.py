@@ -27,8 +27,14 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 @pytest.fixture
 def settings(kafka: Kafka) -> Settings:
     """A pipeline whose topics no other test touches."""
-    names = ("app_id", "events_topic", "updates_topic", "profiles_topic", "dead_letters_topic")
-    return Settings(broker=kafka.url, **{name: kafka.unique(name.replace("_", "-")) for name in names})
+    return Settings(
+        broker=kafka.url,
+        app_id=kafka.unique("app"),
+        events_topic=kafka.unique("clicks"),
+        updates_topic=kafka.unique("updates"),
+        profiles_topic=kafka.unique("profiles"),
+        dead_letters_topic=kafka.unique("dead"),
+    )
 
 
 def test_created_topics_pass_the_check_and_creating_again_changes_nothing(settings: Settings) -> None:
