@@ -28,7 +28,9 @@ WIDTH: Final = 64
 WINDOW: Final = 5  # neighbours within so many events of a user
 MOST_EVENTS: Final = 2_000_000  # of the log are read for neighbours; bounds memory, and more says nothing new
 MOST_WORDS: Final = 20_000
-COMMON: Final = 0.1  # a word in more titles than this tells clusters apart no more than "the"
+COMMON: Final = 0.1  # a word in more titles than this tells clusters apart no more than "the",
+FEW: Final = 20  # unless the titles are few
+STARTS: Final = 4  # of k-means; the best is kept
 ROUNDS: Final = 30
 NAME_WORDS: Final = 3
 _WORD: Final = re.compile(r"[^\W\d_]{3,}|[\u3040-\u30ff\u4e00-\u9fff]{2}")
@@ -70,7 +72,8 @@ def cluster_items(dataset: Dataset, rows: Array, most: int, seed: int) -> tuple[
     parts = [_neighbours(dataset, rows, items), _text(words)]
     vectors = _sketch([part for part in parts if len(part[0])], items, seed)
     count = int(np.clip(round(1.5 * np.sqrt(items) / 2), 2, most))
-    labels = _spherical_k_means(vectors, count, seed)
+    starts = [_spherical_k_means(vectors, count, seed + start) for start in range(STARTS)]
+    labels = max(starts, key=lambda found: found[1])[0]
     weight = np.bincount(rows, minlength=items + 1)[1:] + 1
     groups = [np.flatnonzero(labels == cluster) for cluster in range(count)]
     groups = sorted((group for group in groups if len(group)), key=lambda group: -int(weight[group].sum()))
@@ -103,7 +106,7 @@ def _neighbours(dataset: Dataset, rows: Array, items: int) -> Sparse:
 def _text(words: list[list[str]]) -> Sparse:
     """tf-idf of title words, rows of length 1."""
     frequency = Counter(word for title in words for word in set(title))
-    most = max(COMMON * len(words), 2)
+    most = max(COMMON * len(words), min(len(words) / 2, FEW))
     usual = [word for word, count in frequency.most_common() if 2 <= count <= most][:MOST_WORDS]
     index = {word: place for place, word in enumerate(usual)}
     cells = [(item, index[word]) for item, title in enumerate(words) for word in dict.fromkeys(title) if word in index]
@@ -144,8 +147,11 @@ def _sketch(parts: list[Sparse], items: int, seed: int) -> Array:
     return torch.nn.functional.normalize(vectors, dim=1).float().numpy()
 
 
-def _spherical_k_means(vectors: Array, clusters: int, seed: int) -> Array:
-    """int64 [V] labels; k-means++ start, cosine similarity, an empty cluster takes the item furthest from its own."""
+def _spherical_k_means(vectors: Array, clusters: int, seed: int) -> tuple[Array, float]:
+    """int64 [V] labels and how well they fit: the sum of cosines of items and their centres.
+
+    k-means++ start; an empty cluster takes the item furthest from its own centre.
+    """
     random = np.random.default_rng(seed)
     centres = vectors[random.integers(len(vectors))][None]
     nearest = 1 - vectors @ centres[0]
@@ -164,7 +170,7 @@ def _spherical_k_means(vectors: Array, clusters: int, seed: int) -> Array:
             mine = vectors[labels == cluster]
             centre = mine.sum(0) if len(mine) else vectors[similar.max(1).argmin()]
             centres[cluster] = centre / max(float(np.linalg.norm(centre)), 1e-9)
-    return labels
+    return labels, float((vectors @ centres.T).max(1).sum())
 
 
 def _words(title: str) -> list[str]:

@@ -65,16 +65,15 @@ def from_categories(
     """Interests and their items (catalogue positions) from the catalogue's categories.
 
     A path such as `A > B > C` counts for each of its levels; the level that says most is taken: the finest at which the
-    `most` most frequent categories still cover nine tenths of the events that the top level covers.
+    `most` most frequent categories still cover nine tenths of the events that any category covers.
     """
     depth = max((path.count(SEPARATOR) + 1 for item in categories for path in item), default=0)
-    top: list[list[int]] = []
+    goal = 0.9 * _covered([[item for item, paths in enumerate(categories) if paths]], weight)
     chosen: tuple[list[str], list[list[int]]] = ([], [])
     for level in range(1, depth + 1):
         names, groups = _at_level(categories, level, weight, config)
-        if level == 1:
-            top = groups
-        if len(names) >= 2 and (not chosen[0] or _covered(groups, weight) >= 0.9 * _covered(top, weight)):
+        covered = _covered(groups, weight)
+        if len(names) >= 2 and (covered >= goal or covered > _covered(chosen[1], weight)):
             chosen = names, groups
     return chosen
 

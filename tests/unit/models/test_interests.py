@@ -1,0 +1,104 @@
+"""Interests from categories, from a taxonomy, and from items' own words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from models.errors import ModelDataError
+from models.interests import InterestConfig, find_interests
+from models.prepare import Dataset
+
+Make = Callable[..., Dataset]
+SMALL = InterestConfig(least_items=1)
+
+
+def members(dataset: Dataset) -> dict[str, set[str]]:
+    """Interest -> items."""
+    indptr, indices = dataset.membership
+    item = np.repeat(np.arange(len(dataset.item_ids)), np.diff(indptr))
+    return {
+        name: {dataset.item_ids[each] for each in item[indices == place].tolist()}
+        for place, name in enumerate(dataset.interests)
+    }
+
+
+def test_categories_most_frequent_first_and_an_item_may_have_several(prepared: Make) -> None:
+    items = {"a": ("Books", "Sale"), "b": ("Books",), "c": ("Maps",), "d": ("Everything", "Maps"), "e": ()}
+    events = [("u", "a", 1), ("u", "b", 2), ("u", "c", 3), ("v", "a", 1), ("v", "b", 2)]
+    dataset = find_interests(prepared(events, items), SMALL)
+    assert members(dataset) == {"Books": {"a", "b"}, "Sale": {"a"}, "Maps": {"c", "d"}}  # nobody touched Everything
+    assert dataset.report["interests"]["source"] == "categories of the catalogue"
+    assert dataset.report["interests"]["events_covered"] == 1.0
+
+
+def test_the_finest_level_that_still_covers_the_events(prepared: Make) -> None:
+    items = {
+        "a": ("Sport > Ball > Tennis",),
+        "b": ("Sport > Ball > Football",),
+        "c": ("Sport > Water > Rowing",),
+        "d": ("Sport > Water",),
+    }
+    events = [("u", item, time) for time, item in enumerate("abcdabcd")]
+    assert members(find_interests(prepared(events, items), SMALL)) == {
+        "Tennis": {"a"},
+        "Football": {"b"},
+        "Rowing": {"c"},
+        "Water": {"d"},
+    }
+    fewer = find_interests(prepared(events, items), InterestConfig(most=2, least_items=1))
+    assert members(fewer) == {"Ball": {"a", "b"}, "Water": {"c", "d"}}
+
+
+def test_equal_names_are_told_apart_by_their_path(prepared: Make) -> None:
+    items = {"a": ("Men > Shoes",), "b": ("Women > Shoes",), "c": ("Women > Hats",)}
+    events = [("u", item, time) for time, item in enumerate("abcabc")]
+    assert set(find_interests(prepared(events, items), SMALL).interests) == {"Men > Shoes", "Women > Shoes", "Hats"}
+
+
+def test_a_taxonomy_gathers_what_lies_under_its_entries(prepared: Make) -> None:
+    items = {"a": ("Sport > Ball > Tennis",), "b": ("sport > water",), "c": ("Maps",), "d": ("Shop > Maps",)}
+    events = [("u", item, time) for time, item in enumerate("abcd")]
+    dataset = find_interests(prepared(events, items), SMALL, ["Sport", "Maps", "Chess"])
+    assert members(dataset) == {"Sport": {"a", "b"}, "Maps": {"c", "d"}}
+    with pytest.raises(ModelDataError, match=r"fewer than 2 of the 2 interests .* it has 'Sport > Ball > Tennis'"):
+        find_interests(prepared(events, items), SMALL, ["Chess", "Go"])
+
+
+def shop() -> tuple[dict[str, str], list[tuple[str, str, int]]]:
+    """Three kinds of things; a user buys only one kind."""
+    kinds = {"tent": "green tent camping", "lamp": "desk lamp brass", "tea": "black tea leaves"}
+    titles = {f"{kind}{number}": f"{words} {number}" for kind, words in kinds.items() for number in range(6)}
+    random = np.random.default_rng(1)
+    events = [
+        (f"{kind}-{user}", f"{kind}{random.integers(6)}", time)
+        for kind in kinds
+        for user in range(8)
+        for time in range(9)
+    ]
+    return titles, events
+
+
+def test_clusters_find_the_kinds_of_things_and_name_them_by_their_words(prepared: Make) -> None:
+    titles, events = shop()
+    dataset = prepared(events, dict.fromkeys(titles, ("All",)))
+    dataset.titles[:] = titles.values()
+    first = find_interests(dataset, InterestConfig(), seed=3)
+    again = find_interests(dataset, InterestConfig(), seed=3)
+    assert first.report["interests"]["source"].startswith("clusters")  # one category for everything is no interest
+    assert members(first) == members(again)
+    for name, items in members(first).items():
+        kinds = {item.rstrip("0123456789") for item in items}
+        assert len(kinds) == 1, f"{name} mixes {kinds}"
+        assert kinds.pop() in name.lower()
+    assert len(set(first.interests)) == len(first.interests)
+
+
+def test_every_item_has_a_cluster_even_without_events_or_words(prepared: Make) -> None:
+    titles, events = shop()
+    dataset = prepared(events, {**dict.fromkeys(titles, ()), "never": ()})
+    dataset.titles[:] = [*titles.values(), "!!"]
+    indptr, _ = find_interests(dataset, InterestConfig()).membership
+    assert (np.diff(indptr) == 1).all()
