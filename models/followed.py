@@ -106,7 +106,7 @@ class _Tally:
                 found[f"HR@{k}"] = float(((rank >= 0) & (rank < k)).mean())
         most = max(self.named, 1)
         found[f"HR@{most} interval"] = metrics.interval((rank >= 0).astype(np.float64), user, seed)
-        found[f"MRR@{most}"] = float(np.where(rank >= 0, 1 / (rank + 1.0), 0.0).mean())
+        found[f"MRR@{most}"] = float(np.where(rank >= 0, 1 / (np.maximum(rank, 0) + 1.0), 0.0).mean())
         if with_interests and self.interest_rank:
             place = np.array(self.interest_rank)
             said, was = np.array(self.said)[:, None], np.array(self.was)[:, None]

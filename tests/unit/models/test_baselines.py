@@ -1,0 +1,88 @@
+"""Baselines against values worked out by hand on a handful of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from models.baselines import WEEK_MS, Cooccurrence, Markov, Popularity, RecentPopularity, item_baselines
+from models.interest_baselines import DecayCounter, InterestPopularity, decayed_counts
+from models.interests import InterestConfig, find_interests
+from models.prepare import Dataset
+from models.protocols import split
+
+Make = Callable[..., Dataset]
+Letters = Callable[..., list[tuple[str, str, int]]]
+
+
+def test_popularity_counts_training_events_only(prepared: Make, histories: Letters) -> None:
+    cut = split(prepared(histories({"u": "aab", "v": "abb", "w": "ca"}), "abc"))  # last ones held out: b, b, a
+    assert Popularity(cut).scores(cut.cases).tolist() == [[3.0, 1.0, 1.0]] * 3
+
+
+def test_recent_popularity_sees_seven_days_and_nothing_later(prepared: Make) -> None:
+    now = 10 * WEEK_MS
+    events = [
+        *(("old", "a", time) for time in (1, 2, 3)),
+        ("old", "b", 4),
+        ("live", "b", now - WEEK_MS),
+        ("live", "b", now - 1),
+        ("live", "c", now),
+        ("later", "a", now + 1),
+        ("later", "a", now + 2),
+        ("later", "a", now + 3),
+    ]
+    cut = split(prepared(events, "abc"))
+    scores = RecentPopularity(cut).scores(cut.cases)
+    live = scores[cut.whole.users.index("live")]
+    assert np.round(live).tolist() == [0.0, 2.0, 0.0]
+    assert live[0] > live[2]  # popularity fills where the week says nothing
+
+
+def test_markov_follows_the_last_item_and_fills_with_popularity(prepared: Make, histories: Letters) -> None:
+    cut = split(prepared(histories({"u": "abx", "v": "abx", "w": "acx", "p": "ab", "q": "ca"}), "abcx"))
+    scores = Markov(cut).scores(cut.cases)
+    after_a, after_c = scores[cut.whole.users.index("p")], scores[cut.whole.users.index("q")]
+    assert np.floor(after_a).tolist() == [0.0, 2.0, 1.0, 0.0]
+    assert after_c.argsort()[::-1].tolist() in ([0, 1, 2, 3], [0, 2, 1, 3])  # nothing followed c: a 4, b 2, c 2, x 0
+
+
+def test_cooccurrence_is_the_published_floor(prepared: Make, histories: Letters) -> None:
+    cut = split(prepared(histories({"u": "abcx", "v": "abb"}), "abcx"))
+    # training: a b c and a b, so counts a 2, b 2, c 1. From v's history a b, b the newest:
+    # to a: 0.5 backwards from b, twice; to b: 1 from a, twice, times 0.7; to c: 1 from b and 0.7 * 1/2 from a
+    expected = [2 * 0.5 / 3**0.5, 0.7 * 2 / 3**0.5, (1 + 0.7 * 0.5) / 2**0.5, 0.0]
+    scores = Cooccurrence(cut).scores(cut.cases)
+    assert scores[1] == pytest.approx(expected, abs=1e-5)
+
+
+def test_without_times_there_is_no_recent_popularity(prepared: Make, histories: Letters) -> None:
+    cut = split(prepared(histories({"u": "abc"}), "abc"))
+    assert len(item_baselines(cut)) == 4
+    cut.whole.report["events_without_time"] = 3
+    assert [each.name for each in item_baselines(cut)] == ["popularity", "first-order Markov", "co-occurrence"]
+
+
+def test_decayed_counts_halve_with_each_half_life(prepared: Make, histories: Letters) -> None:
+    items = {"a": ("A",), "b": ("B",), "c": ("A", "B")}
+    dataset = find_interests(prepared(histories({"u": "abcba"}), items), InterestConfig(least_items=1, largest_share=1))
+    cut = split(dataset)  # asked after a b c b
+    counts, total = decayed_counts(dataset, cut.cases, 1)
+    by_name = dict(zip(dataset.interests, counts[0].tolist(), strict=True))
+    assert by_name == {"A": 1 / 2 + 1 / 8, "B": 1 + 1 / 2 + 1 / 4}
+    assert total[0, 0] == 1 + 1 / 2 + 1 / 4 + 1 / 8
+
+
+def test_a_counter_finds_what_popularity_cannot(prepared: Make, histories: Letters) -> None:
+    loyal = {f"a{number}": "ababababab" for number in range(20)} | {f"c{number}": "cdcdcdcdcd" for number in range(20)}
+    items = {"a": ("AB",), "b": ("AB",), "c": ("CD",), "d": ("CD",)}
+    cut = split(find_interests(prepared(histories(loyal), items), InterestConfig(least_items=1)))
+    counter = DecayCounter(cut, 8)
+    assert counter.prior == 0.5  # the least popularity: these users never stray
+    said = counter.probabilities(cut.cases)
+    mine = np.array([cut.whole.users[user][0] == "a" for user in cut.cases.user])
+    place = cut.whole.interests.index("AB")
+    assert said[mine, place].min() > 0.9 > 0.1 > said[~mine, place].max()
+    assert InterestPopularity(cut).probabilities(cut.cases)[0, place] == pytest.approx(0.5)

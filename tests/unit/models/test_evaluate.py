@@ -1,0 +1,108 @@
+"""A model and its baselines in one table: a model that knows wins, one that does not is said to lose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.compact import hash64
+from models.errors import ModelDataError
+from models.evaluate import evaluate
+from models.interests import InterestConfig, find_interests
+from models.prepare import Dataset, catalogue_rows
+from models.protocols import Split, split
+from models.report import result_tables, to_html
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass
+class Info:
+    state_size: int = 1
+
+
+class Successor:
+    """Knows that everybody goes round the alphabet, forwards or (wrongly) backwards."""
+
+    info = Info()
+
+    def __init__(self, dataset: Dataset, step: int) -> None:
+        self.dataset, self.towards = dataset, step
+        self.keys = [hash64(item) for item in dataset.item_ids]
+
+    def step(self, state: Array, events: Array, sizes: Array, previous_ms: Array) -> Array:
+        return state
+
+    def score_all(self, state: Array, recent: Array) -> Array:
+        items = len(self.dataset.item_ids)
+        last = catalogue_rows(recent["key"][:, 0], self.dataset.item_ids) - 1
+        scores = np.zeros((len(recent), items), np.float32)
+        scores[np.arange(len(recent)), (last + self.towards) % items] = 1
+        return scores
+
+    def interest_probabilities(self, state: Array, recent: Array) -> Array:
+        indptr, indices = self.dataset.membership
+        said = np.full((len(recent), len(self.dataset.interests)), 0.01, np.float32)
+        for row, item in enumerate(self.score_all(state, recent).argmax(1).tolist()):
+            said[row, indices[indptr[item] : indptr[item + 1]]] = 0.99
+        return said
+
+
+@pytest.fixture
+def circle(prepared: Callable[..., Dataset]) -> Split:
+    """Users who walk round 26 letters, each from another start; vowels and consonants are the interests."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    items = {letter: ("Vowels",) if letter in "aeiou" else ("Consonants",) for letter in letters}
+    events = [(f"u{user}", letters[(user + place) % 26], place) for user in range(60) for place in range(4 + user % 3)]
+    return split(find_interests(prepared(events, items), InterestConfig()))
+
+
+def test_a_model_that_knows_wins_and_every_scorer_is_in_the_table(circle: Split) -> None:
+    found = evaluate(Successor(circle.whole, 1), circle)
+    table = {row["scorer"]: row for row in found["items"]}
+    assert list(table) == ["model", "popularity", "popularity, last 7 days", "first-order Markov", "co-occurrence"]
+    assert table["model"]["HR@1"] == 1.0
+    assert table["first-order Markov"]["HR@10"] > table["popularity"]["HR@10"]
+    assert found["verdict"][0].startswith("The model beats popularity (HR@10 difference +0.")
+    interests = {row["scorer"]: row for row in found["interests"]["table"]}
+    assert interests["model"]["NLL"] == pytest.approx(-np.log(0.99), rel=1e-3)
+    assert interests["popularity"]["this minus model"]["NLL"][0] > 0
+    assert found["spread"]["coverage@10"] > 0.9
+
+
+def test_a_model_that_is_wrong_is_said_to_be_behind(circle: Split) -> None:
+    found = evaluate(Successor(circle.whole, -1), circle)
+    assert found["items"][0]["HR@10"] == 0.0
+    assert found["verdict"][2].startswith("The model is behind first-order Markov")
+
+
+def test_seen_items_can_be_removed(circle: Split) -> None:
+    kept, removed = (evaluate(Successor(circle.whole, 0), circle, seen=seen) for seen in ("keep", "remove"))
+    # it always names the item just seen: with that removed all scores are equal, and ties count against it
+    assert kept["seen_items"] == "stay candidates"
+    assert removed["seen_items"] == "are no candidates"
+    assert removed["items"][0]["MRR"] != kept["items"][0]["MRR"]
+    with pytest.raises(ModelDataError, match="use keep or remove"):
+        evaluate(Successor(circle.whole, 0), circle, seen="maybe")
+
+
+def test_progress_is_told(circle: Split) -> None:
+    told: list[tuple[str, int, int]] = []
+    evaluate(Successor(circle.whole, 1), circle, progress=lambda *given: told.append(given))
+    assert ("evaluate", 60, 60) in told
+    assert told[-1] == ("baselines", 4, 4)
+
+
+def test_the_report_shows_every_scorer_and_escapes_names(circle: Split) -> None:
+    found = evaluate(Successor(circle.whole, 1), circle)
+    tables = result_tables(found)
+    assert [len(table.rows) for table in tables[::2]] == [5, 5]
+    assert tables[0].rows[0][1] == "1.0000"
+    page = to_html("<b>shop</b>", {"evaluation": found, "curves": {"lstm": [{"loss": 2.0}, {"loss": 1.0}]}})
+    assert "<b>shop</b>" not in page
+    assert "&lt;b&gt;shop&lt;/b&gt;" in page
+    assert page.count("<svg") == 2
