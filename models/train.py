@@ -159,6 +159,7 @@ class _Training:
             return
         optimiser = torch.optim.AdamW(groups, lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
         self.checkpoints.load_optimiser(name, optimiser)
+        self.network.zero_grad()  # gradients left by the stage before would count in the clipping, and not after a resume
         for number in range(len(curve), epochs):
             generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
             torch.manual_seed(self.config.seed * 1_000_003 + number)

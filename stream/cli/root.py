@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     verbose = any(word in ("-v", "--verbose") for word in words)
     try:
-        group.main(args=words, prog_name="interest-stream", standalone_mode=False)
+        code = group.main(args=words, prog_name="interest-stream", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
     except click.Abort:
@@ -88,4 +88,4 @@ def main(arguments: list[str] | None = None) -> None:
             f"interest-stream: unexpected {type(error).__name__}: {error} (run again with -v for a traceback)", err=True
         )
         sys.exit(1)
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)  # click returns the code of ctx.exit() here
