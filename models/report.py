@@ -108,11 +108,46 @@ def result_tables(evaluation: dict[str, Any]) -> list[Table]:
     return tables
 
 
+def reasons(report: dict[str, Any]) -> list[str]:
+    """Why a trained model may be behind a baseline, from what the training measured; empty if it is behind none."""
+    behind = [
+        line.split(" (")[0].removeprefix("The model is behind ")
+        for line in report["evaluation"]["verdict"]
+        if "is behind" in line
+    ]
+    found = []
+    for name in behind:
+        if name == "popularity, last 7 days":
+            found.append(
+                "Behind the last 7 days' popularity: it counts what all users did just before each case; a model knows the "
+                "popularity of its training and one user's events. Train again often where fashion moves this fast."
+            )
+    if set(behind) - {"popularity, last 7 days"}:
+        preparation = report["preparation"]
+        rate = preparation["events"] / max(preparation["items_with_events"], 1)
+        rising = [
+            stage
+            for stage, curve in report["curves"].items()
+            if len(curve) > 1
+            and "ndcg@10" in curve[-1]
+            and curve[-1]["ndcg@10"] >= max(each["ndcg@10"] for each in curve)
+        ]
+        if rising:
+            found.append(
+                f"Validation still rose when {' and '.join(rising)} ended: more epochs, or --effort normal, may help."
+            )
+        found.append(
+            f"There are {rate:.1f} events an item to learn from; under some 10 a table of neighbours is hard to beat."
+        )
+    return found
+
+
 def to_html(title: str, report: dict[str, Any]) -> str:
     """One page: data, settings, curves, results, calibration, verdict."""
     parts = [f"<h1>{html.escape(title)}</h1>"]
     if report.get("evaluation"):
-        parts += [f"<p>{html.escape(line)}</p>" for line in report["evaluation"]["verdict"]]
+        lines = [*report["evaluation"]["verdict"], *(reasons(report) if report.get("curves") else [])]
+        parts += [f"<p>{html.escape(line)}</p>" for line in lines]
         parts += map(_html_table, result_tables(report["evaluation"]))
         parts.append(_calibration(report["evaluation"]["interests"]["calibration"]))
     if report.get("preparation"):

@@ -15,7 +15,7 @@ from models.evaluate import evaluate
 from models.interests import InterestConfig, find_interests
 from models.prepare import Dataset, catalogue_rows
 from models.protocols import Split, split
-from models.report import result_tables, to_html
+from models.report import reasons, result_tables, to_html
 
 Array = np.ndarray[Any, Any]
 
@@ -106,3 +106,27 @@ def test_the_report_shows_every_scorer_and_escapes_names(circle: Split) -> None:
     assert "<b>shop</b>" not in page
     assert "&lt;b&gt;shop&lt;/b&gt;" in page
     assert page.count("<svg") == 2
+
+
+def test_a_report_says_why_a_model_may_be_behind() -> None:
+    preparation = {"events": 50, "items_with_events": 10}
+    curves = {
+        "text": [{"loss": 1.0}],
+        "lstm": [{"ndcg@10": 0.1}, {"ndcg@10": 0.2}],
+        "bridge": [{"ndcg@10": 0.2}, {"ndcg@10": 0.1}],
+    }
+
+    def verdict(*names: str) -> dict[str, Any]:
+        lines = [f"The model is behind {name} (HR@10 difference -0.2 to -0.1)." for name in names]
+        return {
+            "preparation": preparation,
+            "curves": curves,
+            "evaluation": {"verdict": [*lines, "The model beats popularity (x)."]},
+        }
+
+    assert reasons(verdict()) == []
+    assert reasons(verdict("popularity, last 7 days"))[0].startswith("Behind the last 7 days' popularity")
+    assert reasons(verdict("first-order Markov")) == [
+        "Validation still rose when lstm ended: more epochs, or --effort normal, may help.",
+        "There are 5.0 events an item to learn from; under some 10 a table of neighbours is hard to beat.",
+    ]
