@@ -116,12 +116,11 @@ def reasons(report: dict[str, Any]) -> list[str]:
         if "is behind" in line
     ]
     found = []
-    for name in behind:
-        if name == "popularity, last 7 days":
-            found.append(
-                "Behind the last 7 days' popularity: it counts what all users did just before each case; a model knows the "
-                "popularity of its training and one user's events. Train again often where fashion moves this fast."
-            )
+    if "popularity, last 7 days" in behind:
+        found.append(
+            "Behind the last 7 days' popularity: it counts what all users did just before each case; a model knows the "
+            "popularity of its training and one user's events. Train again often where fashion moves this fast."
+        )
     if set(behind) - {"popularity, last 7 days"}:
         preparation = report["preparation"]
         rate = preparation["events"] / max(preparation["items_with_events"], 1)
