@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+import torch
+
 from models.errors import ModelDataError
 from models.prepare import Dataset
 from models.train import TrainConfig
@@ -33,3 +35,8 @@ def settings_for(effort: str, dataset: Dataset, *, seed: int, name: str) -> tupl
         )
     reasons.append(f"width {config.width}, {config.recent} recent events, {config.soft_tokens} soft tokens")
     return config, reasons
+
+
+def use_threads(threads: int) -> None:
+    """Threads of every training step of this process."""
+    torch.set_num_threads(threads)

@@ -100,11 +100,10 @@ def command(out: Path, as_json: bool, restart: bool, **given: Any) -> None:
 
     Exit codes: 0 trained, 1 the data cannot be used, 2 wrong use, 130 interrupted and saved.
     """
-    import torch
-
+    from models.effort import use_threads
     from models.errors import ModelDataError
 
-    torch.set_num_threads(given["threads"])
+    use_threads(given["threads"])
     if bool(given["events"]) == bool(given["simulate"]):
         raise UsageError("name event files with --events, or a population with --simulate, one of them")
     _prepare_out(out, restart)
