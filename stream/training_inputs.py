@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,8 +17,12 @@ from stream.catalogue_files import CatalogueFile, read_catalogue, read_taxonomy
 from stream.errors import DataError
 from stream.event_files import EventFiles
 from stream.events import Event, compact_events
+from stream.simulate import write_simulation
 
 Array = np.ndarray[Any, Any]
+
+EVENTS_A_USER: Final = 60
+"""Of a simulated population, on average."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,15 @@ def load_dataset(inputs: Inputs, prepare_config: PrepareConfig, catalogue: Catal
     except ModelDataError as error:
         raise DataError(f"{error}{_bad_lines(events)}") from None
     dataset.report.update(_of_files(inputs, events, file))
+    return dataset
+
+
+def simulated_dataset(users: int, seed: int, prepare_config: PrepareConfig) -> Dataset:
+    """A simulated population with the catalogue it uses, through the same files and readers as real events."""
+    with TemporaryDirectory() as folder:
+        events, items = write_simulation(Path(folder), users, users * EVENTS_A_USER, seed)
+        dataset = load_dataset(Inputs([events], [items]), prepare_config)
+    dataset.report["notes"].append(f"simulated: {users} users, seed {seed}")
     return dataset
 
 
@@ -98,7 +112,3 @@ def _bad_lines(events: EventFiles) -> str:
     if not events.bad:
         return ""
     return f"; {sum(events.bad.values())} lines gave no event, the first: {events.samples[0]}"
-
-
-def simulated_dataset(users: int, seed: int, prepare_config: PrepareConfig) -> Dataset:
-    raise DataError("not yet")

@@ -142,6 +142,7 @@ def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
         report["evaluation"] = _evaluated(out, cut, given, view)
     report["data"] = fingerprint(dataset)
     _write_report(out, report, config)
+    shutil.rmtree(out / ".training", ignore_errors=True)  # checkpoints are several times the model's size
     if not as_json:
         _print_results(out, report)
     return report
