@@ -5,12 +5,14 @@ All of them see the training events of a split, and of a case the items before i
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final, Protocol
 
 import numpy as np
 
 from models.prepare import Dataset, catalogue_rows, owners
 from models.protocols import Cases, Split
+from models.vocabulary import words
 
 Array = np.ndarray[Any, Any]
 
@@ -19,6 +21,7 @@ WINDOW: Final = 10  # the co-occurrence floor: neighbours within this many event
 LAST: Final = 15  # asked with this many last items,
 DECAY: Final = 0.7  # each older one counting this much less,
 BACKWARDS: Final = 0.5  # and what came before counting half of what came after
+MOST_WORDS: Final = 50_000
 _FILL: Final = 1e-3  # popularity decides only where the rest says nothing
 
 
@@ -138,6 +141,39 @@ class Cooccurrence:
         return found
 
 
+class TextNeighbours:
+    """Cosine of title words (tf-idf) with those of the last items, older ones counting less: needs no event of an item."""
+
+    name = "nearest titles"
+
+    def __init__(self, split: Split) -> None:
+        titles = [words(title) for title in split.whole.titles]
+        frequency = Counter(word for title in titles for word in set(title))
+        index = {word: place for place, (word, _) in enumerate(frequency.most_common(MOST_WORDS))}
+        cells = [
+            (item, index[word]) for item, title in enumerate(titles) for word in sorted(set(title)) if word in index
+        ]
+        self._item, self._word = np.array(cells, np.int64).reshape(-1, 2).T
+        rarity = np.log((len(titles) + 1) / np.array([frequency[word] for word in index] or [1]))
+        weight = rarity[self._word]
+        norm = np.sqrt(np.bincount(self._item, weight**2, minlength=len(titles)))
+        self._weight = weight / np.maximum(norm[self._item], 1e-9)
+        self._start = np.searchsorted(self._item, np.arange(len(titles) + 1))
+        self._words = max(len(index), 1)
+        self._histories = Histories(split.whole)
+
+    def scores(self, cases: Cases) -> Array:
+        items = self._histories.items
+        found = np.zeros((len(cases), items), np.float32)
+        for place in range(len(cases)):
+            wanted = np.zeros(self._words)
+            for age, item in enumerate(self._histories.before(cases, place, LAST)[::-1].tolist()):
+                part = slice(int(self._start[item]), int(self._start[item + 1]))
+                wanted[self._word[part]] += DECAY**age * self._weight[part]
+            found[place] = np.bincount(self._item, self._weight * wanted[self._word], minlength=items)
+        return found
+
+
 class Pairs:
     """A sparse matrix of item pairs, summed: rows are found by their first item."""
 
@@ -158,6 +194,8 @@ def item_baselines(split: Split) -> list[Baseline]:
     found: list[Baseline] = [Popularity(split), Markov(split), Cooccurrence(split)]
     if not split.whole.report.get("events_without_time"):
         found.insert(1, RecentPopularity(split))
+    if split.protocol == "new-items":
+        found.append(TextNeighbours(split))
     return found
 
 

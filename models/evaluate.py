@@ -6,6 +6,7 @@ Full ranking: every item of the catalogue is a candidate. T cases, V items, C in
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from models.baselines import Histories, item_baselines
 from models.errors import ModelDataError
 from models.interest_baselines import interest_baselines, touched_rows
 from models.prepare import catalogue_rows
-from models.protocols import Cases, Split
+from models.protocols import Cases, Split, frozen_at_cut
 from models.replay import Stepper, replay
 
 Array = np.ndarray[Any, Any]
@@ -24,6 +25,7 @@ Progress = Callable[[str, int, int], None]
 SEEN: Final = ("keep", "remove")
 CELLS: Final = 4_000_000  # of a score matrix held at once; bounds memory whatever the catalogue
 MOST_BATCH: Final = 256
+WINDOWS: Final = 10  # of accuracy over time
 
 
 class Model(Stepper, Protocol):
@@ -48,6 +50,9 @@ def evaluate(
     rank, probability = _of_model(model, split, ranker, report)
     baselines = item_baselines(split)
     ranks = {"model": rank}
+    if split.protocol == "prequential":
+        still = replace(split, cases=frozen_at_cut(split))
+        ranks["model, states frozen at the cut"] = _of_model(model, still, _Ranker(still, seen), report)[0]
     for place, baseline in enumerate(baselines):
         report("baselines", place, len(baselines))
         ranks[baseline.name] = ranker.ranks(baseline.scores)
@@ -63,6 +68,9 @@ def evaluate(
         "seed": seed,
         "items": _item_table(ranks, split.cases, seed),
         "by_history": {name: metrics.by_history(mine, split.cases.history) for name, mine in ranks.items()},
+        "over_time": {name: metrics.over_time(mine, split.cases.time_ms, WINDOWS) for name, mine in ranks.items()}
+        if split.timed_out
+        else {},
         "spread": ranker.spread,
         "interests": _interest_table(probability, split, seed),
         "verdict": _verdict(ranks, split.cases, seed),

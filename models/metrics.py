@@ -21,7 +21,7 @@ from models.errors import ModelDataError
 
 Array = np.ndarray[Any, Any]
 
-CUTS: Final = (1, 5, 10, 20)
+CUTS: Final = (1, 5, 10, 20, 50)
 BINS: Final = 15
 RESAMPLES: Final = 1_000
 HISTORY_BUCKETS: Final = ((0, 0), (1, 3), (4, 10), (11, None))
@@ -75,6 +75,15 @@ def by_history(rank: Array, history: Array) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def over_time(rank: Array, time_ms: Array, windows: int) -> list[dict[str, float]]:
+    """HR@10 in windows of equally many cases, in order of time; `until_ms` is the time of the last one."""
+    order = np.argsort(time_ms, kind="stable")
+    return [
+        {"until_ms": int(time_ms[part].max()), "cases": len(part), "HR@10": float(hits(rank[part], 10).mean())}
+        for part in np.array_split(order, min(windows, len(order)))
+    ]
 
 
 def interests(probability: Array, touched: Array) -> dict[str, float]:

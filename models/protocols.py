@@ -7,7 +7,7 @@ the events before it are known, the item of the event itself is asked for. Proto
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +19,13 @@ Array = np.ndarray[Any, Any]
 
 TIME_SPLIT_SHARE: Final = 0.9  # of the events lie before the cut of `time-split`
 MOST_CASES: Final = 20_000  # more are sampled down; the standard error of a rate is then at most 0.0036
+
+SESSION_GAP_S: Final = 1_800.0  # half an hour of silence ends a session, as web analytics has it
+
+NOTHING_ASKED: Final = {
+    "leave-one-out": "no event about a known item can be asked for; give longer histories",
+    "new-items": "no item appears first in the last tenth of the log; give a longer log",
+}
 
 
 @dataclass(frozen=True)
@@ -51,21 +58,30 @@ class Split:
     timed_out: bool  # True: the cut is a moment, so all that happened before a case may be counted by a live counter
 
 
-def split(dataset: Dataset, protocol: str = "leave-one-out", *, seed: int = 0, most_cases: int = MOST_CASES) -> Split:
+def split(
+    dataset: Dataset,
+    protocol: str = "leave-one-out",
+    *,
+    seed: int = 0,
+    most_cases: int = MOST_CASES,
+    session_gap_s: float = SESSION_GAP_S,
+) -> Split:
     """Cut a data set. Raises ModelDataError if nothing is left to train on or to ask."""
-    try:
-        cut = PROTOCOLS[protocol]
-    except KeyError:
-        raise ModelDataError(f"protocol {protocol!r} is unknown; use one of {', '.join(PROTOCOLS)}") from None
-    found = cut(dataset)
+    if protocol not in PROTOCOLS:
+        raise ModelDataError(f"protocol {protocol!r} is unknown; use one of {', '.join(PROTOCOLS)}")
+    if protocol != "leave-one-out" and dataset.report.get("events_without_time"):
+        raise ModelDataError(f"{protocol} needs times, and some events have none; use leave-one-out")
+    found = sessions(dataset, session_gap_s) if protocol == "sessions" else PROTOCOLS[protocol](dataset)
     if not len(found.cases):
-        raise ModelDataError(f"{protocol}: no event about a known item can be asked for; give longer histories")
+        raise ModelDataError(
+            f"{protocol}: {NOTHING_ASKED.get(protocol, 'no event about a known item can be asked for')}"
+        )
     if not len(found.train.events):
         raise ModelDataError(f"{protocol}: no event is left to train on; give a longer log")
     if len(found.cases) > most_cases:
         chosen = np.sort(np.random.default_rng(seed).choice(len(found.cases), most_cases, replace=False))
         text = f"{found.description}; {most_cases} of {len(found.cases)} cases drawn with seed {seed}"
-        return Split(found.protocol, text, dataset, found.train, found.cases.take(chosen), found.timed_out)
+        return replace(found, description=text, cases=found.cases.take(chosen))
     return found
 
 
@@ -86,19 +102,79 @@ def leave_one_out(dataset: Dataset) -> Split:
 
 def time_split(dataset: Dataset) -> Split:
     """Trained on the first 90 % of the time-ordered events; every later event is asked for, weights stay, states move on."""
-    if dataset.report.get("events_without_time"):
-        raise ModelDataError("time-split needs times, and some events have none; use leave-one-out")
-    rows, times = catalogue_rows(dataset.events["key"], dataset.item_ids), dataset.events["time_ms"]
-    cut = int(np.quantile(times, TIME_SPLIT_SHARE, method="lower"))
+    rows, times, cut = _in_time(dataset)
     cases = _cases(dataset, rows, np.flatnonzero((times >= cut) & (rows > 0)))
     text = (
-        f"time-split: trained on events before {np.datetime64(cut, 'ms')}Z, every later event is asked for with all of "
-        "its user's events before it"
+        f"{_trained_before('time-split', cut)}, every later event is asked for with all of its user's events before it"
     )
     return Split("time-split", text, dataset, subset(dataset, times < cut), cases, timed_out=True)
 
 
-PROTOCOLS: Final[dict[str, Callable[[Dataset], Split]]] = {"leave-one-out": leave_one_out, "time-split": time_split}
+def prequential(dataset: Dataset) -> Split:
+    """As time-split; the evaluation adds accuracy over time, and a model whose states stopped at the cut."""
+    found = time_split(dataset)
+    text = found.description.replace("time-split", "prequential") + ", in order of time"
+    return replace(found, protocol="prequential", description=text)
+
+
+def sessions(dataset: Dataset, gap_s: float = SESSION_GAP_S) -> Split:
+    """Whole sessions later than 90 % of the sessions are held out; each of their events but the first is asked for.
+
+    A session ends where a user's next event comes more than gap_s seconds later. With times that are those of the start of a
+    session, a gap of 0 makes each start a session.
+    """
+    rows, owner = catalogue_rows(dataset.events["key"], dataset.item_ids), owners(dataset)
+    times = dataset.events["time_ms"]
+    first = np.ones(len(times), bool)
+    first[1:] = (owner[1:] != owner[:-1]) | (times[1:] - times[:-1] > gap_s * 1000)
+    begun = times[np.flatnonzero(first)][np.cumsum(first) - 1]  # when the session of each event began
+    cut = int(np.quantile(times[first], TIME_SPLIT_SHARE, method="lower"))
+    cases = _cases(dataset, rows, np.flatnonzero((begun >= cut) & ~first & (rows > 0)))
+    text = (
+        f"{_trained_before('sessions', cut)}; sessions end after {gap_s:g} s of silence; every event but the first of each later "
+        "session is asked for"
+    )
+    return Split("sessions", text, dataset, subset(dataset, begun < cut), cases, timed_out=True)
+
+
+def new_items(dataset: Dataset) -> Split:
+    """As time-split, but only events about items that nobody touched before the cut are asked for."""
+    rows, times, cut = _in_time(dataset)
+    old = np.zeros(len(dataset.item_ids) + 1, bool)
+    old[rows[times < cut]] = True
+    cases = _cases(dataset, rows, np.flatnonzero((times >= cut) & (rows > 0) & ~old[rows]))
+    text = f"{_trained_before('new-items', cut)}, every later event about an item that was never met before the cut is asked for"
+    return Split("new-items", text, dataset, subset(dataset, times < cut), cases, timed_out=True)
+
+
+PROTOCOLS: Final[dict[str, Callable[[Dataset], Split]]] = {
+    "leave-one-out": leave_one_out,
+    "time-split": time_split,
+    "sessions": sessions,
+    "prequential": prequential,
+    "new-items": new_items,
+}
+
+
+def frozen_at_cut(cut: Split) -> Cases:
+    """The same questions, asked of states that hold only what was trained on."""
+    kept = np.zeros(len(cut.whole.users), np.int64)
+    known = {user: place for place, user in enumerate(cut.whole.users)}
+    for user, count in zip(cut.train.users, np.diff(cut.train.user_start).tolist(), strict=True):
+        kept[known[user]] = count
+    history = np.minimum(kept[cut.cases.user], cut.cases.history)
+    return replace(cut.cases, history=history, position=cut.whole.user_start[cut.cases.user] + history)
+
+
+def _in_time(dataset: Dataset) -> tuple[Array, Array, int]:
+    """Rows and times of the events, and the moment before which 90 % of them lie."""
+    times = dataset.events["time_ms"]
+    cut = int(np.quantile(times, TIME_SPLIT_SHARE, method="lower"))
+    return catalogue_rows(dataset.events["key"], dataset.item_ids), times, cut
+
+
+def _trained_before(protocol: str, cut: int) -> str:
+    return f"{protocol}: trained on events before {np.datetime64(cut, 'ms')}Z"
 
 
 def _cases(dataset: Dataset, rows: Array, position: Array) -> Cases:

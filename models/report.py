@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 Row = Sequence[str]
@@ -73,12 +74,13 @@ def result_tables(evaluation: dict[str, Any]) -> list[Table]:
         f"{evaluation['description']}. {evaluation['cases']:,} cases of {evaluation['users']:,} users, "
         f"{evaluation['candidates']:,} candidates, seen items {evaluation['seen_items']}, ties {evaluation['ties']}."
     )
+    shown = ("HR@1", "HR@5", "HR@10", "HR@20", "HR@50", "NDCG@10", "MRR")
     ranked: list[Row] = []
     for row in evaluation["items"]:
         difference = row.get("model minus this", {}).get("HR@10")
-        cells = [f"{row[name]:.4f}" for name in ("HR@1", "HR@5", "HR@10", "NDCG@10", "MRR")]
+        cells = [f"{row[name]:.4f}" for name in shown]
         ranked.append((row["scorer"], *cells, _interval(row["HR@10 interval"]), _signed(difference)))
-    header = ("", "HR@1", "HR@5", "HR@10", "NDCG@10", "MRR", "95 % of HR@10", "model minus this")
+    header = ("", *shown, "95 % of HR@10", "model minus this")
     tables = [Table("Next item", header, ranked, note)]
     history = evaluation["by_history"]
     names = list(history)
@@ -90,6 +92,13 @@ def result_tables(evaluation: dict[str, Any]) -> list[Table]:
     tables.append(
         Table("HR@10 by events before the case", ("events", "cases", *names), rows, f"The model's first ten: {spread}.")
     )
+    over = evaluation.get("over_time")
+    if over:
+        rows = [
+            (_moment(each["until_ms"]), f"{each['cases']:,}", *(f"{over[name][place]['HR@10']:.4f}" for name in over))
+            for place, each in enumerate(over["model"])
+        ]
+        tables.append(Table("HR@10 over time", ("until", "cases", *over), rows))
     interests = evaluation["interests"]
     rows = [
         (
@@ -160,6 +169,10 @@ def to_html(title: str, report: dict[str, Any]) -> str:
         parts.append(_html_table(Table("Settings", ("setting", "value"), rows)))
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
     return head + "\n".join(parts) + "</html>\n"
+
+
+def _moment(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _interval(pair: Sequence[float]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stream.cli import options
+from stream.cli.data_options import data_options
 from stream.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -27,38 +28,10 @@ _FILE = click.Path(path_type=Path)
     default=None,
     help="Updates of a worker (tail --json) to hold against the events instead.",
 )
-@click.option("--columns", default=None, metavar="FIELD=COLUMN,...", help="Names of columns that are not recognised.")
-@click.option("--sequences", is_flag=True, help="Event files have a user id and item ids in order on each line.")
-@click.option(
-    "--min-events", type=click.IntRange(2), default=3, show_default=True, help="Users with fewer are left out."
-)
-@click.option(
-    "--max-rate",
-    type=click.IntRange(0),
-    default=5000,
-    show_default=True,
-    help="Events in 24 hours that make a robot; 0: none.",
-)
-@click.option("--keep-duplicates", is_flag=True, help="Keep an event that repeats the one before.")
-@click.option(
-    "--protocol",
-    type=click.Choice(["leave-one-out", "time-split"]),
-    default="leave-one-out",
-    show_default=True,
-    help="What is asked.",
-)
-@click.option(
-    "--seen",
-    type=click.Choice(["keep", "remove"]),
-    default="keep",
-    show_default=True,
-    help="Items of a history as candidates.",
-)
+@data_options
 @click.option(
     "--most-cases", type=click.IntRange(1), default=20_000, show_default=True, help="More cases are sampled down."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the sampling and the intervals.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the model.")
 @options.as_json
 @options.verbose
 def command(model: Path | None, predictions: Path | None, as_json: bool, **given: Any) -> None:
@@ -99,7 +72,13 @@ def _of_model(predictor: Predictor | None, model: Path | None, given: dict[str, 
 
     assert predictor is not None
     dataset = _dataset(predictor, given)
-    cut = split(dataset, given["protocol"], seed=given["seed"], most_cases=given["most_cases"])
+    cut = split(
+        dataset,
+        given["protocol"],
+        seed=given["seed"],
+        most_cases=given["most_cases"],
+        session_gap_s=given["session_gap"],
+    )
     with ProgressView() as view:
         report = evaluate(predictor, cut, seen=given["seen"], seed=given["seed"], progress=view)
     report["preparation"] = dataset.report

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stream.cli import options
+from stream.cli.data_options import data_options
 from stream.errors import DataError, Failure, UsageError
 
 if TYPE_CHECKING:
@@ -33,23 +34,10 @@ _FILE = click.Path(path_type=Path)
     help="Train on a simulated population instead.",
 )
 @click.option("--out", required=True, type=_FILE, help="Model directory to write.")
-@click.option("--columns", default=None, metavar="FIELD=COLUMN,...", help="Names of columns that are not recognised.")
-@click.option("--sequences", is_flag=True, help="Event files have a user id and item ids in order on each line.")
 @click.option(
     "--interests", type=_FILE, default=None, help="Taxonomy: one interest a line.  [default: from the catalogue]"
 )
 @click.option("--most-interests", type=click.IntRange(2, 1000), default=64, show_default=True, help="Interests kept.")
-@click.option(
-    "--min-events", type=click.IntRange(2), default=3, show_default=True, help="Users with fewer are left out."
-)
-@click.option(
-    "--max-rate",
-    type=click.IntRange(0),
-    default=5000,
-    show_default=True,
-    help="Events in 24 hours that make a robot; 0: none.",
-)
-@click.option("--keep-duplicates", is_flag=True, help="Keep an event that repeats the one before.")
 @click.option(
     "--unknown-items",
     type=click.Choice(["keep", "drop", "add"]),
@@ -57,20 +45,7 @@ _FILE = click.Path(path_type=Path)
     show_default=True,
     help="Events about items that the catalogue lacks: keep as history, drop, or add the items.",
 )
-@click.option(
-    "--protocol",
-    type=click.Choice(["leave-one-out", "time-split"]),
-    default="leave-one-out",
-    show_default=True,
-    help="What is held out.",
-)
-@click.option(
-    "--seen",
-    type=click.Choice(["keep", "remove"]),
-    default="keep",
-    show_default=True,
-    help="Items of a history as candidates.",
-)
+@data_options
 @click.option(
     "--effort",
     type=click.Choice(["quick", "normal", "thorough"]),
@@ -81,8 +56,6 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--epochs", type=click.IntRange(1), default=None, help="Most epochs of each neural stage, instead of the effort's."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Two trainings of the same seed are equal.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the training.")
 @click.option("--name", default=None, help="Name of the model in its updates.  [default: that of the directory]")
 @click.option("--restart", is_flag=True, help="Forget an interrupted training of this directory.")
 @options.as_json
@@ -131,7 +104,7 @@ def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
     if not as_json:
         print_tables(preparation_tables(dataset.report))
         _say_samples(dataset.report)
-    cut = split(dataset, given["protocol"], seed=given["seed"])
+    cut = split(dataset, given["protocol"], seed=given["seed"], session_gap_s=given["session_gap"])
     config, reasons = settings_for(given["effort"], cut.train, seed=given["seed"], name=given["name"] or out.name)
     if given["epochs"] is not None:
         config = replace(config, lstm_epochs=given["epochs"], bridge_epochs=given["epochs"])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from models.baselines import WEEK_MS, Cooccurrence, Markov, Popularity, RecentPopularity, item_baselines
+from models.baselines import WEEK_MS, Cooccurrence, Markov, Popularity, RecentPopularity, TextNeighbours, item_baselines
 from models.interest_baselines import DecayCounter, InterestPopularity, decayed_counts
 from models.interests import InterestConfig, find_interests
 from models.prepare import Dataset
@@ -86,3 +86,15 @@ def test_a_counter_finds_what_popularity_cannot(prepared: Make, histories: Lette
     place = cut.whole.interests.index("AB")
     assert said[mine, place].min() > 0.9 > 0.1 > said[~mine, place].max()
     assert InterestPopularity(cut).probabilities(cut.cases)[0, place] == pytest.approx(0.5)
+
+
+def test_titles_that_share_words_are_near(prepared: Make, histories: Letters) -> None:
+    dataset = prepared(histories({"u": "ab", "v": "cd", "w": "ee"}), "abcdef")
+    dataset.titles[:] = ["green tent", "small green tent", "desk lamp", "brass lamp", "tea", "!"]
+    cut = split(dataset)
+    scores = TextNeighbours(cut).scores(cut.cases)
+    order = {user: scores[place].argsort()[::-1].tolist() for place, user in enumerate(cut.whole.users)}
+    assert order["u"][:2] == [0, 1]  # itself, then the other tent
+    assert order["v"][:2] == [2, 3]
+    assert np.isfinite(scores).all()
+    assert (scores[:, 5] == 0).all()  # a title without words is near nothing

@@ -130,3 +130,19 @@ def test_a_report_says_why_a_model_may_be_behind() -> None:
         "Validation still rose when lstm ended: more epochs, or --effort normal, may help.",
         "There are 5.0 events an item to learn from; under some 10 a table of neighbours is hard to beat.",
     ]
+
+
+def test_prequential_shows_accuracy_over_time_with_and_without_new_events(prepared: Callable[..., Dataset]) -> None:
+    letters = "abcdefgh"
+    events = [(f"u{user}", letters[(user + time) % 8], 10 * time + user) for time in range(40) for user in range(8)]
+    dataset = find_interests(prepared(events, {letter: (letter,) for letter in letters}), InterestConfig(least_items=1))
+    cut = split(dataset, "prequential")
+    found = evaluate(Successor(dataset, 1), cut)
+    table = {row["scorer"]: row for row in found["items"]}
+    assert table["model"]["HR@1"] == 1.0
+    assert table["model, states frozen at the cut"]["HR@1"] < 0.5  # right once a user, then it has not moved on
+    over = found["over_time"]["model"]
+    assert len(over) == 10
+    assert sum(each["cases"] for each in over) == len(cut.cases)
+    assert [each["until_ms"] for each in over] == sorted(each["until_ms"] for each in over)
+    assert any(table.title == "HR@10 over time" for table in result_tables(found))

@@ -9,7 +9,7 @@ import pytest
 
 from models.errors import ModelDataError
 from models.prepare import Dataset, catalogue_rows
-from models.protocols import Split, split
+from models.protocols import Split, frozen_at_cut, split
 
 Make = Callable[..., Dataset]
 Letters = Callable[..., list[tuple[str, str, int]]]
@@ -53,6 +53,46 @@ def test_time_split_trains_on_what_came_before_the_cut_only(prepared: Make) -> N
     assert cut.train.events["time_ms"].max() < cut.cases.time_ms.min()
 
 
+def sitting(user: str, items: str, begin: int) -> list[tuple[str, str, int]]:
+    return [(user, item, begin * 1000 + place) for place, item in enumerate(items)]
+
+
+def test_sessions_are_held_out_whole_and_their_first_event_is_not_asked_for(prepared: Make) -> None:
+    early = [event for number in range(9) for event in sitting(f"u{number}", "ab", number * 10)]
+    dataset = prepared([*early, *sitting("u0", "cab", 100), *sitting("new", "ba", 200)], "abc")
+    cut = split(dataset, "sessions", session_gap_s=5)  # 11 sessions: nine tenths begin before the one at 100
+    assert questions(cut) == [("u0", 3, "a"), ("u0", 4, "b"), ("new", 1, "a")]
+    assert trained(cut) == {f"u{number}": "ab" for number in range(9)}
+    coarse = [(user, item, begin) for begin in range(11) for user, item, _ in sitting("v", "aba", 0)]
+    assert questions(split(prepared(coarse, "ab"), "sessions", session_gap_s=0)) == [
+        ("v", history, item) for history, item in ((28, "b"), (29, "a"), (31, "b"), (32, "a"))
+    ]  # every new time begins a session; the last two of eleven are held out
+
+
+def test_new_items_are_those_that_nobody_met_before_the_cut(prepared: Make) -> None:
+    early = [("u", "ab"[time % 2], time) for time in range(18)]
+    cut = split(prepared([*early, ("u", "c", 30), ("u", "a", 31), ("v", "c", 32), ("v", "b", 33)], "abc"), "new-items")
+    assert questions(cut) == [("u", 18, "c"), ("v", 0, "c")]
+    assert "c" not in trained(cut)["u"]
+    with pytest.raises(ModelDataError, match="no item appears first in the last tenth"):
+        split(prepared([*early, ("u", "a", 30), ("u", "b", 31)], "ab"), "new-items")
+
+
+def test_frozen_states_hold_only_what_was_trained_on(prepared: Make) -> None:
+    events = [
+        *(("u", "ab"[time % 2], time) for time in range(18)),
+        ("u", "a", 30),
+        ("u", "b", 31),
+        ("new", "a", 32),
+        ("new", "b", 33),
+    ]
+    cut = split(prepared(events, "ab"), "prequential")
+    still = frozen_at_cut(cut)
+    assert questions(cut) == [("u", 18, "a"), ("u", 19, "b"), ("new", 0, "a"), ("new", 1, "b")]
+    assert still.history.tolist() == [18, 18, 0, 0]  # 18 of 22 events lie before the cut
+    assert still.target.tolist() == cut.cases.target.tolist()
+
+
 def test_many_cases_are_drawn_by_the_seed_and_said(prepared: Make, histories: Letters) -> None:
     dataset = prepared(histories({f"u{number}": "ab" for number in range(30)}), "ab")
     first, again, other = (split(dataset, seed=seed, most_cases=10) for seed in (1, 1, 2))
@@ -64,7 +104,7 @@ def test_many_cases_are_drawn_by_the_seed_and_said(prepared: Make, histories: Le
 
 def test_refusals_name_the_way_out(prepared: Make, histories: Letters) -> None:
     dataset = prepared(histories({"u": "ab"}), "ab")
-    with pytest.raises(ModelDataError, match="use one of leave-one-out, time-split"):
+    with pytest.raises(ModelDataError, match="use one of leave-one-out, time-split, sessions"):
         split(dataset, "half")
     dataset.report["events_without_time"] = 2
     with pytest.raises(ModelDataError, match="use leave-one-out"):
