@@ -1,0 +1,165 @@
+"""A simulated population whose true interests are known: they hold for a while, switch, and return.
+
+Pure and seeded. Each user has a few interests and one that is true now; most events follow it through series of items, some
+follow the user's other interests, some are noise. The demo compares what the pipeline tracks with the truth; the demo model
+learns from another seed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from stream.catalogue_words import CATEGORIES
+
+OWN_INTERESTS: Final = 4
+SWITCH: Final = 1 / 25
+"""Chance that an event is the first of another interest: a true interest lasts 25 events on average."""
+RETURN: Final = 0.6
+"""Share of switches that go back to one of the user's own interests; the rest discover a new one."""
+SIDE: Final = 0.15
+"""Share of events about the user's other interests."""
+FOLLOW: Final = 0.6
+"""Chance that the next item of a series comes next."""
+
+ACTIONS: Final = (
+    ("view", 50),
+    ("click", 18),
+    ("search", 9),
+    ("like", 6),
+    ("save", 4),
+    ("add_to_cart", 5),
+    ("purchase", 3),
+    ("share", 3),
+    ("follow", 2),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One catalogue entry; `series` says which items follow each other."""
+
+    item_id: str
+    title: str
+    categories: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedEvent:
+    """An event as it goes to Kafka, and what was true when it happened."""
+
+    event: dict[str, Any]
+    interest: str
+
+
+def catalogue(seed: int = 0) -> list[Item]:
+    """Four hundred items, twenty a category, in the order of their series; some belong to a second category."""
+    chance = random.Random(f"catalogue-{seed}")
+    items = []
+    for category, words in CATEGORIES.items():
+        for noun in words.nouns:
+            for kind in words.kinds:
+                other = chance.choice([name for name in CATEGORIES if name != category])
+                categories = (category, other) if chance.random() < 0.12 else (category,)
+                joined = kind + noun if ord(noun[0]) > 0x2E80 else f"{kind} {noun}"
+                items.append(Item(f"item-{len(items):04d}", joined, categories))
+    return items
+
+
+class _User:
+    """What one user is like, and what is true of them now."""
+
+    __slots__ = ("at", "interest", "name", "noise", "own")
+
+    def __init__(self, name: str, chance: random.Random) -> None:
+        self.name = name
+        self.own = chance.sample(list(CATEGORIES), OWN_INTERESTS)
+        self.interest = self.own[0]
+        self.noise = chance.uniform(0.0, 0.3)
+        self.at: dict[str, int] = {}  # place in the series of each category
+
+    def switch(self, chance: random.Random) -> None:
+        pool = [each for each in (self.own if chance.random() < RETURN else CATEGORIES) if each != self.interest]
+        self.interest = chance.choice(pool)
+        if self.interest not in self.own:
+            self.own = [*self.own[1:], self.interest]
+
+    def topic_of_event(self, chance: random.Random) -> str:
+        draw = chance.random()
+        if draw < self.noise:
+            return chance.choice(list(CATEGORIES))
+        return chance.choice(self.own) if draw < self.noise + SIDE else self.interest
+
+
+class Population:
+    """Users who take turns; some are ten times as active as others."""
+
+    def __init__(self, users: int, seed: int = 0) -> None:
+        self._chance = random.Random(f"population-{seed}")
+        self._run = f"{seed}-{users}"
+        self.users = [_User(f"user-{number:05d}", self._chance) for number in range(users)]
+        self._weights = list(accumulate(self._chance.paretovariate(1.5) for _ in self.users))
+        self._items: dict[str, list[Item]] = {name: [] for name in CATEGORIES}
+        for item in catalogue():
+            self._items[item.categories[0]].append(item)
+        self._actions, weights = zip(*ACTIONS, strict=True)
+        self._action_weights = list(accumulate(weights))
+        self._count = 0
+
+    def truth(self) -> dict[str, str]:
+        """The interest of each user that is true now."""
+        return {user.name: user.interest for user in self.users}
+
+    def next_event(self, time_ms: int, who: int | None = None) -> SimulatedEvent:
+        """The next event, of a random user unless `who` says which."""
+        chance = self._chance
+        user = chance.choices(self.users, cum_weights=self._weights)[0] if who is None else self.users[who]
+        if chance.random() < SWITCH:
+            user.switch(chance)
+        topic = user.topic_of_event(chance)
+        action = chance.choices(self._actions, cum_weights=self._action_weights)[0]
+        self._count += 1
+        event = {"user_id": user.name, "action": action, "time": time_ms, "event_id": f"{self._run}-{self._count}"}
+        if action == "search":
+            event["query"] = chance.choice(CATEGORIES[topic].queries)
+        else:
+            event["item_id"] = self._next_item(user, topic).item_id
+            if action == "view":
+                event["dwell_ms"] = chance.randrange(500, 60_000)
+        return SimulatedEvent(event, user.interest)
+
+    def _next_item(self, user: _User, topic: str) -> Item:
+        chance, items = self._chance, self._items[topic]
+        before = user.at.get(topic)
+        if before is not None and chance.random() < FOLLOW:
+            place = (before + 1) % len(items)
+        else:
+            place = min(int(chance.expovariate(0.15)), len(items) - 1)  # the first of a category are the popular ones
+        user.at[topic] = place
+        return items[place]
+
+
+def events(users: int, count: int, seed: int, start_ms: int, step_ms: int) -> Iterator[SimulatedEvent]:
+    """A finite stream, an event each step_ms."""
+    population = Population(users, seed)
+    for number in range(count):
+        yield population.next_event(start_ms + number * step_ms)
+
+
+def write_simulation(folder: Path, users: int, count: int, seed: int) -> tuple[Path, Path]:
+    """events.jsonl.gz and items.jsonl in a folder, for `train`; their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    places = folder / "events.jsonl.gz", folder / "items.jsonl"
+    with gzip.open(places[0], "wb", compresslevel=1) as out:
+        for each in events(users, count, seed, 1_760_000_000_000, 10_000):
+            out.write(orjson.dumps(each.event) + b"\n")
+    rows = ({"item_id": item.item_id, "title": item.title, "categories": item.categories} for item in catalogue())
+    places[1].write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    return places
