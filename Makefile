@@ -37,7 +37,7 @@ lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet --upgrade -o requirements.lock
 
 demo-model: $(INSTALLED) ## train again the small model that the package ships
-	$(BIN)/python -m models.demo_model $(ARGS)
+	$(BIN)/interest-stream train --simulate 2000 --seed 7 --name demo --restart --out models/demo_model $(ARGS)
 
 bench: $(INSTALLED) ## events/s and latency of one worker on a fresh topic
 	@$(BIN)/interest-stream bench $(ARGS)
