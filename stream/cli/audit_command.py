@@ -1,0 +1,86 @@
+"""`audit`: every event applied exactly once?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from stream.cli import options
+from stream.config import from_environment
+
+ROWS: tuple[tuple[str, Callable[[dict[str, Any]], int]], ...] = (
+    ("users compared", lambda report: report["users"]["compared"]),
+    ("users ahead of the committed offsets, not comparable yet", lambda report: report["users"]["ahead"]),
+    ("users whose first events were deleted, not comparable", lambda report: report["users"]["truncated"]),
+    ("events in the topic", lambda report: report["events"]["read"]),
+    ("repeats by event_id, counted once", lambda report: report["events"]["repeated"]),
+    ("events deleted by retention before the audit", lambda report: report["deleted_by_retention"]),
+    ("invalid records", lambda report: report["invalid"]),
+    ("dead letters", lambda report: report["dead_letters"]),
+    ("states missing", lambda report: report["missing"]),
+    ("states that lost events", lambda report: report["lost"]),
+    ("states that doubled events", lambda report: report["doubled"]),
+    ("states with other events than the topic", lambda report: report["wrong"]),
+    ("states of another partition or topic", lambda report: report["misplaced"]),
+    ("states without an event", lambda report: report["unexpected"]),
+    ("corrupt changelog records", lambda report: report["corrupt"]),
+    ("changelog records that went back in offset", lambda report: report["regressions"]),
+    ("users in two partitions", lambda report: report["users_in_two_partitions"]),
+    ("invalid records without a dead letter", lambda report: report["dead_letters_missing"]),
+    ("dead letters with other bytes", lambda report: report["dead_letters_changed"]),
+    ("dead letters of valid events", lambda report: report["dead_letters_of_valid"]),
+)
+
+
+@click.command()
+@click.option("--app-id", metavar="NAME", help="Worker group.  [default: interest-stream]")
+@click.option("--events-topic", metavar="NAME", help="The clickstream topic.  [default: clickstream]")
+@click.option("--dead-letters-topic", metavar="NAME", help="[default: clickstream-dead-letters]")
+@click.option("--rekey", is_flag=True, default=None, help="Audit the topic that --rekey of the worker forwards to.")
+@options.as_json
+@options.broker
+@options.verbose
+def command(as_json: bool, broker: str, **given: Any) -> None:
+    """Compare the input topic with every user's state: count, last offset and digest of the applied events.
+
+    \b
+    Reads with code that shares nothing with the worker but the published contracts. Events not yet committed may be in the
+    states or not; stop the workers, or wait until they are idle, for a complete answer.
+
+    \b
+    Examples:
+      interest-stream audit
+      interest-stream audit --broker kafka://host:9092 --app-id shop-interests --json
+
+    Exit codes: 0 no difference, 1 a difference or no broker, 2 wrong use.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from stream.audit_reader import audit
+
+    settings = from_environment(broker=broker, **given)
+    with Progress(console=Console(stderr=True), transient=True, disable=as_json) as bars:
+        tasks: dict[str, Any] = {}
+
+        def advance(topic: str, done: int, total: int) -> None:
+            if topic not in tasks:
+                tasks[topic] = bars.add_task(f"reading {topic}", total=total)
+            bars.update(tasks[topic], completed=done)
+
+        report = asyncio.run(audit(settings, advance))
+    click.echo(json.dumps(report) if as_json else _readable(report))
+    click.get_current_context().exit(0 if report["clean"] else 1)
+
+
+def _readable(report: dict[str, Any]) -> str:
+    lines = [f"{count(report):>12,}  {name}" for name, count in ROWS]
+    lines += ["", *report["examples"], *report["dead_letter_examples"]]
+    verdict = "every event was applied exactly once" if report["clean"] else "DIFFERENCES FOUND"
+    if report["clean"] and report["deleted_by_retention"]:
+        verdict += ", as far as the topic still tells: users whose first events are gone cannot be audited"
+    return "\n".join([*lines, verdict])
