@@ -216,7 +216,7 @@ def _filter(
         repeated = _repeats(owner, events)
         drops.append(
             _dropped(
-                "exact duplicate of the event before (item or text, action, time), or of an event_id",
+                "exact duplicate of the event before it",
                 owner,
                 repeated,
                 "--keep-duplicates",

@@ -68,20 +68,23 @@ def preparation_tables(preparation: dict[str, Any]) -> list[Table]:
     ]
 
 
-def result_tables(evaluation: dict[str, Any]) -> list[Table]:
-    """Next items and interests, the model and its baselines."""
+def result_tables(evaluation: dict[str, Any], *, wide: bool = True) -> list[Table]:
+    """Next items and interests, the model and its baselines; not wide: what fits into 80 columns."""
     note = (
         f"{evaluation['description']}. {evaluation['cases']:,} cases of {evaluation['users']:,} users, "
         f"{evaluation['candidates']:,} candidates, seen items {evaluation['seen_items']}, ties {evaluation['ties']}."
     )
-    shown = ("HR@1", "HR@5", "HR@10", "HR@20", "HR@50", "NDCG@10", "MRR")
+    shown = (
+        ("HR@1", "HR@5", "HR@10", "HR@20", "HR@50", "NDCG@10", "MRR") if wide else ("HR@10", "HR@20", "NDCG@10", "MRR")
+    )
     ranked: list[Row] = []
     for row in evaluation["items"]:
         difference = row.get("model minus this", {}).get("HR@10")
         cells = [f"{row[name]:.4f}" for name in shown]
-        ranked.append((row["scorer"], *cells, _interval(row["HR@10 interval"]), _signed(difference)))
-    header = ("", *shown, "95 % of HR@10", "model minus this")
-    tables = [Table("Next item", header, ranked, note)]
+        between = (_interval(row["HR@10 interval"]),) if wide else ()
+        ranked.append((row["scorer"], *cells, *between, _signed(difference)))
+    header = ("", *shown, *(("95 % of HR@10",) if wide else ()), "model minus this")
+    tables = [Table("Next item", header, ranked, f"{note} Last column: HR@10, 95 % interval.")]
     history = evaluation["by_history"]
     names = list(history)
     rows = [

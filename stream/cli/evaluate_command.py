@@ -151,10 +151,11 @@ def _interests_of(predictor: Predictor | None) -> dict[str, list[str]] | None:
 
 
 def _print_model(report: dict[str, Any]) -> None:
-    from models.report import preparation_tables, result_tables
-    from stream.cli.training_view import print_tables
+    from models.report import preparation_tables
+    from stream.cli.training_view import print_results, print_tables
 
-    print_tables([*preparation_tables(report["preparation"]), *result_tables(report)])
+    print_tables(preparation_tables(report["preparation"]))
+    print_results(report)
     for line in [*report["verdict"], *report["notes"]]:
         click.echo(line)
 

@@ -182,10 +182,10 @@ def _say_samples(preparation: dict[str, Any]) -> None:
 
 
 def _print_results(out: Path, report: dict[str, Any]) -> None:
-    from models.report import reasons, result_tables
-    from stream.cli.training_view import print_tables
+    from models.report import reasons
+    from stream.cli.training_view import print_results
 
-    print_tables(result_tables(report["evaluation"]))
+    print_results(report["evaluation"])
     for line in [*report["evaluation"]["verdict"], *reasons(report)]:
         click.echo(line)
     click.echo(f"\nTrained in {report['seconds']:.0f} s. Model: {out}. Report: {out / 'report.html'}")

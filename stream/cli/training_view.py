@@ -6,31 +6,49 @@ import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
-from models.report import Table
+from models.report import Table, result_tables
+
+WIDE: Final = 130
+"""Columns that the tables of results take with everything in them."""
+
+
+def print_results(evaluation: dict[str, Any]) -> None:
+    """The tables of an evaluation, as many figures as the terminal is wide."""
+    print_tables(result_tables(evaluation, wide=_console().width >= WIDE))
 
 
 def print_tables(tables: Iterable[Table]) -> None:
-    """On standard output, as wide as they need where it is no terminal."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    """On standard output."""
+    console = _console()
     for table in tables:
         if not table.rows:
             continue
         grid = Grid(box=None, pad_edge=False, title=table.title, title_justify="left", title_style="bold")
         for place, name in enumerate(table.header):
-            grid.add_column(name, justify="left" if place == 0 or not _numbers(table, place) else "right")
+            column = [row[place] for row in table.rows]
+            grid.add_column(
+                name,
+                justify="right" if place and _numbers(table, place) else "left",
+                no_wrap=not place and len(max(column, key=len)) < 40,
+            )
         for row in table.rows:
             grid.add_row(*(cell.replace("[", r"\[") for cell in row))
         console.print(grid)
         if table.note:
             console.print(table.note, style="dim", markup=False)
         console.print()
+
+
+def _console() -> Console:
+    """As wide as the terminal; as wide as everything needs where it is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def _numbers(table: Table, column: int) -> bool:
