@@ -20,6 +20,7 @@ td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}caption{t
 svg{background:#fafafa;border:1px solid #ddd;margin:.3rem 1rem .3rem 0}p.note{color:#555}
 """
 _COLOURS: Final = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e")
+SPARSE: Final = 10  # events an item
 _WIDTH, _HEIGHT, _EDGE = 360, 200, 34
 
 

@@ -128,7 +128,7 @@ def test_a_report_says_why_a_model_may_be_behind() -> None:
     assert reasons(verdict("popularity, last 7 days"))[0].startswith("Behind the last 7 days' popularity")
     assert reasons(verdict("first-order Markov")) == [
         "Validation still rose when lstm ended: more epochs, or --effort normal, may help.",
-        "There are 5.0 events an item to learn from; under some 10 a table of neighbours is hard to beat.",
+        "There are 5.0 events an item to learn from; so few leave little beyond what neighbours say.",
     ]
 
 
