@@ -62,7 +62,7 @@ class SimulatedEvent:
 def catalogue(seed: int = 0) -> list[Item]:
     """Four hundred items, twenty a category, in the order of their series; some belong to a second category."""
     chance = random.Random(f"catalogue-{seed}")
-    items = []
+    items: list[Item] = []
     for category, words in CATEGORIES.items():
         for noun in words.nouns:
             for kind in words.kinds:
