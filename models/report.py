@@ -148,9 +148,10 @@ def reasons(report: dict[str, Any]) -> list[str]:
             found.append(
                 f"Validation still rose when {' and '.join(rising)} ended: more epochs, or --effort normal, may help."
             )
-        found.append(
-            f"There are {rate:.1f} events an item to learn from; under some 10 a table of neighbours is hard to beat."
-        )
+        if rate < SPARSE:
+            found.append(
+                f"There are {rate:.1f} events an item to learn from; so few leave little beyond what neighbours say."
+            )
     return found
 
 
