@@ -121,6 +121,26 @@ def result_tables(evaluation: dict[str, Any], *, wide: bool = True) -> list[Tabl
     return tables
 
 
+def drift_table(drift: dict[str, Any]) -> Table:
+    """How fast a changed interest is named, the model beside decay counters."""
+    best = drift["best_counter"]
+
+    def row(name: str, found: dict[str, Any]) -> Row:
+        events = ("never" if found[key] is None else f"{found[key]:.0f}" for key in ("median", "p90"))
+        return (name, *events, *(f"{found[key]:.3f}" for key in ("noticed", "right")), f"{found['false per 100']:.2f}")
+
+    rows = [row("model", drift["model"])]
+    for half_life, found in drift["counters"].items():
+        mark = " (best at no more false switches)" if best is not None and float(half_life) == best else ""
+        rows.append(row(f"counter, half-life {half_life}{mark}", found))
+    note = (
+        f"{drift['users']} simulated users with {drift['events_a_user']} events each, seed {drift['seed']}, "
+        f"{drift['model']['switches']} switches; reaction in the user's own events, the first of the new interest counts 1."
+    )
+    header = ("named after a switch", "median", "p90", "noticed", "right", "false per 100")
+    return Table("Changed interests", header, rows, note)
+
+
 def reasons(report: dict[str, Any]) -> list[str]:
     """Why a trained model may be behind a baseline, from what the training measured; empty if it is behind none."""
     behind = [

@@ -21,7 +21,14 @@ _FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.option("--model", type=_FILE, default=None, help="Model directory.  [default: the demo model]")
-@click.option("--events", multiple=True, required=True, type=_FILE, help="Behaviour events; repeat for several files.")
+@click.option("--events", multiple=True, type=_FILE, help="Behaviour events; repeat for several files.")
+@click.option(
+    "--drift",
+    type=click.IntRange(1),
+    default=None,
+    metavar="USERS",
+    help="How fast a model of the simulation notices a changed interest, on this many new users.",
+)
 @click.option(
     "--predictions",
     type=_FILE,
@@ -34,7 +41,7 @@ _FILE = click.Path(path_type=Path)
 )
 @options.as_json
 @options.verbose
-def command(model: Path | None, predictions: Path | None, as_json: bool, **given: Any) -> None:
+def command(model: Path | None, predictions: Path | None, drift: int | None, as_json: bool, **given: Any) -> None:
     """Measure a model directory, or the updates of a worker, against events.
 
     The model is asked for next items (full ranking) and for interests, beside baselines made from the same events.
@@ -44,25 +51,38 @@ def command(model: Path | None, predictions: Path | None, as_json: bool, **given
       interest-stream evaluate --model model --events events.tsv.gz
       interest-stream evaluate --model model --events events.tsv.gz --protocol time-split --json
       interest-stream evaluate --model model --predictions updates.jsonl --events events.tsv.gz
+      interest-stream evaluate --drift 300
 
     Exit codes: 0 measured, 1 a file cannot be used, 2 wrong use.
     """
     from models.errors import ModelDataError, ModelDirectoryError
     from models.predict import load_predictor
 
+    if bool(given["events"]) == bool(drift):
+        raise UsageError("name event files with --events, or simulated users with --drift, one of them")
     try:
         predictor = load_predictor(model, given["threads"]) if model or not predictions else None
-        report = _of_predictions(predictions, predictor, given) if predictions else _of_model(predictor, model, given)
+        if predictions:
+            report, show = _of_predictions(predictions, predictor, given), _print_predictions
+        elif drift:
+            report, show = _of_drift(predictor, drift, given["seed"]), _print_drift
+        else:
+            report, show = _of_model(predictor, model, given), _print_model
     except ModelDirectoryError as error:
         raise ModelError(str(error)) from None
     except ModelDataError as error:
         raise DataError(str(error)) from None
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False))
-    elif predictions:
-        _print_predictions(report)
     else:
-        _print_model(report)
+        show(report)
+
+
+def _of_drift(predictor: Predictor | None, users: int, seed: int) -> dict[str, Any]:
+    from stream.drifting import measure_drift
+
+    assert predictor is not None
+    return measure_drift(predictor, predictor.membership, users, seed)
 
 
 def _of_model(predictor: Predictor | None, model: Path | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -176,3 +196,10 @@ def _print_predictions(report: dict[str, Any]) -> None:
                 if isinstance(value, float)
                 else f"{name.replace('_', ' ')}: {value}"
             )
+
+
+def _print_drift(report: dict[str, Any]) -> None:
+    from models.report import drift_table
+    from stream.cli.training_view import print_tables
+
+    print_tables([drift_table(report)])
