@@ -167,6 +167,7 @@ def parse_sample(text: str) -> dict[str, Any]:
         "batches": max(1.0, number.get("interest_stream_batches_total", 0.0)),
         "step": number.get("interest_stream_step_seconds_sum", 0.0),
         "score": number.get("interest_stream_score_seconds_sum", 0.0),
+        "lag": sum(value for name, value in number.items() if name.startswith("interest_stream_consumer_lag")),
         "model": model.group(1) if model else "",
     }
 

@@ -1,0 +1,111 @@
+"""What the demo knows: events sent with the truth behind them, updates received, and the figures that follow. Pure.
+
+Times are seconds of one monotonic clock, given by the caller.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+WINDOW_S: Final = 10.0
+LATENCIES_KEPT: Final = 200_000
+
+
+@dataclass(slots=True)
+class Seen:
+    """One user as the demo sees it."""
+
+    sent: int = 0
+    applied: int = 0  # events_seen of the newest update
+    offset: int = -1  # source offset of the newest update
+    truth: str = ""  # after the last event sent
+    last_category: str = ""  # of the last event sent that has one
+    update: dict[str, Any] | None = None
+    events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=6))
+    waiting: deque[tuple[int, float]] = field(
+        default_factory=deque
+    )  # offset and intended time of events without update
+    marks: dict[int, tuple[str, str]] = field(default_factory=dict)  # offset to truth and last category
+
+
+class Tracker:
+    """Feeds on sent events and updates; answers with figures."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, Seen] = {}
+        self.sent = self.updates = self.judged = self.right = self.right_by_last = 0
+        self.latencies_s: deque[float] = deque(maxlen=LATENCIES_KEPT)
+        self.first_update_at: float | None = None
+        self._recent_sent: deque[float] = deque()
+        self._recent_updates: deque[float] = deque()
+
+    def event_sent(self, event: dict[str, Any], truth: str, category: str, at: float) -> None:
+        """Handed to the producer."""
+        seen = self.users.setdefault(event["user_id"], Seen())
+        seen.sent += 1
+        seen.truth = truth
+        seen.last_category = category or seen.last_category
+        seen.events.appendleft(event)
+        self.sent += 1
+        self._recent_sent.append(at)
+
+    def event_acknowledged(self, user: str, offset: int, intended: float, truth: str, category: str, at: float) -> None:
+        """Kafka holds it at an offset. Its update may have come before this word."""
+        seen = self.users[user]
+        seen.marks[offset] = truth, category
+        if offset <= seen.offset:
+            self.latencies_s.append(max(0.0, at - intended))
+            self._judge(seen)
+        else:
+            seen.waiting.append((offset, intended))
+
+    def update_received(self, update: dict[str, Any], at: float) -> None:
+        """The first update of a user whose source offset is not lower answers an event; repeats and older ones change nothing."""
+        self.updates += 1
+        self._recent_updates.append(at)
+        self.first_update_at = at if self.first_update_at is None else self.first_update_at
+        seen = self.users.get(update["user_id"])
+        offset = update["source"]["offset"]
+        if seen is None or offset <= seen.offset:
+            return
+        seen.offset, seen.applied, seen.update = offset, update["events_seen"], update
+        while seen.waiting and seen.waiting[0][0] <= offset:
+            self.latencies_s.append(at - seen.waiting.popleft()[1])
+        self._judge(seen)
+
+    def _judge(self, seen: Seen) -> None:
+        """Is the top interest the truth behind the last event that the update includes?"""
+        mark = seen.marks.get(seen.offset)
+        if mark is None or seen.update is None:
+            return
+        self.judged += 1
+        self.right += seen.update["interests"][0]["interest"] == mark[0]
+        self.right_by_last += mark[1] == mark[0]
+        seen.marks = {offset: mark for offset, mark in seen.marks.items() if offset > seen.offset}
+
+    @property
+    def applied(self) -> int:
+        """Events that the newest update of each user says were applied."""
+        return sum(seen.applied for seen in self.users.values())
+
+    def complete(self) -> bool:
+        """Every event sent is in its user's state, no more and no fewer."""
+        return all(seen.applied == seen.sent for seen in self.users.values())
+
+    def rates(self, now: float) -> tuple[float, float]:
+        """Events sent and updates received per second, lately."""
+        for each in (self._recent_sent, self._recent_updates):
+            while each and each[0] < now - WINDOW_S:
+                each.popleft()
+        return len(self._recent_sent) / WINDOW_S, len(self._recent_updates) / WINDOW_S
+
+    def latency_ms(self, share: float, last: int | None = None) -> float:
+        """A quantile of event to update, of all or of the last ones."""
+        values = sorted(list(self.latencies_s)[-last:] if last else self.latencies_s)
+        return round(values[min(len(values) - 1, int(share * len(values)))] * 1000, 1) if values else 0.0
+
+    def accuracy(self) -> tuple[float, float]:
+        """How often the tracked top interest, and the category of the last event, were the simulated truth."""
+        return (self.right / self.judged, self.right_by_last / self.judged) if self.judged else (0.0, 0.0)
