@@ -169,6 +169,16 @@ def test_evaluate_holds_predictions_against_what_followed(shop: Path, trained: t
     assert found["HR@5"] == float(place < 5)
 
 
+def test_drift_is_measured_on_the_shipped_model_and_refused_on_others(trained: tuple[Path, dict[str, Any]]) -> None:
+    found = json.loads(run("evaluate", "--drift", 5, "--json").stdout)
+    assert found["model"]["switches"] > 10
+    assert found["model"]["right"] > 0.6  # twenty interests: chance would be right in 0.05
+    assert found["counters"]["0.5"]["false per 100"] > found["counters"]["8"]["false per 100"]
+    other = run("evaluate", "--model", trained[0], "--drift", 5)
+    assert other.returncode == 1
+    assert "--drift is for models of the simulation" in other.stderr
+
+
 def test_interrupted_and_resumed_equals_uninterrupted(shop: Path, trained: tuple[Path, dict[str, Any]]) -> None:
     out = shop / "interrupted"
     words = [sys.executable, "-m", "stream.cli", *map(str, training(shop, out, "--name", "model"))]
@@ -201,6 +211,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(shop: Path, trained: tuple
         (["train", "--events", "{}/events.csv", "--columns", "x", "--out", "{}/m"], 2, "is not FIELD=COLUMN"),
         (["train", "--events", "{}/events.csv", "--out", "{}/items.jsonl"], 2, "is a file; name a directory"),
         (["train", "--events", "{}/events.csv", "--out", "{}"], 2, "holds other files"),
+        (["evaluate"], 2, "name event files with --events, or simulated users with --drift"),
         (["evaluate", "--model", "{}", "--events", "{}/events.csv"], 1, "is not a model directory"),
         (["rank", "--model", "{}/model", "--histories", "{}/none"], 1, "none: there is no such file"),
     ],
