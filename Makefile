@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ARGS ?=
+LOCKED := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast check fmt lock demo-model bench compose-test clean
@@ -32,9 +33,10 @@ fmt: $(INSTALLED) ## format, and mend what the linter can
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+lock: ## write the locked dependencies anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet --upgrade -o requirements.lock
+	uv pip compile pyproject.toml --group dev $(LOCKED) --upgrade -o requirements.lock
+	uv pip compile pyproject.toml --group build $(LOCKED) -c requirements.lock -o deploy/requirements.lock
 
 demo-model: $(INSTALLED) ## train again the small model that the package ships
 	$(BIN)/interest-stream train --simulate 2000 --seed 7 --name demo --restart --out models/demo_model $(ARGS)
@@ -42,8 +44,8 @@ demo-model: $(INSTALLED) ## train again the small model that the package ships
 bench: $(INSTALLED) ## events/s and latency of one worker on a fresh topic
 	@$(BIN)/interest-stream bench $(ARGS)
 
-compose-test: ## build the image, run docker-compose.yml for real, scale, tear down (says where it cannot)
-	@deploy/compose_test.sh
+compose-test: $(INSTALLED) ## build the image, run docker-compose.yml for real, scale, tear down (says where it cannot)
+	@$(BIN)/python deploy/compose_test.py $(ARGS)
 
 clean: ## remove .venv and what tools left; not the local broker's data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -74,7 +74,7 @@ def fit_item_weights(features: list[Tensor], targets: Tensor, steps: int = 200) 
         optimiser.zero_grad()
         logits = torch.einsum("f,fuv->uv", weights, stacked)
         loss = torch.nn.functional.cross_entropy(logits, targets - 1) + 1e-3 * weights.square().sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     return weights.detach()
 
@@ -102,8 +102,11 @@ def fit_interest_weights(features: Tensor, happened: Tensor, steps: int = 300) -
     optimiser = torch.optim.Adam([weights], lr=0.03)
     for _ in range(steps):
         optimiser.zero_grad()
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(features @ weights, happened) + 1e-4 * weights.square().sum()
-        loss.backward()
+        loss = (
+            torch.nn.functional.binary_cross_entropy_with_logits(features @ weights, happened)
+            + 1e-4 * weights.square().sum()
+        )
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     return weights.detach()
 

@@ -150,7 +150,9 @@ class InterestNetwork(nn.Module):
         causal = order[None, :] <= order[:, None]
         bias = self.language_model.distance_bias(places, places).masked_fill(~causal, float("-inf"))
         keys = torch.cat((there, torch.ones(len(x), k, dtype=torch.bool)), dim=1)
-        seen = keys[:, None, None, :] | torch.eye(n + k, dtype=torch.bool)  # a missing event sees itself: no row is empty
+        seen = keys[:, None, None, :] | torch.eye(
+            n + k, dtype=torch.bool
+        )  # a missing event sees itself: no row is empty
         return tokens, bias[None].masked_fill(~seen, float("-inf"))
 
 

@@ -91,7 +91,8 @@ class LanguageModel(nn.Module):
         """Hidden states [B, L, D] of token numbers [B, L]; each sees itself and what stands before it."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         bias = self.distance_bias(places, places).masked_fill(places[None, :] > places[:, None], float("-inf"))
-        return self(self.embedding(tokens) * self.width**0.5, bias[None])
+        hidden: Tensor = self(self.embedding(tokens) * self.width**0.5, bias[None])
+        return hidden
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """[B, D] encodings of texts: the mean of the hidden states of their words."""

@@ -12,7 +12,8 @@ Glossary: B sequences, T events of each, U users, D width, S = 2 * layers * D nu
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,11 +76,11 @@ class Lstm(nn.Module):
 
     def step(self, x: Tensor, gates_x: Tensor, state: Tensor) -> None:
         """One event of U users, in place: x [U, D], gates_x [U, G] (the first layer's W_i x + b_i + b_h), state [U, S]."""
-        for number, block in enumerate(self.blocks):
+        for number, block in enumerate(self.layer_blocks()):
             h, c = self.parts(state, number)
             if number:
                 gates_x = input_gates(block.lstm, x)
-            new_h, new_c = cell_step(gates_x, h, c, block.lstm.weight_hh_l0)
+            new_h, new_c = cell_step(gates_x, h, c, cast(Tensor, block.lstm.weight_hh_l0))
             h.copy_(new_h)
             c.copy_(new_c)
             if number + 1 < self.layers:
@@ -87,10 +88,14 @@ class Lstm(nn.Module):
 
     def feature(self, x: Tensor, state: Tensor) -> Tensor:
         """Feature [U, D] after the step that took x [U, D] and left state [U, S]."""
-        for number, block in enumerate(self.blocks):
+        for number, block in enumerate(self.layer_blocks()):
             x = block.after_cell(x, self.parts(state, number)[0])
         feature: Tensor = self.norm(x)
         return feature
+
+    def layer_blocks(self) -> Iterator[LstmBlock]:
+        """The blocks, typed."""
+        return (cast(LstmBlock, block) for block in self.blocks)
 
     def parts(self, state: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Views of h and c of a layer, [U, D] each, into state [U, S]."""

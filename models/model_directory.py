@@ -73,7 +73,9 @@ def write_model(
     }
     hashes = {file: sha256(data).hexdigest() for file, data in files.items()}
     fingerprint = sha256("".join(hashes[file] for file in MEANING).encode()).hexdigest()[:16]
-    files["manifest.json"] = _json({"format": FORMAT, "fingerprint": fingerprint, "version": fingerprint[:8], "sha256": hashes})
+    files["manifest.json"] = _json(
+        {"format": FORMAT, "fingerprint": fingerprint, "version": fingerprint[:8], "sha256": hashes}
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     fresh.chmod(0o755)
@@ -96,10 +98,14 @@ def read_model(path: Path) -> Predictor:
         catalogue = [json.loads(line) for line in files["catalogue.jsonl"].splitlines() if line.strip()]
         network = InterestNetwork(NetworkConfig(**config["network"]))
     except (ValueError, KeyError, TypeError, ModelDataError) as error:
-        raise ModelDirectoryError(f"{path}: config.json, vocabulary.json or catalogue.jsonl cannot be used: {error}") from error
+        raise ModelDirectoryError(
+            f"{path}: config.json, vocabulary.json or catalogue.jsonl cannot be used: {error}"
+        ) from error
     tensors = _tensors(path, files["weights.safetensors"])
     try:
-        network.load_state_dict({key.removeprefix("network."): value for key, value in tensors.items() if key.startswith("network.")})
+        network.load_state_dict(
+            {key.removeprefix("network."): value for key, value in tensors.items() if key.startswith("network.")}
+        )
     except RuntimeError as error:
         raise ModelDirectoryError(f"{path / 'weights.safetensors'} does not fit config.json: {error}") from error
     interests = list(config["interests"])
@@ -133,23 +139,33 @@ def membership_of(catalogue: list[dict[str, Any]], interests: int) -> Array:
 
 def _checked_files(path: Path) -> dict[str, bytes]:
     if not (path / "manifest.json").is_file():
-        raise ModelDirectoryError(f"{path} is not a model directory: it has no manifest.json; make one with 'interest-stream train'")
+        raise ModelDirectoryError(
+            f"{path} is not a model directory: it has no manifest.json; make one with 'interest-stream train'"
+        )
     files = {"manifest.json": (path / "manifest.json").read_bytes()}
     try:
         manifest = json.loads(files["manifest.json"])
         if manifest["format"] != FORMAT:
-            raise ModelDirectoryError(f"{path} has format {manifest['format']}, this version reads {FORMAT}; train again")
+            raise ModelDirectoryError(
+                f"{path} has format {manifest['format']}, this version reads {FORMAT}; train again"
+            )
         hashes = dict(manifest["sha256"])
         int(manifest["fingerprint"], 16)
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelDirectoryError(f"{path / 'manifest.json'} is damaged: {error}; copy the directory again, or train again") from error
+        raise ModelDirectoryError(
+            f"{path / 'manifest.json'} is damaged: {error}; copy the directory again, or train again"
+        ) from error
     for file in MEANING:
         place = path / file
         if not place.is_file() or place.is_symlink() or place.stat().st_size > MAX_BYTES:
-            raise ModelDirectoryError(f"{place} is missing, a link, or too large; copy the directory again, or train again")
+            raise ModelDirectoryError(
+                f"{place} is missing, a link, or too large; copy the directory again, or train again"
+            )
         files[file] = place.read_bytes()
         if sha256(files[file]).hexdigest() != hashes.get(file):
-            raise ModelDirectoryError(f"{place} is not what manifest.json says (sha256); copy the directory again, or train again")
+            raise ModelDirectoryError(
+                f"{place} is not what manifest.json says (sha256); copy the directory again, or train again"
+            )
     return files
 
 
@@ -160,7 +176,9 @@ def _tensors(path: Path, data: bytes) -> dict[str, torch.Tensor]:
         raise ModelDirectoryError(f"{path / 'weights.safetensors'} is damaged: {error}") from error
     for key, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ModelDirectoryError(f"{path / 'weights.safetensors'}: {key} has numbers that are not finite; train again")
+            raise ModelDirectoryError(
+                f"{path / 'weights.safetensors'}: {key} has numbers that are not finite; train again"
+            )
     return tensors
 
 

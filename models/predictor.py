@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from models.blend import Blend
 from models.bridge import InterestNetwork
 from models.compact import COMPACT, NO_TEXT, RECENT, text_of
 from models.cooccurrence import Cooccurrence
+from models.language_model import Block
 from models.lstm import input_gates
 from models.predict import ModelInfo, Scores
 from models.vocabulary import ItemIndex, Tokenizer, gap_buckets
@@ -213,7 +214,7 @@ class Predictor:
         LayerNorm behind it taken as linear at its value. Only what raises the score counts.
         """
         model, n = self._network.language_model, reading.there.shape[1]
-        added = model.blocks[-1].contributions(reading.tokens, reading.bias)[:, :n]
+        added = cast(Block, model.blocks[-1]).contributions(reading.tokens, reading.bias)[:, :n]
         towards = self._tables.interests[which[:, 0]] * model.norm.weight
         towards = towards - towards.mean(1, keepdim=True)
         share = (added @ towards.unsqueeze(2)).squeeze(2).masked_fill(~reading.there, 0).clamp(min=0)
@@ -235,7 +236,8 @@ class Predictor:
         if len(unknown):
             texts = torch.stack([self._text(raw) for raw in events["text"][unknown].tolist()])
             x[torch.from_numpy(unknown)] += torch.nn.functional.linear(texts, self._network.text_in.weight)
-        return x
+        vectors: Tensor = x
+        return vectors
 
     def _encode_text(self, raw: bytes) -> Tensor:
         tokens = torch.from_numpy(self._tokenizer.encode([text_of(raw)]))
@@ -275,7 +277,9 @@ def _previous_times(times: Array, sizes: Array, previous_ms: Array) -> Array:
     starts = np.concatenate(([0], np.cumsum(sizes)))
     for place, size in enumerate(sizes.tolist()):
         start = starts[place]
-        before[start : start + size] = previous_ms[:size] if place == 0 else times[starts[place - 1] : starts[place - 1] + size]
+        before[start : start + size] = (
+            previous_ms[:size] if place == 0 else times[starts[place - 1] : starts[place - 1] + size]
+        )
     return before
 
 

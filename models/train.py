@@ -150,7 +150,9 @@ class _Training:
 
     # -- stages
 
-    def _stage(self, name: str, epochs: int, epoch: Callable[[Any, torch.Generator], float], groups: list[Any], *, valued: bool) -> None:
+    def _stage(
+        self, name: str, epochs: int, epoch: Callable[[Any, torch.Generator], float], groups: list[Any], *, valued: bool
+    ) -> None:
         """Epochs until the validation stops to improve; the best weights stay."""
         state = self.checkpoints.load(name, self.network)
         curve: list[dict[str, Any]] = state.get("curve", [])
@@ -176,9 +178,11 @@ class _Training:
         self.checkpoints.finish(name, self.network, curve)
 
     def _text_epoch(self, optimiser: Any, generator: torch.Generator) -> float:
-        texts = torch.from_numpy(self.tokenizer.encode([self._text_of(item) for item in range(len(self.dataset.titles))]))
+        texts = torch.from_numpy(
+            self.tokenizer.encode([self._text_of(item) for item in range(len(self.dataset.titles))])
+        )
         losses = []
-        for chosen in torch.randperm(len(texts), generator=generator).split(256):
+        for chosen in torch.randperm(len(texts), generator=generator).split(256):  # type: ignore[no-untyped-call]
             optimiser.zero_grad()
             loss = self.network.text_model.text_loss(texts[chosen])
             loss.backward()  # type: ignore[no-untyped-call]
@@ -209,7 +213,9 @@ class _Training:
             answers = self.network.answers(x, features)
             there = targets > 0
             loss = self._item_loss(answers, targets)
-            loss = loss + self.config.interest_weight * interest_loss(answers[there], membership[targets[there]], self.network)
+            loss = loss + self.config.interest_weight * interest_loss(
+                answers[there], membership[targets[there]], self.network
+            )
             if not frozen:
                 loss = loss + 0.5 * self._item_loss(features, targets)
             self._take_step(loss, optimiser)
@@ -241,7 +247,10 @@ class _Training:
         network = self.network
         fresh = [*network.language_model.parameters(), *network.soft.parameters()]
         fresh += [network.soft_place, network.interest, network.interest_bias]
-        return [{"params": fresh}, {"params": self._lstm_parameters()[0]["params"], "lr": self.config.learning_rate / 4}]
+        return [
+            {"params": fresh},
+            {"params": self._lstm_parameters()[0]["params"], "lr": self.config.learning_rate / 4},
+        ]
 
     # -- between the stages
 
@@ -262,7 +271,9 @@ class _Training:
 
     def _set_popularity(self) -> None:
         """Item biases start at the log of training counts, so nothing has to be learned to know what is popular."""
-        counts = np.bincount(self.rows[~self.is_validation], minlength=len(self.dataset.item_ids) + 1).astype(np.float32)
+        counts = np.bincount(self.rows[~self.is_validation], minlength=len(self.dataset.item_ids) + 1).astype(
+            np.float32
+        )
         self.log_popularity = torch.from_numpy(np.log((counts + 0.5) / (counts[1:].sum() + 0.5 * len(counts))))
         self.log_popularity[0] = 0
         if not self.checkpoints.has("lstm"):
@@ -299,7 +310,9 @@ class _Training:
             raise ModelDataError("no user has three events or more; nothing can be learned and validated")
         columns = [torch.zeros(len(pieces), length, dtype=torch.long) for _ in range(4)]
         for place, (start, end) in enumerate(pieces):
-            for column, values, shift in zip(columns, (self.rows, self.actions, self.gaps, self.rows), (0, 0, 0, 1), strict=True):
+            for column, values, shift in zip(
+                columns, (self.rows, self.actions, self.gaps, self.rows), (0, 0, 0, 1), strict=True
+            ):
                 column[place, : end - start] = torch.from_numpy(values[start + shift : end + shift])
         useful = (columns[3] > 0).any(1)
         return Sequences(*(column[useful] for column in columns))
@@ -331,7 +344,10 @@ class _Training:
         with torch.inference_mode():
             candidates = network.item_candidates()
             for start in range(0, len(sequences.rows), 512):
-                part = [column[start : start + 512] for column in (sequences.rows, sequences.actions, sequences.gaps, sequences.targets)]
+                part = [
+                    column[start : start + 512]
+                    for column in (sequences.rows, sequences.actions, sequences.gaps, sequences.targets)
+                ]
                 where = part[3] > 0
                 longest = int(where.any(0).nonzero().max()) + 1
                 rows, actions, gaps, targets = (column[:, :longest] for column in part)
@@ -355,7 +371,15 @@ class _Training:
         blend = Blend(
             torch.tensor([1.0, 0, 0, 0, 0, 0]), torch.tensor([1.0, 0, 0, 0, 0, 0]), self.base, self.log_popularity
         )
-        info = ModelInfo("", "", 0, tuple(self.dataset.interests), tuple(self.dataset.item_ids), tuple(self.dataset.titles), network.lstm.state_size)
+        info = ModelInfo(
+            "",
+            "",
+            0,
+            tuple(self.dataset.interests),
+            tuple(self.dataset.item_ids),
+            tuple(self.dataset.titles),
+            network.lstm.state_size,
+        )
         predictor = Predictor(network, self.tokenizer, pairs, blend, self.membership, info)
         blend, figures = self._fit_blend(predictor, blend)
         report = {
@@ -401,7 +425,9 @@ class _Training:
         figures = {
             "users": len(users),
             "item": dict(zip(blending.ITEM_SCORERS, [round(each, 4) for each in item.tolist()], strict=True)),
-            "interest": dict(zip(blending.INTEREST_FEATURES, [round(each, 4) for each in interest.tolist()], strict=True)),
+            "interest": dict(
+                zip(blending.INTEREST_FEATURES, [round(each, 4) for each in interest.tolist()], strict=True)
+            ),
         }
         return Blend(item, interest, blend.base, blend.log_popularity), figures
 
@@ -446,7 +472,9 @@ class _Checkpoints:
         whole["state"] = state
         optimiser.load_state_dict(whole)
 
-    def save(self, stage: str, network: InterestNetwork, optimiser: torch.optim.Optimizer, curve: list[Any], best: bool) -> None:
+    def save(
+        self, stage: str, network: InterestNetwork, optimiser: torch.optim.Optimizer, curve: list[Any], best: bool
+    ) -> None:
         tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
         self._write(f"{stage}.last.safetensors", tensors)
         if best:

@@ -71,7 +71,9 @@ class Tokenizer:
     def learn(cls, texts: Iterable[str], most: int = 8_000, least: int = 2, length: int = 16) -> Tokenizer:
         """The most frequent words of a catalogue; ties in alphabetical order."""
         counts = Counter(word for text in texts for word in words(text))
-        ranked = sorted((word for word, count in counts.items() if count >= least), key=lambda word: (-counts[word], word))
+        ranked = sorted(
+            (word for word, count in counts.items() if count >= least), key=lambda word: (-counts[word], word)
+        )
         return cls(ranked[:most], length)
 
     @property

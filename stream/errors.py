@@ -1,18 +1,18 @@
 """Every error the project raises on purpose, sorted by what the caller should do.
 
-    InterestStreamError
-    |- UsageError            wrong call, settings or file: exit code 2, nothing was done
-    |  `- SettingsError      a setting has a value that cannot work
-    `- Failure               the call was right, the world was not: exit code 1, the message says what to do
-       |- BrokerError        Kafka cannot be reached, started or stopped
-       |- TopicError         a topic is missing or its settings are unsafe
-       |- ModelError         a model directory is damaged, unknown or does not fit
-       |- DataError          input data cannot be used
-       |- RefusalError       starting would lose or double events (DESIGN.md section 5)
-       |- PublishError       an update or state was not acknowledged: the worker stops, nothing is committed
-       |- FencedError        this worker no longer owns the partition it was about to write
-       |- StalledError       the worker lives and consumes nothing
-       `- PoisonError        too many bad records in a row: the breaker stopped the worker
+InterestStreamError
+|- UsageError            wrong call, settings or file: exit code 2, nothing was done
+|  `- SettingsError      a setting has a value that cannot work
+`- Failure               the call was right, the world was not: exit code 1, the message says what to do
+   |- BrokerError        Kafka cannot be reached, started or stopped
+   |- TopicError         a topic is missing or its settings are unsafe
+   |- ModelError         a model directory is damaged, unknown or does not fit
+   |- DataError          input data cannot be used
+   |- RefusalError       starting would lose or double events (DESIGN.md section 5)
+   |- PublishError       an update or state was not acknowledged: the worker stops, nothing is committed
+   |- FencedError        this worker no longer owns the partition it was about to write
+   |- StalledError       the worker lives and consumes nothing
+   `- PoisonError        too many bad records in a row: the breaker stopped the worker
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Exact points at which a test makes the worker die. Refused unless the environment says that this is a test.
 
 INTEREST_STREAM_FAILPOINTS="after_updates=kill@3"  with  INTEREST_STREAM_TEST=1: SIGKILL the third time that point is reached.
-Points of a batch, in order: computed, before_updates, after_updates, after_states; of --rekey: after_forward. Actions: kill, stop (SIGSTOP), raise.
+Points of a batch, in order: computed, before_updates, after_updates, after_states; of --rekey: after_forward.
+Actions: kill, stop (SIGSTOP), raise.
 """
 
 from __future__ import annotations

@@ -69,7 +69,9 @@ async def _rate(settings: Settings, process: subprocess.Popen[bytes]) -> float:
 def main(broker: str, events: int, users: int, repeats: int, as_json: bool) -> None:
     """Run both, interleaved."""
     settings, items = Settings(broker=broker), load_predictor(None).info.items
-    ours, null, stock = [], [], []
+    ours: list[float] = []
+    null: list[float] = []
+    stock: list[float] = []
     for _ in range(repeats):
         for arguments, results in (([], ours), (["--null-model"], null)):
             result = bench.run_bench(

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import faust
 
@@ -33,7 +34,7 @@ app = faust.App(
     producer_linger_ms=5,  # the default sends one request a record
     producer_max_batch_size=1 << 17,
 )
-raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+raw: dict[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 source = app.topic(events_topic, **raw)
 updates = app.topic(updates_topic, **raw)
 states = app.Table("user-state", partitions=4, key_type=bytes, value_type=bytes)
@@ -42,7 +43,7 @@ decoder = Decoder()
 
 
 @app.agent(source)
-async def interests(stream: faust.Stream[bytes]) -> None:
+async def interests(stream: Any) -> None:
     """One event: decode, LSTM step, language-model score, table, update."""
     info = scoring.predictor.info
     async for event in stream.events():
@@ -56,7 +57,7 @@ async def interests(stream: faust.Stream[bytes]) -> None:
         )
         arena = Arena(info.state_size, info.fingerprint, 4)
         if message.key in states:
-            arena.restore([(message.key, states[message.key])])
+            arena.restore([(message.key or b"", states[message.key])])
         batch = decoder.decode(message.topic, message.partition, [record])
         outcome = scoring.process(batch, arena, int(time.time() * 1000))
         states[message.key] = outcome.states[0]

@@ -121,7 +121,11 @@ def test_events_after_the_commit_may_be_there_or_not() -> None:
 def test_a_repeated_event_id_counts_once_within_32_events() -> None:
     near = [event(0, event_id="a"), event(1, event_id="a")]
     assert replayed(near).users[0, b"user-1"].count == 1
-    far = [event(0, event_id="a"), *(event(number, event_id=f"b{number}") for number in range(32)), event(40, event_id="a")]
+    far = [
+        event(0, event_id="a"),
+        *(event(number, event_id=f"b{number}") for number in range(32)),
+        event(40, event_id="a"),
+    ]
     assert replayed(far).users[0, b"user-1"].count == 34
 
 

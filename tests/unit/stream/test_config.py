@@ -48,7 +48,11 @@ def test_secrets_come_from_files_and_are_masked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "topic"),
-    [({}, "clickstream"), ({"rekey": True}, "clickstream-by-user"), ({"events_topic": "c", "rekey": True}, "c-by-user")],
+    [
+        ({}, "clickstream"),
+        ({"rekey": True}, "clickstream-by-user"),
+        ({"events_topic": "c", "rekey": True}, "c-by-user"),
+    ],
 )
 def test_the_source_topic_is_the_one_keyed_by_user(given: dict[str, Any], topic: str) -> None:
     assert Settings(**given).source_topic == topic

@@ -35,7 +35,7 @@ def test_offsets_beyond_the_end_are_refused() -> None:
 
 
 def test_another_number_of_partitions_is_refused() -> None:
-    with pytest.raises(RefusalError, match="2 partitions and its changelog .* has 1"):
+    with pytest.raises(RefusalError, match=r"2 partitions and its changelog .* has 1"):
         refuse(Settings(), SOURCE, {0: Ends(0, 40)}, {0: 100, 1: 50})
 
 

@@ -38,16 +38,23 @@ def test_layout_is_the_published_one() -> None:
     """The audit and old changelogs read these bytes without this code."""
     assert HEADER.itemsize == 56
     assert COMPACT.itemsize == 56
-    assert [
-        HEADER.fields[name][1] for name in ("fingerprint", "partition", "offset", "count", "digest", "time_ms")
-    ] == [8, 16, 24, 32, 40, 48]
+    places = HEADER.fields
+    assert places is not None
+    assert [places[name][1] for name in ("fingerprint", "partition", "offset", "count", "digest", "time_ms")] == [
+        8,
+        16,
+        24,
+        32,
+        40,
+        48,
+    ]
 
 
 def test_a_record_reads_back_and_unused_slots_take_no_room() -> None:
     rows = rows_of(40)
     for row, value in zip(rows, encode_rows(rows), strict=True):
         record = decode_record(value)
-        assert all(record.header[name] == row[name] for name in HEADER.names)
+        assert all(record.header[name] == row[name] for name in HEADER.names or ())
         np.testing.assert_array_equal(record.memory, row["memory"])
         np.testing.assert_array_equal(record.recent, row["recent"][: row["n_recent"]])
         assert len(value) == 56 + 4 * SIZE + 56 * int(row["n_recent"]) + 4
@@ -114,7 +121,7 @@ def test_memory_of_another_model_is_not_used_but_rebuilt(fingerprint: int, size:
     assert set(held["fingerprint"]) == {9}
     arena.put_rebuilt(stale, np.ones((5, SIZE), np.float32))
     assert not len(arena.stale_rows())
-    assert decode_record(arena.encoded(users[0])).memory.tolist() == [1.0] * SIZE
+    assert decode_record(arena.encoded(users[0]) or b"").memory.tolist() == [1.0] * SIZE
 
 
 def test_find_grows_and_keeps_what_is_there() -> None:
