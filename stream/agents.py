@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from faust.types import TP, EventT
-from models.predict import ModelInfo
 
+from models.predict import ModelInfo
 from stream.config import Settings
 from stream.dead_letters import DeadLetterBreaker, dead_letter
 from stream.errors import FencedError, PublishError

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from stream.config import Settings
 from stream.errors import Failure
 from stream.kafka_client import client_options
 from stream.local_kafka import LocalKafka
+from stream.ports import free_ports
 from stream.simulate import Population, catalogue
 from stream.topics import create_topics
 from stream.tracker import Tracker
@@ -83,7 +83,7 @@ class Demo:
         with ExitStack() as stack:
             folder = Path(tempfile.mkdtemp(prefix="interest-stream-demo-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            port, controller_port = _free_ports()
+            port, controller_port = free_ports(2)
             broker = LocalKafka(folder / "kafka", port, controller_port, heap_mb=512)
             self._say("starting Apache Kafka (the first time its jars are fetched)")
             stack.callback(broker.stop)
@@ -258,10 +258,3 @@ def _raise_failures(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         if task.done() and not task.cancelled() and task.exception() is not None:
             raise task.exception()  # type: ignore[misc]
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]

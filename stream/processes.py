@@ -21,7 +21,9 @@ def identity(pid: int) -> str | None:
             fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         except OSError:
             return None
-        return None if fields[0] in "ZX" else f"ticks {fields[19]} boot {_boot()}"
+        # after a SIGKILL the first thread is a zombie while others still end, and with them ports and files stay taken
+        ended = fields[0] == "X" or (fields[0] == "Z" and int(fields[17]) <= 1)
+        return None if ended else f"ticks {fields[19]} boot {_boot()}"
     shown = subprocess.run(
         ["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     ).stdout.split()

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from models.predict import ModelInfo, Scores
 
+from models.predict import ModelInfo, Scores
 from stream.errors import ModelError
 from stream.events import EventBatch, Reject
 from stream.state import Arena, encode_rows

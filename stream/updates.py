@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-from models.predict import TRENDS, ModelInfo, Scores
 
 from models.compact import ACTIONS, ITEM_ID, QUERY, TITLE, hash64, text_of
+from models.predict import TRENDS, ModelInfo, Scores
 from stream.errors import ModelError
 
 SCHEMA: Final = "interest-update/1"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from stream.local_kafka import LocalKafka, serves
+from stream.ports import free_ports
 
 BROKER_VARIABLE = "INTEREST_STREAM_TEST_BROKER"
 IMAGE_VARIABLE = "INTEREST_STREAM_KAFKA_IMAGE"
@@ -111,15 +111,6 @@ def _container() -> Iterator[str]:
                 )
             time.sleep(0.1)
         yield f"127.0.0.1:{port}"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nothing used a moment ago, all different."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 @pytest.fixture

@@ -48,7 +48,6 @@ def command(
     Exit codes: 0 measured and the audit was clean, 1 failed, 2 wrong use.
     """
     from models.predict import load_predictor
-
     from stream import bench
 
     arguments = ["--null-model"] if null_model else []
