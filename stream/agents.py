@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from faust.types import TP, EventT
 
@@ -25,6 +25,9 @@ from stream.metrics import Metrics
 from stream.scoring import Outcome, Scoring
 from stream.table import ArenaStore
 from stream.transport import Consumer, OutgoingRecord, Producer
+
+CONFIRMATION_S: Final = 0.05
+"""Between looks whether the group has answered again."""
 
 
 @dataclass(slots=True)
@@ -98,7 +101,8 @@ class Pipeline:
                 seconds = self._settings.publish_timeout_s
                 self._stop(
                     PublishError(
-                        f"updates or states were not acknowledged within {seconds:.0f} s; nothing was committed"
+                        f"updates and states of a batch were not acknowledged within {seconds:.0f} s, or the group did not confirm "
+                        "that its partition is ours; nothing was committed"
                     )
                 )
             except Exception as error:
@@ -124,7 +128,7 @@ class Pipeline:
         started = time.perf_counter()
         self._breaker.check(partition, job.event.value, outcome.rejects)
         self._failpoint("computed")
-        self._ensure_owner(message)
+        await self._ensure_owner(message)
         update_records: list[OutgoingRecord] = [
             (user, update, ()) for user, update in zip(outcome.users, outcome.updates, strict=True)
         ]
@@ -138,7 +142,7 @@ class Pipeline:
             partition,
         )
         self._failpoint("after_updates")
-        self._ensure_owner(message)
+        await self._ensure_owner(message)
         await self._write_states(partition, outcome)
         self._failpoint("after_states")
         self._consumer().applied(message.tp, message.offset)
@@ -173,12 +177,16 @@ class Pipeline:
             last[topic] = metadata.offset + count - 1
         return last
 
-    def _ensure_owner(self, message: Any) -> None:
-        reason = self._consumer().why_not_owner(message.tp, message.generation_id)
-        if reason:
-            raise FencedError(
-                f"{message.tp.topic}[{message.partition}] is not ours any more: {reason}; its batch was not written"
-            )
+    async def _ensure_owner(self, message: Any) -> None:
+        """Wait for the group's word if it has not answered lately (a broker may be restarting). Raises FencedError."""
+        consumer = self._consumer()
+        while (reason := consumer.why_not_owner(message.tp, message.generation_id)) is None:
+            if consumer.silent_s() < self._settings.session_timeout_s:
+                return
+            await asyncio.sleep(CONFIRMATION_S)
+        raise FencedError(
+            f"{message.tp.topic}[{message.partition}] is not ours any more: {reason}; its batch was not written"
+        )
 
     def _dead_letters(self, event: EventT[Any], rejects: list[Reject]) -> list[OutgoingRecord]:
         if not rejects:

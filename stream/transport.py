@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.protocol.group import JoinGroupRequest
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -48,6 +49,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread with a short fetch wait and a memory of the last good heartbeat."""
 
     last_heartbeat = 0.0  # time.monotonic() of the last answer that said we are a member
+    expelled = False  # the last answer said we are not
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -63,6 +65,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             alive: bool = await do_heartbeat()
             if alive:
                 self.last_heartbeat = time.monotonic()
+            elif coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID:  # not so when nobody answered
+                self.expelled = True
             return alive
 
         coordinator._do_heartbeat = remembered_heartbeat
@@ -174,7 +178,7 @@ class Consumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        self._thread.last_heartbeat = time.monotonic()
+        self._thread.last_heartbeat, self._thread.expelled = time.monotonic(), False
         await super().on_partitions_assigned(assigned, generation_id)
 
     # -- ownership
@@ -185,10 +189,13 @@ class Consumer(driver.Consumer):
             return "the partition was taken away"
         if generation != self.app.consumer_generation_id:
             return f"the group is in generation {self.app.consumer_generation_id}, the batch was read in {generation}"
-        silent_s = time.monotonic() - self._thread.last_heartbeat
-        if silent_s > self.app.conf.broker_session_timeout:
-            return f"no heartbeat was answered for {silent_s:.1f} s, longer than the session timeout"
+        if self._thread.expelled:
+            return "the group has put this worker out, because it was silent for longer than the session timeout"
         return None
+
+    def silent_s(self) -> float:
+        """Since the group last confirmed that this worker is a member; its partitions are its own for a session timeout."""
+        return time.monotonic() - self._thread.last_heartbeat
 
 
 class Producer(driver.Producer):
