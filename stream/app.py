@@ -122,7 +122,7 @@ def build_app(
     info = predictor.info
     shape = TableShape(info.state_size, info.fingerprint, settings.source_topic, partitions)
     table = cast(StateTable, app.Table(TABLE_NAME, key_type=bytes, value_type=bytes, partitions=partitions))
-    table.make_store = partial(ArenaStore, shape=shape, rebuild=rebuild, fail=app.fail)
+    table.make_store = partial(ArenaStore, shape=shape, rebuild=rebuild, fail=app.fail, metrics=metrics)
     app.state_table = table
     limits = Limits(settings.max_value_bytes, settings.max_text_bytes, settings.max_future_s)
     size = UpdateSize(settings.interests_per_update, settings.items_per_update, settings.because_per_update)

@@ -29,7 +29,6 @@ class Metrics:
         self.dead_letters = self._counter("dead_letters", "Bad records by reason.", ["reason"])
         self.batches = self._counter("batches", "Batches committed to durable state.")
         self.rebalances = self._counter("rebalances", "Rebalances of the group seen.")
-        self.event_age = self._histogram("event_age_seconds", "Event time to its update's acknowledgement.", SECONDS)
         self.end_to_end = self._histogram(
             "end_to_end_seconds", "Broker append to the update's acknowledgement.", SECONDS
         )

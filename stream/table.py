@@ -20,6 +20,7 @@ from faust.tables.table import Table
 from faust.types import TP
 
 from stream.errors import RefusalError
+from stream.metrics import Metrics
 from stream.state import Arena, ArenaStatistics, topic_code
 
 REBUILD_CHUNK: Final = 2_048
@@ -46,17 +47,20 @@ class ArenaStore(Store[bytes, bytes]):
     """One arena a partition. The one home of user states."""
 
     def __init__(
-        self, *args: Any, shape: TableShape, rebuild: Rebuild, fail: Callable[[Exception], None], **kwargs: Any
+        self,
+        *args: Any,
+        shape: TableShape,
+        rebuild: Rebuild,
+        fail: Callable[[Exception], None],
+        metrics: Metrics,
+        **kwargs: Any,
     ) -> None:
         self.shape = shape
         self._rebuild = rebuild
         self._fail = fail
+        self._metrics = metrics
         self.arenas: dict[int, Arena] = {}
         self._covered: dict[TP, int] = {}  # changelog offset up to which the arena holds everything
-        self.regressions = 0  # changelog records that went back in source offset
-        self.rebuilt = 0  # users whose memory was rebuilt after a model change
-        self.restored = 0  # changelog records read
-        self.restore_seconds = 0.0
         self.data: dict[bytes, bytes] = {}  # Faust's mapping view; states are in the arenas
         super().__init__(*args, **kwargs)
 
@@ -68,10 +72,9 @@ class ArenaStore(Store[bytes, bytes]):
 
     def restore(self, tp: TP, records: list[Any]) -> None:
         """Apply changelog records of a partition, in log order."""
-        started = time.perf_counter()
-        self.regressions += self.arena(tp.partition).restore((record.key, record.value) for record in records)
-        self.restored += len(records)
-        self.restore_seconds += time.perf_counter() - started
+        regressions = self.arena(tp.partition).restore((record.key, record.value) for record in records)
+        self._metrics.regressions.inc(regressions)
+        self._metrics.recovered.inc(len(records))
 
     def persisted_offset(self, tp: TP) -> int | None:
         return self._covered.get(tp)
@@ -141,7 +144,7 @@ class ArenaStore(Store[bytes, bytes]):
             for start in range(0, len(rows), REBUILD_CHUNK):
                 chunk = rows[start : start + REBUILD_CHUNK]
                 arena.put_rebuilt(chunk, await self._rebuild(arena.gather(chunk)["recent"]))
-                self.rebuilt += len(chunk)
+                self._metrics.rebuilt.inc(len(chunk))
 
     def statistics(self) -> dict[int, ArenaStatistics]:
         """By partition."""
@@ -194,6 +197,11 @@ class BatchRecovery(Recovery):
         # stock clears the signal in the loop that reads records one by one; a stale one would end the next recovery at once
         self.signal_recovery_end.clear()
         super()._set_recovery_started()
+        self._began = time.perf_counter()
+
+    def _set_recovery_ended(self) -> None:
+        super()._set_recovery_ended()
+        self.app.metrics.recovery_seconds.set(time.perf_counter() - self._began)  # type: ignore[attr-defined]
 
 
 class BatchTableManager(TableManager):

@@ -179,6 +179,7 @@ class Consumer(driver.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self._thread.last_heartbeat, self._thread.expelled = time.monotonic(), False
+        self.app.metrics.rebalances.inc()  # type: ignore[attr-defined]
         await super().on_partitions_assigned(assigned, generation_id)
 
     # -- ownership

@@ -94,7 +94,6 @@ class Watchdog:
         statistics = store.statistics().values()
         metrics.users.set(sum(each.users for each in statistics))
         metrics.state_bytes.set(sum(each.allocated_bytes for each in statistics))
-        metrics.recovery_seconds.set(store.restore_seconds)
 
     def _watch_loop(self) -> None:
         while True:
