@@ -35,7 +35,7 @@ fmt: $(INSTALLED) ## format, and mend what the linter can
 
 lock: ## write the locked dependencies anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
-	uv pip compile pyproject.toml --group dev $(LOCKED) --upgrade -o requirements.lock
+	uv pip compile pyproject.toml --group dev --extra llm $(LOCKED) --upgrade -o requirements.lock
 	uv pip compile pyproject.toml --group build $(LOCKED) -c requirements.lock -o deploy/requirements.lock
 
 demo-model: $(INSTALLED) ## train again the small model that the package ships
@@ -56,6 +56,6 @@ $(INSTALLED): requirements.lock pyproject.toml
 		{ echo "$(PYTHON) is older than Python 3.11 or missing; name one with: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked dependencies into $(VENV) (once; a few minutes, PyTorch is large) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
