@@ -120,6 +120,7 @@ class Pipeline:
         """In the model thread."""
         message = event.message
         batch = self._decoder.decode(message.topic, message.partition, event.value)
+        self._failpoint("decoded")
         return self._scoring.process(batch, self._store().arena(message.partition), now_ms)
 
     async def _publish(self, job: Job) -> None:
@@ -140,6 +141,7 @@ class Pipeline:
                 (settings.profiles_topic, update_records),
             ],
             partition,
+            "dead_letters_sent" if outcome.rejects else "updates_sent",
         )
         self._failpoint("after_updates")
         await self._ensure_owner(message)
@@ -154,18 +156,19 @@ class Pipeline:
         states: list[OutgoingRecord] = [
             (user, state, ()) for user, state in zip(outcome.users, outcome.states, strict=True)
         ]
-        last = await self._deliver([(changelog, states)], partition)
+        last = await self._deliver([(changelog, states)], partition, "states_sent")
         if changelog in last:
             self._store().set_persisted_offset(TP(changelog, partition), last[changelog])
 
     async def _deliver(
-        self, outgoing: Iterable[tuple[str, Iterable[OutgoingRecord]]], partition: int
+        self, outgoing: Iterable[tuple[str, Iterable[OutgoingRecord]]], partition: int, sent_point: str
     ) -> dict[str, int]:
         """Send all, await all; the last offset written of each topic. Raises PublishError."""
         deliveries: list[tuple[str, Awaitable[Any], int]] = []
         for topic, records in outgoing:
             sent = await self._producer().send_records(topic, partition, records)
             deliveries.extend((topic, future, count) for future, count in sent)
+        self._failpoint(sent_point)
         last: dict[str, int] = {}
         for topic, future, count in deliveries:
             try:

@@ -56,6 +56,7 @@ class InterestApp(faust.App):
     watchdog: Watchdog
     web_server_: WebServer | None
     failure: Exception | None
+    failpoint: Callable[[str], None]
     state_table: StateTable
 
     async def on_start(self) -> None:
@@ -107,7 +108,7 @@ def build_app(
 ) -> InterestApp:
     """A worker's app, wired and not started. `partitions`: of the source topic, and so of everything keyed by user."""
     app = InterestApp(settings.app_id, loop=loop, **_faust_settings(settings, partitions))
-    app.settings, app.failure = settings, None
+    app.settings, app.failure, app.failpoint = settings, None, failpoint
     app.metrics = metrics = Metrics()
     app.transport = Transport(app.conf.broker_consumer, app)
     app.producer_transport = app.transport
@@ -128,7 +129,7 @@ def build_app(
     size = UpdateSize(settings.interests_per_update, settings.items_per_update, settings.because_per_update)
     app.pipeline = Pipeline(
         settings,
-        Scoring(predictor, size),
+        Scoring(predictor, size, failpoint),
         Decoder(limits),
         store=lambda: app.store,
         consumer=lambda: app.batch_consumer,
@@ -208,6 +209,7 @@ class StreamWorker(faust.Worker):
         if self._signal_stop_time:
             return
         app = self.app
+        app.failpoint("stopping")
         if app.failure is None:
             log.warning(message)
         deadline = threading.Timer(app.settings.shutdown_timeout_s, self._give_up)

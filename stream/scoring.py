@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -70,9 +71,12 @@ class UpdateSize:
 class Scoring:
     """The model, and how to ask it."""
 
-    def __init__(self, predictor: Predictor, size: UpdateSize) -> None:
+    def __init__(
+        self, predictor: Predictor, size: UpdateSize, failpoint: Callable[[str], None] = lambda name: None
+    ) -> None:
         self.predictor = predictor
         self.size = size
+        self._failpoint = failpoint
         self._builder = UpdateBuilder(predictor.info)
 
     def process(self, batch: EventBatch, arena: Arena, published_at_ms: int) -> Outcome:
@@ -104,6 +108,7 @@ class Scoring:
             raise ModelError("the model's memory of a user is not finite after this event")
         rows = fold(work, memory)
         stepped = time.perf_counter()
+        self._failpoint("mid_batch")
         size = self.size
         scores = self.predictor.score(
             memory, rows["recent"], interests=size.interests, items=size.items, because=size.because

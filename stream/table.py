@@ -109,6 +109,7 @@ class ArenaStore(Store[bytes, bytes]):
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         # Faust only gathers what this raises, so a refusal has to be carried out from here
+        self.app.failpoint("recovered")  # type: ignore[attr-defined]
         try:
             await self._refuse_foreign_states({tp.partition for tp in active_tps})
             await self._rebuild_stale()
@@ -189,6 +190,7 @@ class BatchRecovery(Recovery):
             store.restore(tp, fresh)
             self.active_offsets[tp] = fresh[-1].offset
             store.set_persisted_offset(tp, fresh[-1].offset)
+            self.app.failpoint("restoring")  # type: ignore[attr-defined]
         if self.in_recovery and not self.need_recovery():
             self._set_recovery_ended()
             self.signal_recovery_end.set()

@@ -116,6 +116,7 @@ class Consumer(driver.Consumer):
                 self.app.recovery.restore(tp, records)  # type: ignore[attr-defined]
             else:
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                self.app.failpoint("fetched")  # type: ignore[attr-defined]
                 yield tp, self._batch_message(tp, records, generation)
 
     def _batch_message(self, tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
@@ -161,6 +162,11 @@ class Consumer(driver.Consumer):
         """Let a failing worker leave the group without waiting for work that will not be done."""
         self._unacked_messages.clear()
 
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        done: bool = await super()._commit(offsets)
+        self.app.failpoint("committed")  # type: ignore[attr-defined]
+        return done
+
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         return (tp for tp in list(self._applied) if topics is None or tp in topics or tp.topic in topics)
 
@@ -169,10 +175,12 @@ class Consumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         # finish and commit first: the stock order forgets what was applied, then waits, then commits
+        self.app.failpoint("revoking")  # type: ignore[attr-defined]
         self.stop_flow()
         self.app.flow_control.suspend()
         self.app.flow_control.clear()
         await self.wait_empty()
+        self.app.failpoint("flushed")  # type: ignore[attr-defined]
         for tp in revoked:
             self._applied.pop(tp, None)
         await super().on_partitions_revoked(revoked)
@@ -180,6 +188,7 @@ class Consumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self._thread.last_heartbeat, self._thread.expelled = time.monotonic(), False
         self.app.metrics.rebalances.inc()  # type: ignore[attr-defined]
+        self.app.failpoint("assigned")  # type: ignore[attr-defined]
         await super().on_partitions_assigned(assigned, generation_id)
 
     # -- ownership

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
-from stream.failpoints import POINTS
+from stream.failpoints import BATCH_POINTS
 from tests.faults.harness import SESSION_S, Pipeline, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -25,12 +24,11 @@ def test_kill_in_the_middle_of_a_load_and_restart(pipeline: Pipeline) -> None:
     assert pipeline.audit()["users"]["compared"] == 300
 
 
-@pytest.mark.parametrize("point", POINTS[:4])
+@pytest.mark.parametrize("point", [point for point in BATCH_POINTS if point != "dead_letters_sent"])
 def test_kill_at_each_point_of_a_batch(pipeline: Pipeline, point: str) -> None:
     pipeline.produce(3_000)
-    dying = pipeline.start("--max-batch-events", "200", failpoints=f"{point}=kill@5", ready=False)
+    dying = pipeline.start("--max-batch-events", "200", failpoints=f"{point}=kill@3", ready=False)
     assert dying.process.wait(60) == -signal.SIGKILL
-    time.sleep(0)
     pipeline.start("--max-batch-events", "200")
     pipeline.wait_applied()
     pipeline.audit()
@@ -66,9 +64,7 @@ def test_sigterm_under_load_leaves_nothing_to_replay(pipeline: Pipeline) -> None
     worker = pipeline.start()
     load = pipeline.produce_in_background(30_000, rate=6_000)
     wait_until(lambda: worker.metric("batches_total") > 5, 30, "some batches are durable")
-    started = time.monotonic()
     assert worker.stop(timeout_s=10) == 0, worker.log
-    assert time.monotonic() - started < 10
     load.join()
     second = pipeline.start()
     pipeline.wait_applied()
