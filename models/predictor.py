@@ -159,14 +159,11 @@ class Predictor:
         there = torch.from_numpy(newest["key"] != 0)
         memory = torch.from_numpy(np.ascontiguousarray(state, np.float32))
         feature = network.lstm.feature(x[:, -1], memory)
-        tokens, bias = network.serving_tokens(x, there, feature)
-        for block in network.language_model.blocks[:-1]:
-            tokens = block(tokens, bias)
-        answer = network.language_model.norm(network.language_model.blocks[-1](tokens, bias, last=1)[:, -1])
+        answer, tokens, bias = self._answer(newest, x, there, feature)
         tables = self._tables
         item_rows = torch.from_numpy(rows)
         features = blending.item_features(
-            torch.nn.functional.linear(answer, tables.items, tables.item_bias),
+            torch.nn.functional.linear(answer, tables.answers, tables.item_bias),
             torch.nn.functional.linear(feature, tables.items, tables.item_bias),
             torch.from_numpy(self._cooccurrence.scores(rows)),
             self._blend.log_popularity,
@@ -182,6 +179,17 @@ class Predictor:
             scorers=features,
             items=blending.weighted(features, self._blend.item),
         )
+
+    def _answer(self, newest: Array, x: Tensor, there: Tensor, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The language model's answer [U, D], and what its last block read: tokens and bias.
+
+        newest COMPACT [U, n] and its vectors x [U, n, D], oldest first; feature [U, D].
+        """
+        model = self._network.language_model
+        tokens, bias = self._network.serving_tokens(x, there, feature)
+        for block in model.blocks[:-1]:
+            tokens = block(tokens, bias)
+        return model.norm(model.blocks[-1](tokens, bias, last=1)[:, -1]), tokens, bias
 
     def _interests(self, reading: Reading) -> tuple[Tensor, Tensor]:
         """Probability [U, C] and the user's slower average [U, C]."""
@@ -268,6 +276,7 @@ class _Tables:
         self.known[0] = network.text_in.bias
         self.action, self.gap = network.action.weight, network.gap.weight
         self.items, self.item_bias = network.item_candidates(), network.item_bias
+        self.answers = self.items  # the candidates that the language model's answer is held against
         self.interests, self.interest_bias = network.interest_candidates(), network.interest_bias
 
 
