@@ -11,6 +11,7 @@ Glossary: B sequences, T events, D width, V items (row 0: unknown), C interests,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,9 +93,10 @@ class InterestNetwork(nn.Module):
 
     # -- candidates
 
-    def item_candidates(self) -> Tensor:
-        """[V + 1, D]; a row's score is its product with an answer, plus item_bias."""
-        candidates: Tensor = self.item.weight + self.text_out(self.text)
+    def item_candidates(self, rows: Tensor | None = None) -> Tensor:
+        """[V + 1, D], or those of rows [M]: [M, D]; a row's score is its product with an answer, plus item_bias."""
+        known, text = (self.item.weight, self.text) if rows is None else (self.item(rows), self.text[rows])
+        candidates: Tensor = known + self.text_out(text)
         return candidates
 
     def interest_candidates(self) -> Tensor:
@@ -156,19 +158,23 @@ class InterestNetwork(nn.Module):
         return tokens, bias[None].masked_fill(~seen, float("-inf"))
 
 
-def next_item_loss(hidden: Tensor, targets: Tensor, candidates: Tensor, bias: Tensor, negatives: int = 0) -> Tensor:
-    """Mean cross-entropy of targets [M] (rows 1..V) given hidden [M, D].
+def next_item_loss(hidden: Tensor, targets: Tensor, network: InterestNetwork, negatives: int = 0) -> Tensor:
+    """Mean cross-entropy of targets [M] (rows 1..V) given hidden [M, D], over all items.
 
-    negatives 0: full softmax over all items. Else: over the targets of the batch and that many uniform negatives, shared;
-    uniform sampling needs no correction (sampled softmax, Jean et al. 2015).
+    negatives 0: exactly. Else the sum over the other items is estimated from that many of them, drawn uniformly and shared by
+    the batch, each standing for V / negatives (sampled softmax, Jean et al. 2015; the scaling as in Xu et al. 2024,
+    arXiv 2402.06216). Its cost does not grow with the catalogue.
     """
-    if not negatives or negatives >= len(candidates) - 1:
-        logits = nn.functional.linear(hidden, candidates[1:], bias[1:])
+    items = network.config.items
+    if not negatives or negatives >= items:
+        logits = nn.functional.linear(hidden, network.item_candidates()[1:], network.item_bias[1:])
         return nn.functional.cross_entropy(logits, targets - 1)
-    sampled = torch.randint(1, len(candidates), (negatives,))
-    rows, places = torch.unique(torch.cat((targets, sampled)), return_inverse=True)
-    logits = nn.functional.linear(hidden, candidates[rows], bias[rows])
-    return nn.functional.cross_entropy(logits, places[: len(targets)])
+    sampled = torch.randint(1, items + 1, (negatives,))
+    wanted = (hidden * network.item_candidates(targets)).sum(1) + network.item_bias[targets]
+    others = nn.functional.linear(hidden, network.item_candidates(sampled), network.item_bias[sampled])
+    others = others + math.log(items / negatives)
+    others = others.masked_fill(targets[:, None] == sampled, float("-inf"))
+    return (torch.logsumexp(torch.cat((wanted[:, None], others), 1), 1) - wanted).mean()
 
 
 def interest_loss(answers: Tensor, wanted: Tensor, network: Any) -> Tensor:

@@ -39,20 +39,25 @@ class Model(Stepper, Protocol):
     def interest_probabilities(self, state: Array, recent: Array) -> Array: ...
 
 
+def check_seen(seen: str) -> None:
+    """Raises ModelDataError if it is none of SEEN."""
+    if seen not in SEEN:
+        raise ModelDataError(f"seen is {seen!r}; use keep or remove")
+
+
 def evaluate(
     model: Model, split: Split, *, seen: str = "keep", seed: int = 0, progress: Progress | None = None
 ) -> dict[str, Any]:
     """All measures of the model and of its baselines. `seen`: items of a case's history stay candidates, or not."""
-    if seen not in SEEN:
-        raise ModelDataError(f"seen is {seen!r}; use keep or remove")
+    check_seen(seen)
     report = progress or (lambda stage, done, total: None)
-    ranker = _Ranker(split, seen)
-    rank, probability = _of_model(model, split, ranker, report)
+    ranker = Ranker(split, seen)
+    rank, probability = of_model(model, split, ranker, report)
     baselines = item_baselines(split)
     ranks = {"model": rank}
     if split.protocol == "prequential":
         still = replace(split, cases=frozen_at_cut(split))
-        ranks["model, states frozen at the cut"] = _of_model(model, still, _Ranker(still, seen), report)[0]
+        ranks["model, states frozen at the cut"] = of_model(model, still, Ranker(still, seen), report)[0]
     for place, baseline in enumerate(baselines):
         report("baselines", place, len(baselines))
         ranks[baseline.name] = ranker.ranks(baseline.scores)
@@ -77,7 +82,7 @@ def evaluate(
     }
 
 
-class _Ranker:
+class Ranker:
     """Ranks of the items asked for, batch by batch; `spread` says how the first ten are spread over the catalogue."""
 
     def __init__(self, split: Split, seen: str) -> None:
@@ -119,7 +124,7 @@ class _Ranker:
         }
 
 
-def _of_model(model: Model, split: Split, ranker: _Ranker, report: Progress) -> tuple[Array, Array]:
+def of_model(model: Model, split: Split, ranker: Ranker, report: Progress) -> tuple[Array, Array]:
     """Ranks int64 [T] and interest probabilities float32 [T, C]."""
     cases = split.cases
     rank = np.empty(len(cases), np.int64)

@@ -121,6 +121,21 @@ def result_tables(evaluation: dict[str, Any], *, wide: bool = True) -> list[Tabl
     return tables
 
 
+def comparison_table(comparison: dict[str, Any]) -> Table:
+    """Two models side by side, from models.compare."""
+    first, second = (f"{each['name']} {each['version']}" for each in comparison["models"])
+    rows = [
+        (row["measure"], f"{row['first']:.4f}", f"{row['second']:.4f}", _signed(pair), _told_apart(pair))
+        for row in comparison["measures"]
+        for pair in [row["second minus first"]]
+    ]
+    note = (
+        f"{comparison['description']}. {comparison['cases']:,} cases of {comparison['users']:,} users, "
+        f"{comparison['candidates']:,} candidates, seen items {comparison['seen_items']}; intervals: 95 %, paired, over users."
+    )
+    return Table("Two models", ("", f"A: {first}", f"B: {second}", "B minus A", ""), rows, note)
+
+
 def drift_table(drift: dict[str, Any]) -> Table:
     """How fast a changed interest is named, the model beside decay counters."""
     best = drift["best_counter"]
@@ -202,6 +217,10 @@ def _moment(time_ms: int) -> str:
 
 def _interval(pair: Sequence[float]) -> str:
     return f"{pair[0]:.4f}..{pair[1]:.4f}"
+
+
+def _told_apart(pair: Sequence[float]) -> str:
+    return "differ" if pair[0] > 0 or pair[1] < 0 else "not told apart"
 
 
 def _signed(pair: Sequence[float] | None) -> str:

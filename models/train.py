@@ -224,9 +224,7 @@ class _Training:
 
     def _item_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         there = targets > 0
-        return next_item_loss(
-            hidden[there], targets[there], self.network.item_candidates(), self.network.item_bias, self.negatives
-        )
+        return next_item_loss(hidden[there], targets[there], self.network, self.negatives)
 
     def _take_step(self, loss: Tensor, optimiser: Any) -> None:
         loss.backward()  # type: ignore[no-untyped-call]

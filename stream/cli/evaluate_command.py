@@ -15,6 +15,7 @@ from stream.errors import DataError, ModelError, UsageError
 if TYPE_CHECKING:
     from models.predictor import Predictor
     from models.prepare import Dataset
+    from models.protocols import Split
 
 _FILE = click.Path(path_type=Path)
 
@@ -22,6 +23,9 @@ _FILE = click.Path(path_type=Path)
 @click.command()
 @click.option("--model", type=_FILE, default=None, help="Model directory.  [default: the demo model]")
 @click.option("--events", multiple=True, type=_FILE, help="Behaviour events; repeat for several files.")
+@click.option(
+    "--compare", nargs=2, type=_FILE, default=None, metavar="A B", help="Two model directories, instead of --model."
+)
 @click.option(
     "--drift",
     type=click.IntRange(1),
@@ -41,8 +45,15 @@ _FILE = click.Path(path_type=Path)
 )
 @options.as_json
 @options.verbose
-def command(model: Path | None, predictions: Path | None, drift: int | None, as_json: bool, **given: Any) -> None:
-    """Measure a model directory, or the updates of a worker, against events.
+def command(
+    model: Path | None,
+    compare: tuple[Path, Path] | None,
+    predictions: Path | None,
+    drift: int | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Measure a model directory, two of them, or the updates of a worker, against events.
 
     The model is asked for next items (full ranking) and for interests, beside baselines made from the same events.
 
@@ -50,6 +61,7 @@ def command(model: Path | None, predictions: Path | None, drift: int | None, as_
     Examples:
       interest-stream evaluate --model model --events events.tsv.gz
       interest-stream evaluate --model model --events events.tsv.gz --protocol time-split --json
+      interest-stream evaluate --compare old-model new-model --events events.tsv.gz
       interest-stream evaluate --model model --predictions updates.jsonl --events events.tsv.gz
       interest-stream evaluate --drift 300
 
@@ -60,9 +72,13 @@ def command(model: Path | None, predictions: Path | None, drift: int | None, as_
 
     if bool(given["events"]) == bool(drift):
         raise UsageError("name event files with --events, or simulated users with --drift, one of them")
+    if compare and (model or predictions or drift):
+        raise UsageError("--compare names both models; leave out --model, --predictions and --drift")
     try:
-        predictor = load_predictor(model, given["threads"]) if model or not predictions else None
-        if predictions:
+        predictor = load_predictor(model, given["threads"]) if not (compare or predictions) or model else None
+        if compare:
+            report, show = _of_two(compare, given), _print_comparison
+        elif predictions:
             report, show = _of_predictions(predictions, predictor, given), _print_predictions
         elif drift:
             report, show = _of_drift(predictor, drift, given["seed"]), _print_drift
@@ -87,23 +103,39 @@ def _of_drift(predictor: Predictor | None, users: int, seed: int) -> dict[str, A
 
 def _of_model(predictor: Predictor | None, model: Path | None, given: dict[str, Any]) -> dict[str, Any]:
     from models.evaluate import evaluate
-    from models.protocols import split
     from stream.cli.training_view import ProgressView
 
     assert predictor is not None
-    dataset = _dataset(predictor, given)
-    cut = split(
-        dataset,
-        given["protocol"],
-        seed=given["seed"],
-        most_cases=given["most_cases"],
-        session_gap_s=given["session_gap"],
-    )
+    dataset, cut = _asked(predictor, given)
     with ProgressView() as view:
         report = evaluate(predictor, cut, seen=given["seen"], seed=given["seed"], progress=view)
     report["preparation"] = dataset.report
     report["notes"] = _origin(model, dataset, given["protocol"])
     return report
+
+
+def _of_two(places: tuple[Path, Path], given: dict[str, Any]) -> dict[str, Any]:
+    from models.compare import compare
+    from models.predict import load_predictor
+    from stream.cli.training_view import ProgressView
+
+    first, second = (load_predictor(each, given["threads"]) for each in places)
+    dataset, cut = _asked(first, given)
+    with ProgressView() as view:
+        report = compare(first, second, cut, seen=given["seen"], seed=given["seed"], progress=view)
+    origins = zip("AB", places, strict=True)
+    report["notes"] = [
+        f"{name}: {note}" for name, path in origins for note in _origin(path, dataset, given["protocol"])
+    ]
+    return report
+
+
+def _asked(predictor: Predictor, given: dict[str, Any]) -> tuple[Dataset, Split]:
+    from models.protocols import split
+
+    dataset = _dataset(predictor, given)
+    protocol, seed, most = given["protocol"], given["seed"], given["most_cases"]
+    return dataset, split(dataset, protocol, seed=seed, most_cases=most, session_gap_s=given["session_gap"])
 
 
 def _dataset(predictor: Predictor, given: dict[str, Any]) -> Dataset:
@@ -203,3 +235,12 @@ def _print_drift(report: dict[str, Any]) -> None:
     from stream.cli.training_view import print_tables
 
     print_tables([drift_table(report)])
+
+
+def _print_comparison(report: dict[str, Any]) -> None:
+    from models.report import comparison_table
+    from stream.cli.training_view import print_tables
+
+    print_tables([comparison_table(report)])
+    for line in report["notes"]:
+        click.echo(line)
