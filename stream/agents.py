@@ -94,7 +94,9 @@ class Pipeline:
         while not self._failed:
             job = await self._jobs.get()
             try:
-                await asyncio.wait_for(self._publish(job), self._settings.publish_timeout_s)
+                # not wait_for: that one swallows a cancellation which comes as the work ends
+                async with asyncio.timeout(self._settings.publish_timeout_s):
+                    await self._publish(job)
             except asyncio.CancelledError:
                 raise
             except TimeoutError:

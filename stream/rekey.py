@@ -50,7 +50,8 @@ class Forwarder:
         """Forward batch after batch; a failure stops the worker before anything is committed."""
         async for event in stream:
             try:
-                await asyncio.wait_for(self._forward(event), self._settings.publish_timeout_s)
+                async with asyncio.timeout(self._settings.publish_timeout_s):
+                    await self._forward(event)
             except asyncio.CancelledError:
                 raise
             except Exception as error:

@@ -167,6 +167,12 @@ class Consumer(driver.Consumer):
         self.app.failpoint("committed")  # type: ignore[attr-defined]
         return done
 
+    async def commit_and_end_transactions(self) -> None:
+        # stock does nothing when a commit is under way, and then the last batches before a stop or rebalance stay uncommitted
+        while self._commit_fut is not None:
+            await self.maybe_wait_for_commit_to_finish()
+        await super().commit_and_end_transactions()
+
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         return (tp for tp in list(self._applied) if topics is None or tp in topics or tp.topic in topics)
 

@@ -1,0 +1,98 @@
+"""Invariants of workers and the group: O1, C2, L2, H1."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+from tests.faults.oracle.history import History, Poll
+
+STUCK_S: Final = 15.0
+"""Lag without a new commit for longer, outside of a fault and its recovery, is a violation. Two commit intervals are the promise
+on a machine of one's own; here the campaign shares two cores with brokers and others."""
+
+ALLOWED_LINES: Final = (
+    r"SIGTERM: finishing the batch|Ctrl-C: finishing",  # what a stop says
+    r"aiokafka",  # brokers away, coordinators moving: its own words, counted elsewhere
+    r"Heartbeat|heartbeat|rejoin|Rejoin|rebalanc|Rebalanc|generation|coordinator",
+    r"failpoint \w+:",
+    r"FencedError|PublishError|StalledError|PoisonError",  # a worker that ends and says why; its exit code is checked
+    r"events were deleted by retention",
+)
+LEVELS: Final = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback")
+
+
+def o1_one_writer_a_partition(history: History) -> list[str]:
+    """Times in which workers write states of a partition do not overlap."""
+    by_partition = defaultdict(list)
+    for each in history.productions:
+        by_partition[each.partition].append(each)
+    violations = []
+    for partition, productions in by_partition.items():
+        productions.sort(key=lambda each: each.start_s)
+        latest = productions[0]
+        for each in productions[1:]:
+            if each.worker != latest.worker and each.start_s < latest.end_s:
+                violations.append(
+                    f"partition {partition}: {each.worker} wrote from {each.start_s:.3f} s, {latest.worker} until {latest.end_s:.3f} s"
+                )
+            latest = max(latest, each, key=lambda one: one.end_s)
+    return violations
+
+
+def c2_commits_stay_in_bounds(history: History) -> list[str]:
+    """The committed offset is never past the end, and never goes back unless an operator reset it."""
+    last: dict[int, int] = {}
+    violations = []
+    for poll in history.polls:
+        if poll.committed > poll.end:
+            violations.append(f"partition {poll.partition}: committed {poll.committed}, end {poll.end}")
+        if poll.committed < last.get(poll.partition, 0) and not history.operator_reset:
+            violations.append(f"partition {poll.partition}: committed {poll.committed} after {last[poll.partition]}")
+        last[poll.partition] = poll.committed
+    return violations
+
+
+def l2_lag_makes_progress(history: History, stuck_s: float = STUCK_S) -> list[str]:
+    """With lag and no fault the committed offset moves."""
+    violations = []
+    for partition in {poll.partition for poll in history.polls}:
+        polls = [poll for poll in history.polls if poll.partition == partition]
+        since: Poll | None = None
+        for poll in polls:
+            if (
+                poll.committed >= poll.end
+                or _is_disturbed(poll, history)
+                or since is None
+                or poll.committed > since.committed
+            ):
+                since = poll
+            elif poll.at_s - since.at_s > stuck_s:
+                violations.append(
+                    f"partition {partition}: committed {poll.committed} of {poll.end} for {poll.at_s - since.at_s:.0f} s"
+                )
+                since = poll
+    return violations
+
+
+def _is_disturbed(poll: Poll, history: History) -> bool:
+    return any(start <= poll.at_s <= end for start, end in history.disturbed)
+
+
+def h1_nothing_unexpected(history: History, allowed: Iterable[str] = ALLOWED_LINES) -> list[str]:
+    """Log lines from WARNING up are on the list, no traceback, exit codes as planned."""
+    permitted = re.compile("|".join(allowed))
+    violations = [
+        f"{worker}: {line.strip()[:200]}"
+        for worker, log in history.logs.items()
+        for line in log.splitlines()
+        if LEVELS.search(line) and not permitted.search(line)
+    ]
+    violations += [
+        f"{each.worker} ended with {each.code}, planned {each.planned}"
+        for each in history.exits
+        if each.code not in each.planned
+    ]
+    return violations

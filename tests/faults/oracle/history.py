@@ -1,0 +1,175 @@
+"""What a run leaves behind, as plain data: the input of every invariant. Times are seconds of one monotonic clock (the host's)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+from zlib import crc32
+
+import orjson
+
+from stream.audit import RECORD, Held, Limits, Replay
+
+Place = tuple[int, int]
+"""Partition and offset."""
+
+UserPlace = tuple[int, bytes]
+"""Partition and user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record of any topic."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int = 0
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A line of the journal: one event, or bad record, that the load generator tried to send.
+
+    outcome: `ok` (acknowledged, then place is where), `fail` (certainly not in the topic), `info` (nobody knows).
+    """
+
+    event_id: str
+    user: str
+    seq: int  # of this user, without gaps
+    intended_s: float
+    actual_s: float
+    outcome: str
+    place: Place
+    fingerprint: str  # of the payload
+
+
+@dataclass(frozen=True, slots=True)
+class Production:
+    """A worker was writing states of a partition from start to end; end is its death if it did not live to see the acknowledgement."""
+
+    worker: str
+    partition: int
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What the group had committed, and where the partition ended, at one moment."""
+
+    at_s: float
+    partition: int
+    committed: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a worker ended, and which codes the scenario allows for it."""
+
+    worker: str
+    code: int
+    planned: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A user's state after one more applied event."""
+
+    offset: int
+    count: int
+    digest: int
+
+
+@dataclass
+class History:
+    """All of one run. Lists of records are in log order of each partition."""
+
+    topic: str
+    source: list[Record] = field(default_factory=list)
+    changelog: list[Record] = field(default_factory=list)
+    updates: list[Record] = field(default_factory=list)
+    letters: list[Record] = field(default_factory=list)
+    committed: dict[int, int] = field(default_factory=dict)
+    journal: list[Sent] = field(default_factory=list)
+    productions: list[Production] = field(default_factory=list)
+    polls: list[Poll] = field(default_factory=list)
+    disturbed: list[tuple[float, float]] = field(default_factory=list)  # from a fault until the workers are ready again
+    tables: dict[str, dict[UserPlace, bytes]] = field(
+        default_factory=dict
+    )  # of workers that stopped last: state records
+    logs: dict[str, str] = field(default_factory=dict)
+    exits: list[Exit] = field(default_factory=list)
+    limits: Limits = field(default_factory=Limits)
+    operator_reset: bool = False  # group offsets were set by hand
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The source topic, replayed one event at a time."""
+        return Reference(self)
+
+    @cached_property
+    def states(self) -> dict[UserPlace, Held]:
+        """Of each user the changelog record with the highest source offset."""
+        best: dict[UserPlace, Held] = {}
+        for record in self.changelog:
+            found = held(record)
+            if found is None or record.key is None:
+                continue
+            place = record.partition, record.key
+            if place not in best or found.offset >= best[place].offset:
+                best[place] = found
+        return best
+
+    @cached_property
+    def parsed_updates(self) -> list[tuple[Record, dict[str, Any]]]:
+        """Updates with their JSON."""
+        return [(record, orjson.loads(record.value)) for record in self.updates if record.value is not None]
+
+
+class Reference:
+    """What the source topic says the states must be. Shares no code with the worker (stream/audit.py)."""
+
+    def __init__(self, history: History) -> None:
+        self.replay = Replay(history.limits)
+        self.marks: dict[UserPlace, list[Mark]] = {}
+        self.applied: dict[Place, bytes] = {}  # to the user
+        self.filtered: set[Place] = set()  # repeated event ids
+        self.at: dict[tuple[int, bytes, int], Mark] = {}
+        for record in history.source:
+            self._add(record)
+        self.invalid = set(self.replay.invalid)
+
+    def _add(self, record: Record) -> None:
+        origin = next((value.decode() for name, value in record.headers if name == "is.origin" and value), None)
+        before = self.replay.applied, self.replay.repeated
+        self.replay.add(record.partition, record.offset, record.key, record.value, record.timestamp_ms, origin)
+        place = record.partition, record.offset
+        if self.replay.repeated > before[1]:
+            self.filtered.add(place)
+        if self.replay.applied > before[0] and record.key is not None:
+            user = record.partition, record.key
+            state = self.replay.users[user]
+            mark = Mark(state.offset, state.count, state.digest)
+            self.marks.setdefault(user, []).append(mark)
+            self.applied[place] = record.key
+            self.at[record.partition, record.key, record.offset] = mark
+
+
+def held(record: Record) -> Held | None:
+    """The header of a state record; None if it is no sound one."""
+    value = record.value
+    if value is None or len(value) < RECORD.size + 4 or crc32(value[:-4]) != int.from_bytes(value[-4:], "little"):
+        return None
+    fields = RECORD.unpack_from(value)
+    return Held(record.partition, fields[3], fields[5], fields[7], fields[8], fields[9])
+
+
+def fingerprint(value: bytes | None) -> str:
+    """How the journal names a payload."""
+    return sha256(value or b"").hexdigest()[:16]

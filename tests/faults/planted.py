@@ -1,0 +1,180 @@
+"""The planted bugs: thirteen ways to break the promise, each a patch of the product made in a test process only.
+
+`plant(name, patch, every)` applies one; `patch` is pytest's monkeypatch.setattr or the plain setattr of a worker that will be
+thrown away. Table of what catches which: docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from stream import agents, dead_letters, failpoints, scoring, step
+from stream.agents import Pipeline
+from stream.events import Decoder, EventBatch
+from stream.state import Arena
+
+Patch = Callable[[Any, str, Any], None]
+
+
+def commit_before_changelog_ack(patch: Patch, every: int) -> None:
+    original = Pipeline._publish
+
+    async def publish(self: Pipeline, job: Any) -> None:
+        self._consumer().applied(job.event.message.tp, job.event.message.offset)
+        await original(self, job)
+
+    patch(Pipeline, "_publish", publish)
+
+
+def no_dedupe_on_replay(patch: Patch, every: int) -> None:
+    patch(step, "_not_applied", lambda batch, states, owner, topic: np.ones(len(batch.offsets), bool))
+
+
+def dedupe_only_in_memory(patch: Patch, every: int) -> None:
+    original = Arena.restore
+
+    def restore(self: Arena, records: Any) -> int:
+        known = set(self.users())
+        regressions = original(self, records)
+        rows = self.find([user for user in self.users() if user not in known])
+        self._rows["offset"][rows] = -1
+        return regressions
+
+    patch(Arena, "restore", restore)
+
+
+def event_dropped(patch: Patch, every: int) -> None:
+    _change_batches(patch, lambda places, wrong: places[~wrong], every)
+
+
+def event_applied_twice(patch: Patch, every: int) -> None:
+    _change_batches(patch, lambda places, wrong: np.sort(np.concatenate((places, places[wrong]))), every)
+
+
+def acked_in_finally(patch: Patch, every: int) -> None:
+    original = Pipeline._publish
+
+    async def publish(self: Pipeline, job: Any) -> None:
+        try:
+            await original(self, job)
+        except Exception:
+            job.event.ack()
+        finally:
+            self._consumer().applied(job.event.message.tp, job.event.message.offset)
+
+    patch(Pipeline, "_publish", publish)
+
+
+def zombie_allowed(patch: Patch, every: int) -> None:
+    async def ensure_owner(self: Pipeline, message: Any) -> None:
+        return None
+
+    patch(Pipeline, "_ensure_owner", ensure_owner)
+
+
+def recovery_from_one_later(patch: Patch, every: int) -> None:
+    original = Arena.restore
+
+    def restore(self: Arena, records: Any) -> int:
+        records = list(records)
+        return original(self, records if len(self) else records[1:])
+
+    patch(Arena, "restore", restore)
+
+
+def wrong_partition(patch: Patch, every: int) -> None:
+    original, numbers = Pipeline._write_states, itertools.count(1)
+
+    async def write(self: Pipeline, partition: int, outcome: Any) -> None:
+        await original(self, 1 - partition if partition < 2 and next(numbers) % 3 == 0 else partition, outcome)
+
+    patch(Pipeline, "_write_states", write)
+
+
+def number_off(patch: Patch, every: int) -> None:
+    original = step.fold
+
+    def fold(work: Any, memory: Any) -> Any:
+        memory[0, 0] += 1e-4
+        return original(work, memory)
+
+    patch(scoring, "fold", fold)
+
+
+def stale_update_again(patch: Patch, every: int) -> None:
+    original = Pipeline._publish
+    kept: dict[int, tuple[bytes, bytes]] = {}
+
+    async def publish(self: Pipeline, job: Any) -> None:
+        outcome, partition = job.outcome, job.event.message.partition
+        if partition in kept and outcome.users:
+            user, update = kept.pop(partition)
+            changed = orjson.loads(update)
+            changed["interests"][0]["probability"] += 0.25
+            self._producer()
+            await self._deliver([(self._settings.updates_topic, [(user, orjson.dumps(changed), ())])], partition, "")
+        elif outcome.users:
+            kept[partition] = outcome.users[0], outcome.updates[0]
+        await original(self, job)
+
+    patch(Pipeline, "_publish", publish)
+
+
+def dead_letter_cut(patch: Patch, every: int) -> None:
+    original = dead_letters.dead_letter
+
+    def dead_letter(*arguments: Any) -> Any:
+        key, value, headers = original(*arguments)
+        return key, value and value[:-1], headers
+
+    patch(agents, "dead_letter", dead_letter)
+
+
+def injector_does_nothing(patch: Patch, every: int) -> None:
+    patch(failpoints, "_act", lambda name, action: None)
+
+
+def _change_batches(patch: Patch, change: Callable[[Any, Any], Any], every: int) -> None:
+    """Apply a change of places to each decoded batch; wrong marks each event whose number, counted from the start, is due."""
+    original, seen = Decoder.decode, itertools.count(1)
+
+    def decode(self: Decoder, topic: str, partition: int, records: Any) -> EventBatch:
+        batch = original(self, topic, partition, records)
+        wrong = np.array([next(seen) % every == 0 for _ in batch.users], bool)
+        places = change(np.arange(len(batch.users)), wrong)
+        return dataclasses.replace(
+            batch,
+            users=[batch.users[each] for each in places.tolist()],
+            **{name: getattr(batch, name)[places] for name in ("offsets", "checksums", "compact", "timestamps_ms")},
+        )
+
+    patch(Decoder, "decode", decode)
+
+
+BUGS: Final[dict[str, tuple[Callable[[Patch, int], None], tuple[str, ...]]]] = {
+    "commit before changelog ack": (commit_before_changelog_ack, ("C1",)),
+    "no dedupe on replay": (no_dedupe_on_replay, ("T1",)),
+    "dedupe only in memory": (dedupe_only_in_memory, ("T1",)),
+    "event dropped every Nth": (event_dropped, ("T1", "D1")),
+    "event applied twice every Nth": (event_applied_twice, ("T1",)),
+    "batch acked in finally on error": (acked_in_finally, ("D1", "T1")),
+    "zombie allowed to write": (zombie_allowed, ("T4",)),
+    "recovery from offset+1": (recovery_from_one_later, ("T1",)),
+    "user routed to wrong partition": (wrong_partition, ("T3",)),
+    "1e-4 added to one component": (number_off, ("T2",)),
+    "stale update re-sent with new bytes": (stale_update_again, ("U1",)),
+    "dead letter truncated": (dead_letter_cut, ("D2",)),
+    "fault injector made a no-op": (injector_does_nothing, ("void",)),
+}
+"""By name: the patch, and the checks that must turn red."""
+
+
+def plant(name: str, patch: Patch, every: int = 10_000) -> None:
+    """Apply a bug. `every`: of the bugs that hit one event in so many."""
+    BUGS[name][0](patch, every)
