@@ -7,38 +7,37 @@ start + i / rate whatever happened before, and its latency counts from then.
 from __future__ import annotations
 
 import asyncio
-import os
-import re
+import math
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from stream.bench import parse_sample
 from stream.config import Settings
+from stream.demo_workers import WorkerProcess
 from stream.errors import Failure
-from stream.kafka_client import client_options
+from stream.kafka_client import client_options, quiet_aiokafka
 from stream.local_kafka import LocalKafka
 from stream.ports import free_ports
 from stream.simulate import Population, catalogue
 from stream.topics import create_topics
 from stream.tracker import Tracker
-from stream.view import WorkerView
+from stream.view import Scene, workers_in_words
 
-PARTITIONS = 4
-DRAIN_S = 60.0
+PARTITIONS: Final = 4
+START_S: Final = 180.0
+DRAIN_S: Final = 60.0
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WATCHED_RATE: Final = 1.2
+"""Events/s of the users that are nicest to watch: a person can follow, and something happens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,72 +58,112 @@ class Demo:
     def __init__(self, options: DemoOptions, say: Callable[[str], None], show: Callable[[Demo], None]) -> None:
         self.options, self._say, self._show = options, say, show
         self.tracker = Tracker()
-        self.titles = {item.item_id: item.title for item in catalogue()}
+        self._titles = {item.item_id: item.title for item in catalogue()}
         self._categories = {item.item_id: item.categories[0] for item in catalogue()}
         self._population = Population(options.users, options.seed)
         self.workers: list[WorkerProcess] = []
         self.started_at = self.began_at = time.monotonic()
+        self._watched = self._worth_watching()
+        self._settings = Settings()
         self._stop = asyncio.Event()
+        self._hurry = False
+        self._seconds = 0.0  # of producing
 
-    @property
-    def views(self) -> list[WorkerView]:
-        return [worker.view for worker in self.workers]
-
-    @property
-    def elapsed_s(self) -> float:
-        return time.monotonic() - self.began_at
+    def scene(self) -> Scene:
+        """What there is to see now."""
+        now = time.monotonic()
+        views = [worker.view for worker in self.workers]
+        return Scene(self.tracker, self._titles, self._watched, views, now, now - self.began_at)
 
     def interrupt(self) -> None:
-        """End as soon as possible."""
+        """Send no more and wait for what was sent; called again: do not wait."""
+        self._hurry = self._stop.is_set()
         self._stop.set()
 
-    async def run(self) -> dict[str, Any]:
-        """The summary. Raises Failure when a worker dies, BrokerError when Kafka does not start."""
-        with ExitStack() as stack:
-            folder = Path(tempfile.mkdtemp(prefix="interest-stream-demo-"))
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            port, controller_port = free_ports(2)
-            broker = LocalKafka(folder / "kafka", port, controller_port, heap_mb=512)
-            self._say("starting Apache Kafka (the first time its jars are fetched)")
-            stack.callback(broker.stop)
-            await asyncio.to_thread(broker.start, 180.0)
-            settings = Settings(broker=broker.url, model=self.options.model)
-            self._say("creating the topics")
-            await create_topics(settings, PARTITIONS, 1)
-            self._say(
-                "starting the worker" if self.options.workers == 1 else f"starting {self.options.workers} workers"
-            )
-            for number in range(self.options.workers):
-                worker = WorkerProcess(settings, folder / f"worker-{number}.log")
-                stack.callback(worker.end)
-                self.workers.append(worker)
-            await self._stream(settings)
-            return self.summary()
+    def _worth_watching(self) -> list[str]:
+        shares = self._population.shares()
+        far = {name: abs(math.log(share * self.options.rate / WATCHED_RATE)) for name, share in shares.items()}
+        return sorted(shares, key=lambda name: (far[name], name))
 
-    async def _stream(self, settings: Settings) -> None:
-        consumer = AIOKafkaConsumer(fetch_max_wait_ms=50, **client_options(settings))
-        producer = AIOKafkaProducer(enable_idempotence=True, acks="all", **client_options(settings))
+    def run(self) -> dict[str, Any]:
+        """The summary. Raises Failure when a worker dies or is not ready in time, BrokerError when Kafka does not start,
+        KeyboardInterrupt when ended before the first event. Whatever happens, nothing is left running.
+        """
+        for each in ENDING:
+            signal.signal(each, signal.default_int_handler)
+        with ExitStack() as stack:
+            try:
+                self._start(stack)
+                with quiet_aiokafka():
+                    asyncio.run(self._live())
+            finally:
+                for each in ENDING:  # a further Ctrl-C must not cut the cleaning up short
+                    signal.signal(each, signal.SIG_IGN)
+                self._say("stopping everything")
+        if not self.tracker.sent:
+            raise KeyboardInterrupt
+        return self.summary()
+
+    def _start(self, stack: ExitStack) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="interest-stream-demo-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        port, controller_port = free_ports(2)
+        broker = LocalKafka(folder / "kafka", port, controller_port, heap_mb=512)
+        self._say("starting Apache Kafka (the very first time its jars are fetched)")
+        stack.callback(broker.stop)
+        broker.start(START_S)
+        self._settings = Settings(broker=broker.url, model=self.options.model)
+        self._say("creating the topics")
+        asyncio.run(create_topics(self._settings, PARTITIONS, 1))
+        count = self.options.workers
+        self._say("starting the worker" if count == 1 else f"starting {count} workers")
+        for number in range(1, count + 1):
+            worker = WorkerProcess(self._settings, number, folder / f"worker-{number}.log")
+            stack.callback(worker.end)
+            self.workers.append(worker)
+        stack.callback(self._ask_workers_to_end)  # all at once, before waiting for each
+
+    def _ask_workers_to_end(self) -> None:
+        for worker in self.workers:
+            worker.ask_to_end()
+
+    async def _live(self) -> None:
+        for each in ENDING:
+            asyncio.get_running_loop().add_signal_handler(each, self.interrupt)
+        options = client_options(self._settings)
+        consumer = AIOKafkaConsumer(fetch_max_wait_ms=50, auto_offset_reset="earliest", **options)
+        producer = AIOKafkaProducer(enable_idempotence=True, acks="all", **options)
         await asyncio.gather(consumer.start(), producer.start())
         try:
-            consumer.assign([TopicPartition(settings.updates_topic, each) for each in range(PARTITIONS)])
+            consumer.assign([TopicPartition(self._settings.updates_topic, each) for each in range(PARTITIONS)])
             watchers = [asyncio.create_task(each) for each in (self._listen(consumer), self._watch_workers())]
             try:
-                await self._until(lambda: all(worker.ready for worker in self.workers), watchers, 60)
-                self.began_at = time.monotonic()
-                await self._produce(producer, settings.events_topic, watchers)
-                await producer.flush()
-                await self._until(self.tracker.complete, watchers, DRAIN_S)
+                await self._stream(producer, watchers)
             finally:
-                for each in watchers:
-                    each.cancel()
+                for task in watchers:
+                    task.cancel()
                 await asyncio.gather(*watchers, return_exceptions=True)
         finally:
             await asyncio.gather(consumer.stop(), producer.stop(), return_exceptions=True)
 
+    async def _stream(self, producer: AIOKafkaProducer, watchers: list[asyncio.Task[None]]) -> None:
+        ready = await self._until(lambda: all(worker.view.ready for worker in self.workers), watchers, START_S)
+        if self._stop.is_set():
+            return
+        if not ready:
+            raise Failure(
+                f"after {START_S:.0f} s: {workers_in_words(self.scene().workers)}; try again on a calmer machine"
+            )
+        self.began_at = time.monotonic()
+        await self._produce(producer, self._settings.events_topic, watchers)
+        self._seconds = time.monotonic() - self.began_at
+        await producer.flush()
+        await self._until(self.tracker.complete, watchers, DRAIN_S)
+
     async def _produce(self, producer: AIOKafkaProducer, topic: str, watchers: list[asyncio.Task[None]]) -> None:
         options, number = self.options, 0
         start = time.monotonic()
-        while not self._stop.is_set() and (options.seconds is None or self.elapsed_s < options.seconds):
+        while not self._stop.is_set() and (options.seconds is None or time.monotonic() - start < options.seconds):
             _raise_failures(watchers)
             due = start + number / options.rate
             delay = due - time.monotonic()
@@ -168,90 +207,35 @@ class Demo:
             ticks += 1
             await asyncio.sleep(0.25)
 
-    async def _until(self, condition: Callable[[], bool], watchers: list[asyncio.Task[None]], timeout_s: float) -> None:
+    async def _until(self, condition: Callable[[], bool], watchers: list[asyncio.Task[None]], timeout_s: float) -> bool:
+        """Whether it came true in time; not waited for when interrupted before the first event, or twice."""
         deadline = time.monotonic() + timeout_s
-        while not condition() and time.monotonic() < deadline:
+        while not condition():
             _raise_failures(watchers)
-            if self._stop.is_set() and not self.tracker.sent:
-                return
+            given_up = self._hurry or (self._stop.is_set() and not self.tracker.sent)
+            if given_up or time.monotonic() > deadline:
+                return False
             await asyncio.sleep(0.02)
+        return True
 
     def summary(self) -> dict[str, Any]:
         """The figures of the run."""
-        tracker = self.tracker
-        right, by_last = tracker.accuracy()
-        first = tracker.first_update_at
+        tracker, accuracy, first = self.tracker, self.tracker.accuracy(), self.tracker.first_update_at
         return {
             "events_sent": tracker.sent,
             "events_applied": tracker.applied,
             "updates_seen": tracker.updates,
             "users": len(tracker.users),
-            "seconds": round(self.elapsed_s, 1),
-            "events_per_s": round(tracker.sent / self.elapsed_s, 1),
+            "seconds": round(self._seconds, 1),
+            "events_per_s": round(tracker.sent / max(self._seconds, 1e-9), 1),
             "latency_p50_ms": tracker.latency_ms(0.5),
             "latency_p99_ms": tracker.latency_ms(0.99),
-            "top_interest_is_truth": round(right, 3),
-            "last_category_is_truth": round(by_last, 3),
+            "top_interest_is_truth": round(accuracy.tracked, 3),
+            "last_category_is_truth": round(accuracy.last_category, 3),
+            "most_popular_is_truth": round(accuracy.most_popular, 3),
             "first_update_after_s": None if first is None else round(first - self.started_at, 1),
             "complete": tracker.complete() and tracker.sent > 0,
         }
-
-
-class WorkerProcess:
-    """A worker of the demo, in a process of its own."""
-
-    def __init__(self, settings: Settings, log: Path) -> None:
-        self._log = log
-        self._url = ""
-        self.ready = False
-        self.view = WorkerView("starting", 0)
-        command = [sys.executable, "-m", "stream.cli", "worker", "--broker", settings.broker]
-        command += ["--session-timeout-s", "10", "--heartbeat-s", "2"]
-        if settings.model:
-            command += ["--model", settings.model]
-        with log.open("wb") as out:
-            # a session of its own: Ctrl-C is for the demo, which then ends its workers in order
-            self._process = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, env=_clean()
-            )
-
-    def look(self) -> None:
-        """Refresh `view`. Raises Failure with the last words of a worker that ended."""
-        if self._process.poll() is not None:
-            tail = self._log.read_text(errors="replace").strip()[-1500:]
-            raise Failure(f"the worker ended with code {self._process.returncode}. Its last words:\n{tail}")
-        if not self._url:
-            found = re.search(r"health and metrics on (http://\S+)", self._log.read_text(errors="replace"))
-            self._url = found.group(1) if found else ""
-        if not self._url:
-            return
-        with suppress(OSError, ValueError):
-            answer = orjson.loads(_get(f"{self._url}/readyz"))
-            self.ready = answer["ready"]
-            lag = parse_sample(_get(f"{self._url}/metrics"))["lag"]
-            self.view = WorkerView("ready" if self.ready else ", ".join(answer["reasons"]), int(lag))
-
-    def end(self) -> None:
-        """SIGTERM, and SIGKILL if that is not enough."""
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(12)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-def _get(url: str) -> str:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return str(answer.read().decode())
-    except urllib.error.HTTPError as error:  # 503 has the reasons in its body
-        return str(error.read().decode())
-
-
-def _clean() -> dict[str, str]:
-    """The environment without settings meant for the user's own workers."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("INTEREST_STREAM_")}
 
 
 def _raise_failures(tasks: list[asyncio.Task[None]]) -> None:

@@ -11,7 +11,7 @@ import gzip
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,6 +116,11 @@ class Population:
     def truth(self) -> dict[str, str]:
         """The interest of each user that is true now."""
         return {user.name: user.interest for user in self.users}
+
+    def shares(self) -> dict[str, float]:
+        """Of each user, the share of all events that is theirs."""
+        weights = [after - before for before, after in pairwise([0.0, *self._weights])]
+        return {user.name: weight / self._weights[-1] for user, weight in zip(self.users, weights, strict=True)}
 
     def next_event(self, time_ms: int, who: int | None = None) -> SimulatedEvent:
         """The next event, of a random user unless `who` says which."""

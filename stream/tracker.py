@@ -5,12 +5,21 @@ Times are seconds of one monotonic clock, given by the caller.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 WINDOW_S: Final = 10.0
 LATENCIES_KEPT: Final = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How often an answer was the simulated truth."""
+
+    tracked: float
+    last_category: float  # of the user's last event
+    most_popular: float  # the one interest that was true most often in this run, which nobody knows beforehand
 
 
 @dataclass(slots=True)
@@ -21,6 +30,8 @@ class Seen:
     applied: int = 0  # events_seen of the newest update
     offset: int = -1  # source offset of the newest update
     truth: str = ""  # after the last event sent
+    before: str = ""  # the truth before that one
+    since: int = 0  # events sent since it changed
     last_category: str = ""  # of the last event sent that has one
     update: dict[str, Any] | None = None
     events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=6))
@@ -38,6 +49,8 @@ class Tracker:
         self.sent = self.updates = self.judged = self.right = self.right_by_last = 0
         self.latencies_s: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self.first_update_at: float | None = None
+        self._truths: Counter[str] = Counter()  # of the judged updates
+        self._first_sent_at: float | None = None
         self._recent_sent: deque[float] = deque()
         self._recent_updates: deque[float] = deque()
 
@@ -45,11 +58,14 @@ class Tracker:
         """Handed to the producer."""
         seen = self.users.setdefault(event["user_id"], Seen())
         seen.sent += 1
-        seen.truth = truth
+        if truth != seen.truth:
+            seen.before, seen.truth, seen.since = seen.truth, truth, 0
+        seen.since += 1
         seen.last_category = category or seen.last_category
         seen.events.appendleft(event)
         self.sent += 1
         self._recent_sent.append(at)
+        self._first_sent_at = at if self._first_sent_at is None else self._first_sent_at
 
     def event_acknowledged(self, user: str, offset: int, intended: float, truth: str, category: str, at: float) -> None:
         """Kafka holds it at an offset. Its update may have come before this word."""
@@ -81,6 +97,7 @@ class Tracker:
         if mark is None or seen.update is None:
             return
         self.judged += 1
+        self._truths[mark[0]] += 1
         self.right += seen.update["interests"][0]["interest"] == mark[0]
         self.right_by_last += mark[1] == mark[0]
         seen.marks = {offset: mark for offset, mark in seen.marks.items() if offset > seen.offset}
@@ -99,13 +116,17 @@ class Tracker:
         for each in (self._recent_sent, self._recent_updates):
             while each and each[0] < now - WINDOW_S:
                 each.popleft()
-        return len(self._recent_sent) / WINDOW_S, len(self._recent_updates) / WINDOW_S
+        since = now if self._first_sent_at is None else self._first_sent_at
+        window = min(WINDOW_S, max(1.0, now - since))
+        return len(self._recent_sent) / window, len(self._recent_updates) / window
 
     def latency_ms(self, share: float, last: int | None = None) -> float:
         """A quantile of event to update, of all or of the last ones."""
         values = sorted(list(self.latencies_s)[-last:] if last else self.latencies_s)
         return round(values[min(len(values) - 1, int(share * len(values)))] * 1000, 1) if values else 0.0
 
-    def accuracy(self) -> tuple[float, float]:
-        """How often the tracked top interest, and the category of the last event, were the simulated truth."""
-        return (self.right / self.judged, self.right_by_last / self.judged) if self.judged else (0.0, 0.0)
+    def accuracy(self) -> Accuracy:
+        """Of the tracked top interest, and of two answers that need no model, over the same updates."""
+        judged = max(1, self.judged)
+        popular = max(self._truths.values(), default=0)
+        return Accuracy(self.right / judged, self.right_by_last / judged, popular / judged)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import signal
 import sys
-import time
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import click
 from rich.console import Console
@@ -15,9 +13,11 @@ from rich.live import Live
 
 from stream.cli import options
 from stream.demo import Demo, DemoOptions
+from stream.picture import svg
 from stream.view import layout, plain_line
 
-UNATTENDED_S = 60.0
+UNATTENDED_S: Final = 60.0
+PICTURE_SIZE: Final = (118, 36)
 
 
 @click.command()
@@ -30,15 +30,20 @@ UNATTENDED_S = 60.0
 @click.option("--users", default=60, show_default=True, type=click.IntRange(1), help="Simulated users.")
 @click.option("--rate", default=150.0, show_default=True, type=click.FloatRange(0.1), help="Events/s.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 4), help="Worker processes.")
-@click.option("--model", default="", help="Model directory.  [default: the demo model]")
+@click.option(
+    "--model",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Model directory, trained on the simulation.  [default: the demo model]",
+)
 @click.option("--seed", default=0, show_default=True, help="Of the population.")
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw the last view as an SVG.")
 @options.as_json
 @options.verbose
-def command(seconds: float | None, as_json: bool, **given: Any) -> None:
+def command(seconds: float | None, model: Path | None, picture: Path | None, as_json: bool, **given: Any) -> None:
     """Start a real Kafka, workers and a simulated population, and watch interests change.
 
-    \b
-    On a terminal a live view until Ctrl-C; otherwise, or with --for, it ends by itself with a summary. Nothing is left running.
+    On a terminal a live view until Ctrl-C. Without a terminal, or with --for, a line a second, and the end comes by
+    itself. A summary closes both, and nothing is left running.
 
     \b
     Examples:
@@ -46,47 +51,73 @@ def command(seconds: float | None, as_json: bool, **given: Any) -> None:
       interest-stream demo --for 60 --json
       interest-stream demo --users 500 --rate 2000 --workers 2
 
-    Exit codes: 0 every event sent was applied, 1 one was not, or something failed, 2 wrong use.
+    Exit codes: 0 every event sent was applied, 1 one was not, or something failed, 2 wrong use, 130 ended before the
+    first event.
     """
-    live = sys.stdout.isatty() and not as_json
+    live = _is_live_terminal() and seconds is None and not as_json
     if seconds is None and not live:
         seconds = UNATTENDED_S
-    summary = asyncio.run(_run(DemoOptions(seconds=seconds, **given), live, as_json))
+    view = (LiveView if live else Lines)(Console(stderr=as_json, highlight=False))
+    demo = Demo(DemoOptions(seconds=seconds, model=str(model or ""), **given), view.say, view.show)
+    try:
+        summary = demo.run()
+    except KeyboardInterrupt:
+        click.echo("ended before the first event; nothing is left running", err=True)
+        raise
+    finally:
+        view.close()
+    if picture:
+        picture.write_text(svg(layout(demo.scene(), *PICTURE_SIZE), *PICTURE_SIZE, "make demo"), encoding="utf-8")
     click.echo(json.dumps(summary) if as_json else _readable(summary))
     click.get_current_context().exit(0 if summary["complete"] else 1)
 
 
-async def _run(demo_options: DemoOptions, live: bool, as_json: bool) -> dict[str, Any]:
-    console = Console(stderr=as_json)
-    screen = Live(console=console, auto_refresh=False, screen=True) if live else None
-    told = 0.0
+def _is_live_terminal() -> bool:
+    return sys.stdout.isatty() and not Console().is_dumb_terminal
 
-    def say(text: str) -> None:
-        console.print(f"[dim]{text} ...[/dim]")
 
-    def show(demo: Demo) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if screen is not None:
-            if demo.tracker.first_update_at is not None:
-                screen.start()
-                screen.update(
-                    layout(demo.tracker, demo.titles, demo.views, now, demo.elapsed_s, console.width, console.height),
-                    refresh=True,
-                )
-        elif demo.tracker.sent and now - told >= 1:
-            told = now
-            click.echo(plain_line(demo.tracker, demo.views, now, demo.elapsed_s), err=as_json)
+class Lines:
+    """A line a second."""
 
-    demo = Demo(demo_options, say, show)
-    loop = asyncio.get_running_loop()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(each, demo.interrupt)
-    try:
-        return await demo.run()
-    finally:
-        if screen is not None:
-            screen.stop()
+    def __init__(self, console: Console) -> None:
+        self._console, self._told = console, 0.0
+
+    def say(self, text: str) -> None:
+        """What is being done."""
+        self._console.print(f"{text} ...", style="dim")
+
+    def show(self, demo: Demo) -> None:
+        """The figures, if the last are a second old."""
+        scene = demo.scene()
+        if demo.tracker.sent and scene.now - self._told >= 1:
+            self._told = scene.now
+            click.echo(plain_line(scene), err=self._console.stderr)
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+
+class LiveView(Lines):
+    """The whole terminal, put back at the end. Follows its size."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._screen = Live(console=console, auto_refresh=False, screen=True)
+
+    def say(self, text: str) -> None:
+        """Outside of the view."""
+        self.close()
+        super().say(text)
+
+    def show(self, demo: Demo) -> None:
+        """From the first update on."""
+        if demo.tracker.first_update_at is not None:
+            self._screen.start()
+            self._screen.update(layout(demo.scene(), *self._console.size), refresh=True)
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        self._screen.stop()
 
 
 def _readable(summary: dict[str, Any]) -> str:
@@ -98,5 +129,7 @@ def _readable(summary: dict[str, Any]) -> str:
         f"event to update p50 {summary['latency_p50_ms']} ms, p99 {summary['latency_p99_ms']} ms; first update "
         f"{summary['first_update_after_s']} s after the start\n"
         f"the tracked top interest was the simulated truth {summary['top_interest_is_truth']:.0%} of the time "
-        f"(category of the last event: {summary['last_category_is_truth']:.0%})"
+        f"\n"
+        f"(the category of the last event: {summary['last_category_is_truth']:.0%}, always the most popular interest: "
+        f"{summary['most_popular_is_truth']:.0%})"
     )
