@@ -11,20 +11,20 @@ and Python integers, one event at a time.
 
 from __future__ import annotations
 
-import json
-import re
 import struct
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from hashlib import sha256
 from typing import Any, Final
 from zlib import crc32
+
+from stream.audit_events import Limits, valid_event
 
 MASK: Final = 2**64 - 1
 WINDOW: Final = 32
 RECORD: Final = struct.Struct("<BBHIQiIqQQq")
 SHOWN: Final = 20
-RFC_3339: Final = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -50,12 +50,23 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """As the worker's settings."""
+class Letter:
+    """A dead letter, its headers included: of a part that was too large to keep they hold size and SHA-256."""
 
-    value_bytes: int = 65_536
-    text_bytes: int = 2_048
-    future_s: int = 86_400
+    key: bytes | None
+    value: bytes | None
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+
+    def is_of(self, key: bytes | None, value: bytes | None) -> bool:
+        """Are these the original's key and value?"""
+        return self._holds("key", key, self.key) and self._holds("value", value, self.value)
+
+    def _holds(self, part: str, original: bytes | None, kept: bytes | None) -> bool:
+        digest = self.headers.get(f"is.dlq.{part}-sha256")
+        if digest is None or original is None or kept is None:
+            return original == kept
+        size = int(self.headers.get(f"is.dlq.{part}-bytes", b"-1"))
+        return original.startswith(kept) and len(original) == size and sha256(original).hexdigest().encode() == digest
 
 
 def splitmix(offset: int, checksum: int, partition: int) -> int:
@@ -96,114 +107,6 @@ class Replay:
         user.offset = offset
         user.digest = (user.digest * 0x9E3779B97F4A7C15 + splitmix(offset, crc32(value), partition)) & MASK
         self.applied += 1
-
-
-def valid_event(key: bytes | None, value: bytes | None, timestamp_ms: int, limits: Limits) -> dict[str, Any] | None:
-    """The event as a dictionary if the contract accepts it, else None."""
-    if key is None or value is None or len(value) > limits.value_bytes or not 1 <= len(key) <= 256:
-        return None
-    try:
-        event = json.loads(value.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(event, dict) or _depth(event) > 64:
-        return None
-    sound = _identity(event, key) and _texts(event, limits) and _numbers(event) and _categories(event, limits)
-    moment = _milliseconds(event.get("time"))
-    if not sound or moment is None or moment > timestamp_ms + limits.future_s * 1000:
-        return None
-    return event
-
-
-def _identity(event: dict[str, Any], key: bytes) -> bool:
-    user, action = event.get("user_id"), event.get("action")
-    if not isinstance(user, str) or not isinstance(action, str) or not action:
-        return False
-    return _encoded(user) == key and bool(event.get("item_id") or event.get("title") or event.get("query"))
-
-
-def _texts(event: dict[str, Any], limits: Limits) -> bool:
-    for name in ("user_id", "action", "item_id", "title", "query", "event_id", "session_id"):
-        text = event.get(name)
-        if text is None:
-            continue
-        if not isinstance(text, str):
-            return False
-        encoded = _encoded(text)
-        if encoded is None or len(encoded) > limits.text_bytes:
-            return False
-        if name in ("user_id", "item_id", "event_id", "session_id") and any(
-            ord(each) < 32 or ord(each) == 127 for each in text
-        ):
-            return False
-    return True
-
-
-def _numbers(event: dict[str, Any]) -> bool:
-    return all(
-        isinstance(event.get(name), int | float | None) and not isinstance(event.get(name), bool)
-        for name in ("dwell_ms", "value")
-    )
-
-
-def _categories(event: dict[str, Any], limits: Limits) -> bool:
-    categories = event.get("categories")
-    if categories is None:
-        return True
-    return isinstance(categories, list) and all(
-        isinstance(each, str) and len(_encoded(each) or b"x" * (limits.text_bytes + 1)) <= limits.text_bytes
-        for each in categories
-    )
-
-
-def _encoded(text: str) -> bytes | None:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return None
-
-
-def _milliseconds(time: Any) -> int | None:
-    if isinstance(time, bool):
-        return None
-    if isinstance(time, int):
-        return time if 0 <= time <= 253_402_300_799_999 else None
-    if not isinstance(time, str):
-        return None
-    found = RFC_3339.fullmatch(time)
-    if found is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(f"{found[1]}T{found[2]}{found[4].upper().replace('Z', '+00:00')}")
-    except ValueError:
-        return None
-    milliseconds = int(moment.timestamp()) * 1000 + int(((found[3] or "") + "000")[:3])
-    return milliseconds if milliseconds >= 0 else None
-
-
-def _refuse(text: str) -> float:
-    raise ValueError(text)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if number in (float("inf"), float("-inf")):
-        raise ValueError(text)
-    return number
-
-
-def _depth(value: Any) -> int:
-    deepest, level = 0, [value]
-    while level:
-        deepest += 1
-        level = [
-            each
-            for part in level
-            if isinstance(part, dict | list)
-            for each in (part.values() if isinstance(part, dict) else part)
-            if isinstance(each, dict | list)
-        ]
-    return deepest
 
 
 class Changelog:
@@ -299,13 +202,15 @@ def compare(
 
 
 def compare_dead_letters(
-    replay: Replay, letters: dict[tuple[int, int], tuple[Any, Any]], committed: dict[int, int]
+    replay: Replay, letters: dict[tuple[int, int], Letter], committed: dict[int, int]
 ) -> dict[str, Any]:
-    """Invalid records against dead letters (partition and offset of the original, to its key and value)."""
-    invalid = {(partition, offset): original for (partition, offset), original in replay.invalid.items()}
+    """Invalid records against dead letters, both by partition and offset of the original."""
+    invalid = replay.invalid
     due = {place for place in invalid if place[1] < committed.get(place[0], 0)}
     missing = sorted(due - letters.keys())
-    changed = sorted(place for place, bytes_ in letters.items() if place in invalid and invalid[place] != bytes_)
+    changed = sorted(
+        place for place, letter in letters.items() if place in invalid and not letter.is_of(*invalid[place])
+    )
     valid = sorted(letters.keys() - invalid.keys())
     examples = [f"invalid record {place} is no dead letter" for place in missing]
     examples += [f"the dead letter of {place} has other bytes" for place in changed]

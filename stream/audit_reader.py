@@ -7,7 +7,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from stream.audit import Changelog, Limits, Replay, compare, compare_dead_letters
+from stream.audit import Changelog, Letter, Replay, compare, compare_dead_letters
+from stream.audit_events import Limits
 from stream.config import Settings
 from stream.errors import TopicError
 from stream.kafka_client import check_reachable, client_options, quiet_aiokafka
@@ -33,8 +34,9 @@ async def audit(settings: Settings, progress: Progress = lambda *_: None) -> dic
             changelog.add(record.partition, record.offset, record.key, record.value)
         replay = Replay(Limits(settings.max_value_bytes, settings.max_text_bytes, settings.max_future_s))
         async for record in _read(consumer, topic, progress):
-            origin = next((value.decode() for name, value in record.headers if name == ORIGIN and value), None)
-            replay.add(record.partition, record.offset, record.key, record.value, record.timestamp, origin)
+            replay.add(
+                record.partition, record.offset, record.key, record.value, record.timestamp, _origin(record.headers)
+            )
         letters = await _dead_letters(consumer, settings, progress)
         starts = await consumer.beginning_offsets(source)
     finally:
@@ -52,21 +54,21 @@ async def audit(settings: Settings, progress: Progress = lambda *_: None) -> dic
 
 async def _dead_letters(
     consumer: AIOKafkaConsumer, settings: Settings, progress: Progress
-) -> dict[tuple[int, int], tuple[Any, Any]]:
+) -> dict[tuple[int, int], Letter]:
     letters = {}
     async for record in _read(consumer, settings.dead_letters_topic, progress):
         headers = dict(record.headers)
         topic, partition, offset = (headers.get(name, b"").decode() for name in SOURCE_HEADERS)
-        if topic == settings.source_topic and not any(name.endswith("-sha256") for name in headers):
-            letters[int(partition), int(offset)] = record.key, record.value
-        elif topic == settings.source_topic:
-            letters.setdefault((int(partition), int(offset)), _cut(record))
+        if topic == settings.source_topic:
+            letters[int(partition), int(offset)] = Letter(record.key, record.value, headers)
     return letters
 
 
-def _cut(record: Any) -> tuple[Any, Any]:
-    """A dead letter that does not keep its bytes is one whose bytes are not compared: they are over the limit."""
-    return record.key, record.value
+def _origin(headers: Any) -> str | None:
+    """What stands in for a missing event_id after --rekey."""
+    return next(
+        (value.decode("utf-8", "backslashreplace") for name, value in headers if name == ORIGIN and value), None
+    )
 
 
 async def _read(consumer: AIOKafkaConsumer, topic: str, progress: Progress) -> AsyncIterator[Any]:

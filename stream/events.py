@@ -148,9 +148,9 @@ def parse_event(record: Any, limits: Limits) -> Event:
     if event.user_id.encode() != record.key:
         both = f"the key {shown(record.key)} is not the user_id {shown(event.user_id)}"
         raise BadEvent("key-mismatch", f"{both}; {REKEY_FIX}")
+    check_event(event, limits, len(value))
     if record.headers and not event.event_id:
         event.event_id = _origin(record.headers)
-    check_event(event, limits, len(value))
     if 0 <= record.timestamp < event.time - limits.max_future_s * 1000:  # type: ignore[operator]  # it is an int by now
         late = f"{limits.max_future_s} s ahead of the broker's {record.timestamp}"
         raise BadEvent("future-time", f"time {event.time} is more than {late}; correct the clock, or send milliseconds")

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterable, Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgspec
 from aiokafka.partitioner import DefaultPartitioner
@@ -19,13 +19,16 @@ from faust.types import EventT
 from stream.config import Settings
 from stream.dead_letters import DeadLetterBreaker, dead_letter
 from stream.errors import PublishError
-from stream.events import ORIGIN_HEADER, Reject
+from stream.events import ORIGIN_HEADER, BadEvent, Reject
 from stream.metrics import Metrics
-from stream.transport import Consumer, Producer
+from stream.transport import Consumer, OutgoingRecord, Producer
 
 
 class _User(msgspec.Struct):
     user_id: str
+
+
+_decode: Final = msgspec.json.Decoder(_User).decode
 
 
 class Forwarder:
@@ -42,7 +45,6 @@ class Forwarder:
     ) -> None:
         self._settings, self._metrics, self._fail, self._failpoint = settings, metrics, fail, failpoint
         self._consumer, self._producer = consumer, producer
-        self._decoder = msgspec.json.Decoder(_User)
         self._breaker = DeadLetterBreaker(settings.max_consecutive_dead_letters)
         self._partitioner = DefaultPartitioner()
 
@@ -67,8 +69,8 @@ class Forwarder:
         outgoing, rejects = self._sort(message, records, partitions)
         self._breaker.check(message.partition, records, [reject for reject, _ in rejects])
         deliveries = []
-        for partition, records in outgoing.items():
-            deliveries += await producer.send_records(self._settings.source_topic, partition, records)
+        for partition, forwarded in outgoing.items():
+            deliveries += await producer.send_records(self._settings.source_topic, partition, forwarded)
         letters = [
             dead_letter(message.topic, message.partition, record, reject, int(time.time() * 1000))
             for reject, record in rejects
@@ -88,11 +90,27 @@ class Forwarder:
         rejects = []
         for record in records:
             try:
-                user = self._decoder.decode(record.value or b"").user_id.encode()
-            except (msgspec.MsgspecError, UnicodeError) as error:
-                rejects.append((Reject(record.offset, "no-user", type(error).__name__, str(error), record), record))
+                user = user_of(record.value, self._settings.max_value_bytes)
+            except BadEvent as error:
+                rejects.append((Reject(record.offset, error.reason, error.error, str(error), record), record))
                 continue
-            origin = f"{message.topic}-{message.partition}-{record.offset}".encode()
-            headers = [*record.headers, (ORIGIN_HEADER, origin)]
-            outgoing[self._partitioner(user, partitions, partitions)].append((user, record.value, headers))
+            outgoing[self._partitioner(user, partitions, partitions)].append(forwarded_record(message, record, user))
         return outgoing, rejects
+
+
+def user_of(value: bytes | None, max_value_bytes: int) -> bytes:
+    """The user that an event is to be keyed by; all else about it is judged where it is applied. Raises BadEvent."""
+    if value is not None and len(value) > max_value_bytes:
+        raise BadEvent(
+            "too-large", f"the value has {len(value)} bytes; send at most {max_value_bytes} (max_value_bytes)"
+        )
+    try:
+        return _decode(value or b"").user_id.encode()
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise BadEvent("no-user", f"no user_id to forward by: {error}", type(error).__name__) from None
+
+
+def forwarded_record(message: Any, record: Any, user: bytes) -> OutgoingRecord:
+    """The record keyed by its user, with its own headers and where it came from."""
+    origin = f"{message.topic}-{message.partition}-{record.offset}".encode()
+    return user, record.value, [*record.headers, (ORIGIN_HEADER, origin)]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from types import SimpleNamespace
 from zlib import crc32
 
 import orjson
 import pytest
 
-from stream.audit import Changelog, Limits, Replay, compare, compare_dead_letters, splitmix
+from stream.audit import Changelog, Letter, Replay, compare, compare_dead_letters, splitmix
+from stream.audit_events import Limits
+from stream.dead_letters import dead_letter
+from stream.events import Reject
 
 TOPIC = "clickstream"
 MASK = 2**64 - 1
@@ -131,11 +135,25 @@ def test_a_repeated_event_id_counts_once_within_32_events() -> None:
 
 def test_dead_letters_are_compared_with_the_invalid_records() -> None:
     replay = replayed([event(0), b"garbage", b"more garbage"])
-    letters = {(0, 1): (b"user-1", b"garbage"), (0, 0): (b"user-1", event(0))}
+    letters = {(0, 1): Letter(b"user-1", b"garbage"), (0, 0): Letter(b"user-1", event(0))}
     found = compare_dead_letters(replay, letters, {0: 3})
     assert found["dead_letters_missing"] == 1
     assert found["dead_letters_of_valid"] == 1
-    assert compare_dead_letters(replay, {(0, 1): (b"user-1", b"gar")}, {0: 2})["dead_letters_changed"] == 1
+    assert compare_dead_letters(replay, {(0, 1): Letter(b"user-1", b"gar")}, {0: 2})["dead_letters_changed"] == 1
+
+
+def test_a_dead_letter_that_was_cut_is_compared_by_size_and_sum() -> None:
+    """A value that is too large to keep is no false alarm, and another one of the same size is found."""
+    value = b"x" * 700_000
+    fault = Reject(0, "too-large", "BadEvent", "too large", None)
+    source = SimpleNamespace(key=b"user-1", value=value, headers=(), offset=0, timestamp=NOW_MS)
+    key, kept, headers = dead_letter(TOPIC, 0, source, fault)
+    assert kept is not None
+    assert len(kept) < len(value)
+    letter = Letter(key, kept, {name: content or b"" for name, content in headers})
+    assert compare_dead_letters(replayed([value]), {(0, 0): letter}, {0: 1})["dead_letters_changed"] == 0
+    other = value[:-1] + b"y"
+    assert compare_dead_letters(replayed([other]), {(0, 0): letter}, {0: 1})["dead_letters_changed"] == 1
 
 
 def test_users_in_two_partitions_are_counted() -> None:
