@@ -10,7 +10,8 @@ from zlib import crc32
 
 import orjson
 
-from stream.audit import RECORD, Held, Limits, Replay
+from stream.audit import RECORD, Held, Replay
+from stream.audit_events import Limits
 
 Place = tuple[int, int]
 """Partition and offset."""
