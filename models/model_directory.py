@@ -6,6 +6,7 @@
     catalogue.jsonl      item_id, title, interests of each item, in row order
     weights.safetensors  network, co-occurrence, blend
     report.json          what training measured
+    language_model.*     which language model of the user scores, and the bridge to it (models/llm/directory.py); most have none
 
 The fingerprint is of config, vocabulary, catalogue and weights: any change of them changes what a state or a score means.
 """
@@ -30,7 +31,7 @@ from models.blend import Blend
 from models.bridge import InterestNetwork, NetworkConfig
 from models.cooccurrence import Cooccurrence
 from models.errors import ModelDataError, ModelDirectoryError
-from models.predict import ModelInfo
+from models.predict import Hosting, ModelInfo
 from models.predictor import Predictor
 from models.vocabulary import Tokenizer
 
@@ -38,6 +39,7 @@ Array = np.ndarray[Any, Any]
 
 FORMAT: Final = 1
 MEANING: Final = ("config.json", "vocabulary.json", "catalogue.jsonl", "weights.safetensors")
+HOSTED: Final = ("language_model.json", "language_model.safetensors")
 MAX_BYTES: Final = 4 << 30
 
 
@@ -71,8 +73,32 @@ def write_model(
         "weights.safetensors": save_tensors(tensors),
         "report.json": _json(report),
     }
+    _put(path, files)
+
+
+def attach(path: Path, hosted: dict[str, bytes], blend: Blend) -> None:
+    """Give a model directory a language model: its two files, and the blend fitted with it."""
+    files = {file: (path / file).read_bytes() for file in (*MEANING, "report.json")}
+    tensors = _tensors(path, files["weights.safetensors"])
+    tensors |= {"blend.item": blend.item, "blend.interest": blend.interest}
+    _put(path, {**files, "weights.safetensors": save_tensors(tensors), **hosted})
+
+
+def copy_small(path: Path, out: Path) -> dict[str, Any]:
+    """Copy a model directory without a language model it may have; its report."""
+    files = _checked_files(path)
+    if HOSTED[0] in files:
+        raise ModelDirectoryError(f"{path} has a language model already; start from one that was trained without")
+    report: dict[str, Any] = json.loads((path / "report.json").read_bytes())
+    _put(out, {file: files[file] for file in MEANING} | {"report.json": _json(report)})
+    return report
+
+
+def _put(path: Path, files: dict[str, bytes]) -> None:
+    """Write the files with their manifest beside `path`, and put them in place in one rename."""
     hashes = {file: sha256(data).hexdigest() for file, data in files.items()}
-    fingerprint = sha256("".join(hashes[file] for file in MEANING).encode()).hexdigest()[:16]
+    meaning = [file for file in (*MEANING, *HOSTED) if file in files]
+    fingerprint = sha256("".join(hashes[file] for file in meaning).encode()).hexdigest()[:16]
     files["manifest.json"] = _json(
         {"format": FORMAT, "fingerprint": fingerprint, "version": fingerprint[:8], "sha256": hashes}
     )
@@ -83,13 +109,13 @@ def write_model(
         (fresh / file).write_bytes(data)
     if path.exists():
         for kept in path.iterdir():
-            if kept.name not in files and kept.name != "__pycache__":
+            if kept.name not in files and kept.name not in (*HOSTED, "__pycache__"):
                 shutil.move(str(kept), fresh / kept.name)  # training checkpoints, reports of other commands
         shutil.rmtree(path)
     fresh.rename(path)
 
 
-def read_model(path: Path) -> Predictor:
+def read_model(path: Path, hosting: Hosting) -> Predictor:
     """Check hashes, sizes and numbers, then build. Raises ModelDirectoryError naming the file and what to do."""
     files = _checked_files(path)
     try:
@@ -119,7 +145,7 @@ def read_model(path: Path) -> Predictor:
         titles=tuple(item["title"] for item in catalogue),
         state_size=network.lstm.state_size,
     )
-    return Predictor(
+    parts = (
         network,
         Tokenizer(words["words"], words["length"]),
         Cooccurrence(tensors["cooccurrence.neighbours"].numpy(), tensors["cooccurrence.weights"].numpy()),
@@ -127,6 +153,11 @@ def read_model(path: Path) -> Predictor:
         membership_of(catalogue, len(interests)),
         info,
     )
+    if HOSTED[0] not in files:
+        return Predictor(*parts)
+    from models.llm.directory import host
+
+    return host(path, files, parts, hosting)
 
 
 def membership_of(catalogue: list[dict[str, Any]], interests: int) -> Array:
@@ -155,7 +186,7 @@ def _checked_files(path: Path) -> dict[str, bytes]:
         raise ModelDirectoryError(
             f"{path / 'manifest.json'} is damaged: {error}; copy the directory again, or train again"
         ) from error
-    for file in MEANING:
+    for file in (*MEANING, *(file for file in HOSTED if file in hashes)):
         place = path / file
         if not place.is_file() or place.is_symlink() or place.stat().st_size > MAX_BYTES:
             raise ModelDirectoryError(

@@ -51,11 +51,20 @@ class Scores:
     because_weight: Array  # float32 [U, B] shares, at most 1 together
 
 
-def load_predictor(path: Path | None = None, threads: int = 1) -> Predictor:
+@dataclass(frozen=True)
+class Hosting:
+    """Where and how a language model of the user's own runs; means nothing to a model directory without one."""
+
+    language_model: Path | None = None  # None: where it was when the directory was trained
+    device: str = "cpu"  # or cuda
+    precision: str = ""  # float32, bfloat16 or float16; empty: that of training
+
+
+def load_predictor(path: Path | None = None, threads: int = 1, hosting: Hosting | None = None) -> Predictor:
     """A model from its directory; None: the demo model of this package. Raises ModelDirectoryError naming the file."""
     from models.predictor import load
 
-    return load(path or DEMO_MODEL, threads)
+    return load(path or DEMO_MODEL, threads, hosting)
 
 
 class NullPredictor:

@@ -21,7 +21,7 @@ from models.compact import COMPACT, NO_TEXT, RECENT, text_of
 from models.cooccurrence import Cooccurrence
 from models.language_model import Block
 from models.lstm import input_gates
-from models.predict import ModelInfo, Scores
+from models.predict import Hosting, ModelInfo, Scores
 from models.vocabulary import ItemIndex, Tokenizer, gap_buckets
 
 Array = np.ndarray[Any, Any]
@@ -39,6 +39,10 @@ NEWEST: Final = 4
 """Of the recent events; an interest that only they touched is `new`."""
 
 
+Parts = tuple[InterestNetwork, Tokenizer, Cooccurrence, Blend, Array, ModelInfo]
+"""What a predictor is made of, in the order of its arguments."""
+
+
 class Predictor:
     """Steps, scores and rebuilds. Holds no state of any user."""
 
@@ -52,6 +56,7 @@ class Predictor:
         info: ModelInfo,
     ) -> None:
         self.info = info
+        self.parts: Parts = (network, tokenizer, cooccurrence, blend, membership, info)
         self._network = network.eval()
         self._tokenizer = tokenizer
         self._cooccurrence = cooccurrence
@@ -61,6 +66,11 @@ class Predictor:
         self._text = lru_cache(TEXTS_KEPT)(self._encode_text)
         with torch.inference_mode():
             self._tables = _Tables(network)
+
+    @property
+    def network(self) -> InterestNetwork:
+        """The weights."""
+        return self._network
 
     @property
     def membership(self) -> Array:
@@ -292,12 +302,12 @@ def _previous_times(times: Array, sizes: Array, previous_ms: Array) -> Array:
     return before
 
 
-def load(path: Path, threads: int = 1) -> Predictor:
+def load(path: Path, threads: int = 1, hosting: Hosting | None = None) -> Predictor:
     """Read and check a model directory."""
     from models.model_directory import read_model
 
     torch.set_num_threads(threads)
-    return read_model(path)
+    return read_model(path, hosting or Hosting())
 
 
 def no_events(users: int) -> Array:

@@ -29,6 +29,11 @@ class Settings:
         "interest-stream", "consumer group, and prefix of the changelog; one name for all workers of a pipeline"
     )
     model: str = _setting("", "model directory; empty: the small demo model inside the package")
+    language_model: str = _setting(
+        "", "where the language model of the model directory is now; empty: where it was in training"
+    )
+    device: str = _setting("cpu", "that language model runs on: cpu or cuda")
+    precision: str = _setting("", "of that language model: float32, bfloat16 or float16; empty: that of its training")
     events_topic: str = _setting("clickstream", "events in")
     updates_topic: str = _setting("interest-updates", "interest updates out")
     profiles_topic: str = _setting("interest-profiles", "latest update of each user, compacted")
@@ -87,6 +92,10 @@ class Settings:
             )
         if not self.broker.startswith("kafka://") or not self.bootstrap:
             raise SettingsError(f"broker {self.broker!r} is not a Kafka address; write kafka://host:port")
+        if self.device not in ("cpu", "cuda"):
+            raise SettingsError(f"device {self.device!r} is unknown; use cpu or cuda")
+        if self.precision not in ("", "float32", "bfloat16", "float16"):
+            raise SettingsError(f"precision {self.precision!r} is unknown; use float32, bfloat16 or float16")
         if self.compression not in ("none", "gzip", "lz4", "zstd", "snappy"):
             raise SettingsError(f"compression {self.compression!r} is unknown; use none, gzip, lz4, zstd or snappy")
         if self.security_protocol not in ("PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"):

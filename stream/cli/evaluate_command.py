@@ -43,6 +43,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--most-cases", type=click.IntRange(1), default=20_000, show_default=True, help="More cases are sampled down."
 )
+@options.language_model
 @options.as_json
 @options.verbose
 def command(
@@ -68,14 +69,16 @@ def command(
     Exit codes: 0 measured, 1 a file cannot be used, 2 wrong use.
     """
     from models.errors import ModelDataError, ModelDirectoryError
-    from models.predict import load_predictor
+    from models.predict import Hosting, load_predictor
 
     if bool(given["events"]) == bool(drift):
         raise UsageError("name event files with --events, or simulated users with --drift, one of them")
     if compare and (model or predictions or drift):
         raise UsageError("--compare names both models; leave out --model, --predictions and --drift")
     try:
-        predictor = load_predictor(model, given["threads"]) if not (compare or predictions) or model else None
+        hosting = Hosting(given["language_model"])
+        need = not (compare or predictions) or model
+        predictor = load_predictor(model, given["threads"], hosting) if need else None
         if compare:
             report, show = _of_two(compare, given), _print_comparison
         elif predictions:

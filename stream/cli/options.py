@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import click
 
@@ -17,6 +18,15 @@ broker = click.option(
     help="Kafka, as kafka://host:port.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
+
+language_model = click.option(
+    "--language-model",
+    envvar="INTEREST_STREAM_LANGUAGE_MODEL",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="PATH",
+    help="Where the language model of the model directory is now.  [default: where it was in training]",
+)
 
 
 def _set_level(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:

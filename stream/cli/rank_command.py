@@ -26,8 +26,17 @@ from stream.errors import DataError, ModelError
 @click.option("--items", type=click.IntRange(0), default=5, show_default=True, help="Next items in an answer.")
 @click.option("--because", type=click.IntRange(0), default=3, show_default=True, help="Past events named as causes.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the model.")
+@options.language_model
 @options.verbose
-def command(model: Path | None, histories: Path, interests: int, items: int, because: int, threads: int) -> None:
+def command(
+    model: Path | None,
+    histories: Path,
+    interests: int,
+    items: int,
+    because: int,
+    threads: int,
+    language_model: Path | None,
+) -> None:
     """Score histories offline: one interest update as JSON a line, in the order of the input.
 
     Bad lines are reported with their number on standard error; all good ones are answered.
@@ -40,12 +49,12 @@ def command(model: Path | None, histories: Path, interests: int, items: int, bec
     Exit codes: 0 every line answered, 1 some line was bad or a file cannot be used, 2 wrong use.
     """
     from models.errors import ModelDirectoryError
-    from models.predict import load_predictor
+    from models.predict import Hosting, load_predictor
     from stream.histories import rank_histories
     from stream.scoring import Scoring, UpdateSize
 
     try:
-        predictor = load_predictor(model, threads)
+        predictor = load_predictor(model, threads, Hosting(language_model))
     except ModelDirectoryError as error:
         raise ModelError(str(error)) from None
     scoring = Scoring(predictor, UpdateSize(interests, items, because))

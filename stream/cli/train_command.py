@@ -12,9 +12,10 @@ import click
 
 from stream.cli import options
 from stream.cli.data_options import data_options
-from stream.errors import DataError, Failure, UsageError
+from stream.errors import DataError, Failure, ModelError, UsageError
 
 if TYPE_CHECKING:
+    from models.llm.base_model import BaseModel
     from models.prepare import Dataset
     from models.protocols import Split
     from models.train import TrainConfig
@@ -56,6 +57,21 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--epochs", type=click.IntRange(1), default=None, help="Most epochs of each neural stage, instead of the effort's."
 )
+@click.option(
+    "--language-model",
+    type=_FILE,
+    default=None,
+    metavar="PATH",
+    help="A causal language model of your own for the scoring step: a Hugging Face directory with safetensors, or a GGUF file.",
+)
+@click.option("--lora", is_flag=True, help="With --language-model: train LoRA on it after the bridge.")
+@click.option(
+    "--start-from",
+    type=_FILE,
+    default=None,
+    metavar="DIR",
+    help="With --language-model: take this trained model directory instead of training the small model.",
+)
 @click.option("--name", default=None, help="Name of the model in its updates.  [default: that of the directory]")
 @click.option("--restart", is_flag=True, help="Forget an interrupted training of this directory.")
 @options.as_json
@@ -70,20 +86,25 @@ def command(out: Path, as_json: bool, restart: bool, **given: Any) -> None:
       interest-stream train --events events.tsv.gz --items items.jsonl.gz --out model
       interest-stream train --events log.csv --columns user_id=visitor,item_id=sku --items shop.jsonl --out model --effort normal
       interest-stream train --events day1.jsonl --events day2.jsonl --items items.jsonl --interests taxonomy.txt --out model
+      interest-stream train --events log.jsonl --items items.jsonl --out large --language-model ~/models/SmolLM2-135M --start-from model
 
     Exit codes: 0 trained, 1 the data cannot be used, 2 wrong use, 130 interrupted and saved.
     """
     from models.effort import use_threads
-    from models.errors import ModelDataError
+    from models.errors import ModelDataError, ModelDirectoryError
 
     use_threads(given["threads"])
     if bool(given["events"]) == bool(given["simulate"]):
         raise UsageError("name event files with --events, or a population with --simulate, one of them")
+    if (given["lora"] or given["start_from"]) and not given["language_model"]:
+        raise UsageError("--lora and --start-from go with --language-model PATH")
     _prepare_out(out, restart)
     try:
         report = _train(out, given, as_json)
     except ModelDataError as error:
         raise DataError(str(error)) from None
+    except ModelDirectoryError as error:
+        raise ModelError(str(error)) from None
     except KeyboardInterrupt:
         click.echo(
             f"\nStopped; what is done is kept in {out / '.training'}. The same command goes on from there.", err=True
@@ -100,6 +121,7 @@ def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
     from models.train import train
     from stream.cli.training_view import ProgressView, print_tables
 
+    base = _language_model(given)
     dataset = _dataset(given)
     if not as_json:
         print_tables(preparation_tables(dataset.report))
@@ -111,7 +133,9 @@ def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
     if not as_json:
         click.echo(f"Settings: {'; '.join(reasons)}.\n")
     with ProgressView() as view:
-        report = train(cut.train, out, config, view)
+        report = _started(out, given["start_from"], dataset) or train(cut.train, out, config, view)
+        if base is not None:
+            report["language_model"] = _hosted(base, out, cut, given, view)
         report["evaluation"] = _evaluated(out, cut, given, view)
     report["data"] = fingerprint(dataset)
     _write_report(out, report, config)
@@ -119,6 +143,44 @@ def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
     if not as_json:
         _print_results(out, report)
     return report
+
+
+def _language_model(given: dict[str, Any]) -> BaseModel | None:
+    """Loaded before anything is trained: what is wrong with it should be said at once."""
+    if given["language_model"] is None:
+        return None
+    from models.errors import ModelDirectoryError
+    from models.llm.base_model import load
+
+    base = load(given["language_model"])
+    if not base.causal:
+        raise ModelDirectoryError(f"{given['language_model']} is a sentence encoder; use it with --encode-with")
+    return base
+
+
+def _started(out: Path, start: Path | None, dataset: Dataset) -> dict[str, Any] | None:
+    """The report of a finished model directory, copied to `out` with it."""
+    if start is None:
+        return None
+    from models.model_directory import copy_small
+
+    report = copy_small(start, out)
+    if report.get("data") != fingerprint(dataset):
+        raise DataError(f"--start-from {start} was trained on other events; give the same, or leave the option away")
+    return report
+
+
+def _hosted(base: BaseModel, out: Path, cut: Split, given: dict[str, Any], view: Any) -> dict[str, Any]:
+    from models.llm.training import HostedConfig, train_hosted
+    from models.predict import load_predictor
+    from models.predictor import Predictor
+
+    config = HostedConfig(seed=given["seed"], lora_rank=8 if given["lora"] else 0)
+    if given["epochs"] is not None:
+        config = replace(config, epochs=given["epochs"])
+    small = load_predictor(out, given["threads"])
+    assert isinstance(small, Predictor)
+    return train_hosted(cut.train, small, base, out, config, view)
 
 
 def _dataset(given: dict[str, Any]) -> Dataset:

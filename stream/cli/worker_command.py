@@ -13,8 +13,10 @@ from typing import Any
 
 import click
 
+from models.errors import ModelDirectoryError
 from stream.cli import options
 from stream.config import Settings, from_environment
+from stream.errors import ModelError
 
 
 def _setting_options(function: Any) -> Any:
@@ -81,4 +83,9 @@ def _predictor(settings: Settings, null_model: bool) -> Any:
 
     if null_model:
         return predict.null_predictor()
-    return predict.load_predictor(Path(settings.model) if settings.model else None, threads=settings.torch_threads)
+    base = Path(settings.language_model) if settings.language_model else None
+    hosting = predict.Hosting(base, settings.device, settings.precision)
+    try:
+        return predict.load_predictor(Path(settings.model) if settings.model else None, settings.torch_threads, hosting)
+    except ModelDirectoryError as error:
+        raise ModelError(str(error)) from None

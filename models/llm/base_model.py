@@ -1,0 +1,174 @@
+"""A language model or sentence encoder of the user, from local files: a Hugging Face directory (safetensors) or a GGUF file.
+
+Nothing is fetched, no code of a model is run, nothing is unpickled. From a GGUF file transformers dequantises the weights and
+rebuilds the tokenizer (vocabulary, merges, chat template); docs/large-language-model.md says what is mended afterwards.
+
+Glossary: H width of the model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from models.errors import ModelDirectoryError
+
+PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
+TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+INSTALL: Final = "pip install 'interest-stream[llm]'"
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a model is: a folder, and inside it a GGUF file or else safetensors."""
+
+    folder: Path
+    gguf: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """What a user names on the command line."""
+        return self.folder / self.gguf if self.gguf else self.folder
+
+    def meaningful(self) -> list[Path]:
+        """The files that decide what the model says."""
+        if self.gguf:
+            return [self.path]
+        names = ("config.json", *TOKENIZERS, "merges.txt")
+        weights = sorted(self.folder.glob("*.safetensors"))
+        return [place for name in names if (place := self.folder / name).is_file()] + weights
+
+    def sha256(self) -> str:
+        """Of all meaningful files, names included."""
+        whole = sha256()
+        for place in self.meaningful():
+            with place.open("rb") as file:
+                whole.update(f"{place.name} {file_digest(file, 'sha256').hexdigest()}\n".encode())
+        return whole.hexdigest()
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """Loaded and frozen."""
+
+    files: Files
+    whole: Any  # transformers' model; with a language-model head if it is causal
+    tokenizer: Any
+    causal: bool  # False: a sentence encoder
+
+    @property
+    def backbone(self) -> Any:
+        """From input embeddings to hidden states, without the head."""
+        return self.whole.base_model
+
+    @property
+    def width(self) -> int:
+        """H."""
+        return int(self.whole.get_input_embeddings().weight.shape[1])
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.whole.device)
+
+
+def find(path: Path) -> Files:
+    """What is at a path. Raises ModelDirectoryError saying what is wrong with it and what to do."""
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(4) == b"GGUF":
+                return Files(path.parent, path.name)
+        raise ModelDirectoryError(
+            f"{path} is not a language model: name a GGUF file, or a directory with config.json and safetensors"
+        )
+    if not path.is_dir():
+        raise ModelDirectoryError(f"{path} does not exist; models are read from local files only, nothing is fetched")
+    if not (path / "config.json").is_file():
+        files = sorted(path.glob("*.gguf"))
+        if len(files) == 1:
+            return Files(path, files[0].name)
+        found = f"{len(files)} GGUF files: name one of them" if files else "neither config.json nor a GGUF file"
+        raise ModelDirectoryError(f"{path} is not a language model: it holds {found}")
+    if not any(path.glob("*.safetensors")):
+        pickled = next((each.name for each in sorted(path.iterdir()) if each.suffix in PICKLES), None)
+        found = f"only pickled weights ({pickled}), which are never loaded" if pickled else "no weights"
+        raise ModelDirectoryError(
+            f"{path} holds {found}; convert them once with save_pretrained(..., safe_serialization=True) of transformers"
+        )
+    if not any((path / name).is_file() for name in TOKENIZERS):
+        raise ModelDirectoryError(f"{path} holds no tokenizer; copy tokenizer.json of the model beside its weights")
+    _refuse_remote_code(path)
+    return Files(path)
+
+
+def load(path: Path, *, device: str = "cpu", precision: str = "bfloat16") -> BaseModel:
+    """Read a model, frozen and in evaluation mode. Raises ModelDirectoryError."""
+    files, transformers = find(path), library()
+    where = {"gguf_file": files.gguf} if files.gguf else {}
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelDirectoryError("device is cuda, and torch sees no GPU; set it to cpu")
+    try:
+        config = transformers.AutoConfig.from_pretrained(files.folder, local_files_only=True, **where)
+        causal = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and not _is_encoder(config)
+        kind = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+        options = {"local_files_only": True, "trust_remote_code": False, "dtype": getattr(torch, precision)}
+        if not files.gguf:
+            options["use_safetensors"] = True
+        whole = kind.from_pretrained(files.folder, **where, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            files.folder, local_files_only=True, trust_remote_code=False, **where
+        )
+    except Exception as error:  # a damaged file or an unknown model makes transformers raise nearly anything
+        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else ""
+        raise ModelDirectoryError(
+            f"{path} cannot be loaded by transformers {transformers.__version__} ({type(error).__name__}: {first}); "
+            "an unknown architecture needs a newer transformers, a damaged file a new copy"
+        ) from error
+    _mend_tokenizer(tokenizer, whole)
+    whole = whole.eval().requires_grad_(False).to(device)
+    return BaseModel(files, whole, tokenizer, causal)
+
+
+def library() -> Any:
+    """transformers, quiet and offline. Raises ModelDirectoryError when the extra is not installed."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # its bars would run through our own
+    try:
+        import transformers
+    except ImportError as error:
+        raise ModelDirectoryError(f"a language model of your own needs transformers; install it: {INSTALL}") from error
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return transformers
+
+
+def _is_encoder(config: Any) -> bool:
+    """BERT and its like have a causal class too; the architecture that the files were saved with decides."""
+    named = " ".join(getattr(config, "architectures", None) or [])
+    return bool(named) and not any(word in named for word in ("CausalLM", "LMHead", "ConditionalGeneration"))
+
+
+def _refuse_remote_code(folder: Path) -> None:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelDirectoryError(f"{folder / 'config.json'} is not JSON: {error}") from error
+    if isinstance(config, dict) and "auto_map" in config and not config.get("model_type"):
+        raise ModelDirectoryError(f"{folder} needs code of its own (auto_map in config.json), which is never run")
+
+
+def _mend_tokenizer(tokenizer: Any, whole: Any) -> None:
+    """Ids of special tokens that a rebuilt tokenizer lacks or has wrong, as the model's own configuration has them."""
+    end = whole.config.eos_token_id
+    end = end[0] if isinstance(end, list) else end
+    if end is not None and tokenizer.convert_ids_to_tokens(end) is not None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    tokenizer.padding_side = "right"
+    tokenizer.clean_up_tokenization_spaces = False

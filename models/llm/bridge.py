@@ -1,0 +1,180 @@
+"""From the LSTM's features to a user's own language model and back: all that is trained of it, apart from LoRA.
+
+    [template words] [event tokens of the last m <= n events] [k soft tokens]
+                                                                            ^ the answer is read here
+
+An event token is the item's title (texts.title_tokens) plus a linear map of the event vector; soft tokens are a two-layer map of
+the feature. What the model says at the last soft token is mapped back to the width of the LSTM and added to its feature, so an
+untrained bridge ranks as the LSTM does. Candidates are those of the small network plus a map of their texts' encodings by the
+model: a user is scored with one pass and a product (E4SRec, arXiv 2312.02443).
+
+Glossary: B windows or U users, n events read, m of them there, k soft tokens, A answers of a window, P template words,
+D width of the LSTM, H width of the language model, V items (row 0: unknown), C interests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from models.errors import ModelDataError, ModelDirectoryError
+
+TEMPLATE: Final = "What one person chose lately, oldest first:"
+
+
+@dataclass(frozen=True)
+class BridgeConfig:
+    """Sizes. Everything that decides what a token means is here or in the weights."""
+
+    width: int  # D
+    host_width: int  # H
+    items: int  # V
+    interests: int  # C
+    recent: int = 8  # n
+    soft_tokens: int = 2  # k
+    scale: float = 1.0  # length of the host's own input embeddings
+    template: str = TEMPLATE
+
+    def __post_init__(self) -> None:
+        if self.recent < 2 or self.recent % 2:
+            raise ModelDataError(f"recent is {self.recent}; the bridge needs an even number of events, 2 or more")
+
+    @property
+    def answers(self) -> int:
+        """A: a training window of n events asks at its last n / 2."""
+        return self.recent // 2
+
+
+class Bridge(nn.Module):
+    """Trained weights, and the cached encodings of the catalogue's texts by the host."""
+
+    template: Tensor
+    item_text: Tensor
+    interest_text: Tensor
+    title: Tensor
+
+    def __init__(self, config: BridgeConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, host = config.width, config.host_width
+        self.event = nn.Linear(width, host)
+        self.soft = nn.Sequential(nn.Linear(width, host), nn.GELU(), nn.Linear(host, config.soft_tokens * host))
+        self.soft_norm = nn.LayerNorm(host, elementwise_affine=False)
+        self.soft_place = nn.Parameter(torch.randn(config.soft_tokens, host) * 0.02)
+        self.out_norm, self.out = nn.LayerNorm(host), nn.Linear(host, width)
+        self.text_out = nn.Linear(host, width, bias=False)
+        for untouched in (self.out.weight, self.out.bias, self.text_out.weight):
+            nn.init.zeros_(untouched)
+        nn.init.normal_(self.event.weight, std=0.02 / width**0.5)
+        self.register_buffer("item_text", torch.zeros(config.items + 1, host))
+        self.register_buffer("interest_text", torch.zeros(config.interests, host))
+        self.register_buffer("title", torch.zeros(config.items + 1, host), persistent=False)
+        self.register_buffer("template", torch.zeros(0, host), persistent=False)
+
+    # -- tokens
+
+    def event_tokens(self, x: Tensor, titles: Tensor) -> Tensor:
+        """[.., H] of event vectors x [.., D] and their titles' tokens [.., H]."""
+        tokens: Tensor = titles + self._scaled(self.event(x))
+        return tokens
+
+    def soft_tokens(self, features: Tensor) -> Tensor:
+        """[.., k, H] of features [.., D]."""
+        k, host = self.config.soft_tokens, self.config.host_width
+        soft = self.soft_norm(self.soft(features).unflatten(-1, (k, host)))
+        tokens: Tensor = self._scaled(soft) + self.soft_place
+        return tokens
+
+    def answer(self, features: Tensor, hidden: Tensor) -> Tensor:
+        """[.., D] of features [.., D] and hidden states at the last soft token [.., H]."""
+        answer: Tensor = features + self.out(self.out_norm(hidden))
+        return answer
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        scaled: Tensor = x * (self.config.scale / self.config.host_width**0.5)
+        return scaled
+
+    # -- layouts
+
+    def serve(self, host: Any, events: Tensor, count: Tensor, soft: Tensor) -> Tensor:
+        """Hidden states [U, H] at the last soft token. events [U, n, H] oldest first, the last count [U] are there."""
+        users, n = events.shape[:2]
+        k, prefix = self.config.soft_tokens, len(self.template)
+        longest = int(count.max())
+        source = (n - count)[:, None] + torch.arange(longest, device=count.device)[None]  # to the left, nothing before
+        tokens = events.new_zeros(users, prefix + longest + k, events.shape[2])
+        tokens[:, :prefix] = self.template
+        tokens[:, prefix : prefix + longest] = events.gather(
+            1, source.clamp(max=n - 1).unsqueeze(2).expand(-1, -1, events.shape[2])
+        )
+        place = prefix + count[:, None] + torch.arange(k, device=count.device)[None]
+        row = torch.arange(users, device=count.device)[:, None]
+        tokens[row, place] = soft
+        hidden = run(host, tokens)
+        return hidden[row[:, 0], place[:, -1]]
+
+    def train_windows(self, host: Any, events: Tensor, soft: Tensor, asked: Tensor) -> Tensor:
+        """Hidden states [B, A, H]: many positions of a history in one pass, each as `serve` would see it.
+
+        events [B, n, H] at the left, soft [B, A, k, H], asked [B, A] place of the event that each answer follows.
+        """
+        batch, n, width = events.shape
+        answers, k, prefix = asked.shape[1], self.config.soft_tokens, len(self.template)
+        tokens = torch.cat((self.template.expand(batch, -1, -1), events, soft.flatten(1, 2)), dim=1)
+        mask, positions = self.window_mask(asked, n)
+        hidden = run(host, tokens, mask, positions)
+        return hidden[:, prefix + n :].view(batch, answers, k, width)[:, :, -1]
+
+    def window_mask(self, asked: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        """bool [B, 1, T, T], who sees whom, and positions [B, T], with T = P + n + kA."""
+        k, prefix = self.config.soft_tokens, len(self.template)
+        batch, answers = asked.shape
+        head = prefix + n
+        order = torch.arange(k, device=asked.device).repeat(answers)
+        group = torch.arange(answers, device=asked.device).repeat_interleave(k)
+        after = prefix + 1 + asked[:, group]  # [B, kA]: position of the first soft token of each group
+        positions = torch.cat((torch.arange(head, device=asked.device).expand(batch, -1), after + order), dim=1)
+        mask = torch.zeros(batch, head + answers * k, head + answers * k, dtype=torch.bool, device=asked.device)
+        mask[:, :head, :head] = torch.ones(head, head, dtype=torch.bool, device=asked.device).tril()
+        mask[:, head:, :head] = torch.arange(head, device=asked.device)[None, None] < after.unsqueeze(2)
+        mask[:, head:, head:] = (group[:, None] == group[None]) & (order[:, None] >= order[None])
+        return mask.unsqueeze(1), positions
+
+
+def run(host: Any, tokens: Tensor, mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
+    """float32 hidden states [B, T, H] of input vectors [B, T, H], in the host's own precision and on its device."""
+    parameter = next(host.parameters())
+    options: dict[str, Any] = {"use_cache": False}
+    if mask is not None and positions is not None:
+        floor = torch.finfo(parameter.dtype).min
+        additive = torch.zeros(mask.shape, dtype=parameter.dtype).masked_fill_(~mask.cpu(), floor)
+        options |= {"attention_mask": additive.to(parameter.device), "position_ids": positions.to(parameter.device)}
+    inputs = tokens.pin_memory() if parameter.is_cuda and tokens.device.type == "cpu" else tokens
+    inputs = inputs.to(parameter.device, parameter.dtype, non_blocking=True)
+    hidden: Tensor = host(inputs_embeds=inputs, **options).last_hidden_state
+    return hidden.to(tokens.device, torch.float32)
+
+
+@torch.no_grad()
+def ensure_masks_count(host: Any, width: int) -> None:
+    """Training reads many positions in one pass; that needs a model that keeps to the mask and the positions it is given.
+
+    Raises ModelDirectoryError for an architecture that does not.
+    """
+    tokens = torch.randn(1, 4, width, generator=torch.Generator().manual_seed(0))
+    changed = tokens.clone()
+    changed[:, 1] += 1
+    mask = torch.ones(4, 4, dtype=torch.bool).tril()
+    mask[2:, 1] = False
+    positions = torch.tensor([[0, 1, 1, 2]])
+    seen = [run(host, each, mask[None, None], positions)[:, 2:] for each in (tokens, changed)]
+    alone = run(host, tokens[:, [0, 2, 3]])[:, 1:]
+    tolerance = 0.05 * float(alone.abs().max())
+    if (seen[0] - seen[1]).abs().max() > tolerance or (seen[0] - alone).abs().max() > tolerance:
+        raise ModelDirectoryError(
+            f"{type(host).__name__} does not keep to a given attention mask and positions, so it cannot be trained here; "
+            "use a decoder with standard attention (Llama, Qwen, Mistral, Gemma, Phi, GPT-2 ...)"
+        )

@@ -1,0 +1,98 @@
+"""A predictor whose scoring step is a user's own language model; memory, rules and blend are those of the small model.
+
+Glossary: U users, n recent events read, D width of the LSTM, V items, C interests.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.blend import Blend
+from models.bridge import InterestNetwork
+from models.compact import NO_TEXT, text_of
+from models.cooccurrence import Cooccurrence
+from models.llm.base_model import BaseModel
+from models.llm.bridge import Bridge
+from models.llm.texts import title_tokens
+from models.predict import ModelInfo
+from models.predictor import TEXTS_KEPT, Predictor, Reading
+from models.vocabulary import Tokenizer
+
+Array = np.ndarray[Any, Any]
+
+USERS: Final = 64
+"""In one pass of the large model: activations of more do not help it, and the first result comes earlier."""
+
+FRESHNESS: Final = 0.8
+"""Of the weight of a cause, from an event to the one before it."""
+
+
+class HostedPredictor(Predictor):
+    """Steps, scores and rebuilds, with the answer of the hosted model."""
+
+    def __init__(
+        self,
+        network: InterestNetwork,
+        tokenizer: Tokenizer,
+        cooccurrence: Cooccurrence,
+        blend: Blend,
+        membership: Array,
+        info: ModelInfo,
+        host: BaseModel,
+        bridge: Bridge,
+    ) -> None:
+        super().__init__(network, tokenizer, cooccurrence, blend, membership, info)
+        self._host, self.bridge = host, bridge.eval()
+        self._title = lru_cache(TEXTS_KEPT)(lambda raw: title_tokens(host, [text_of(raw)])[0])
+        with torch.inference_mode():
+            tables = self._tables
+            tables.answers = tables.items + bridge.text_out(bridge.item_text)
+            tables.interests = tables.interests + bridge.text_out(bridge.interest_text)
+
+    @property
+    def host(self) -> BaseModel:
+        """The language model in use."""
+        return self._host
+
+    def _answer(self, newest: Array, x: Tensor, there: Tensor, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rows = self._index.rows(newest["key"])
+        titles = self.bridge.title[torch.from_numpy(rows)]
+        unknown = np.argwhere((rows == 0) & (newest["kind"] != NO_TEXT) & (newest["key"] != 0))
+        for user, place in unknown.tolist():
+            titles[user, place] = self._title(newest["text"][user, place])
+        events, soft = self.bridge.event_tokens(x, titles), self.bridge.soft_tokens(feature)
+        count = there.sum(1)
+        parts = [
+            self.bridge.serve(self._host.backbone, events[low : low + USERS], count[low : low + USERS], part)
+            for low, part in zip(range(0, len(soft), USERS), soft.split(USERS), strict=True)  # type: ignore[no-untyped-call]
+        ]
+        return self.bridge.answer(feature, torch.cat(parts)), x, there
+
+    def _because(self, reading: Reading, which: Tensor, most: int) -> tuple[Tensor, Tensor]:
+        """Slots [U, B] of recent events and their shares: how far the item's vector points towards the first interest.
+
+        Newer events weigh more. This is likeness, not attribution: a look inside a large model would cost as much as its scores.
+        """
+        n = reading.there.shape[1]
+        rows = reading.rows[:, :n]
+        towards = self._tables.interests[which[:, 0]]
+        alike = torch.nn.functional.cosine_similarity(self._tables.answers[rows], towards.unsqueeze(1), dim=2)
+        share = alike.clamp(min=0) * FRESHNESS ** torch.arange(n, dtype=torch.float32)
+        share = share.masked_fill(rows == 0, 0)
+        share = share / share.sum(1, keepdim=True).clamp(min=1e-9)
+        weights, slots = share.topk(min(most, n), dim=1)
+        return torch.where(weights > 0, slots, -1), weights
+
+
+def catalogue_texts(titles: list[str], interests: list[str], membership: Array) -> list[str]:
+    """[V] what the language model reads of each item: its title and the names of its interests."""
+    texts = []
+    for title, belongs in zip(titles, membership, strict=True):
+        names = ", ".join(interests[place] for place in np.flatnonzero(belongs)[:4].tolist())
+        texts.append(f"{title} ({names})" if names else title)
+    return texts
