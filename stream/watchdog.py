@@ -89,6 +89,7 @@ class Watchdog:
     def _report(self) -> None:
         app = self._app
         metrics, store = app.metrics, app.store
+        metrics.lag.clear()  # else a partition that went to another worker would be counted there and here
         for partition, behind in self.lag.items():
             metrics.lag.labels(app.settings.source_topic, str(partition)).set(behind)
         statistics = store.statistics().values()

@@ -101,14 +101,14 @@ def _container() -> Iterator[str]:
     for name, value in settings.items():
         container.with_env(f"KAFKA_{name}", value)
     with container:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 100
         while not serves(f"127.0.0.1:{port}"):
-            if time.monotonic() > deadline:
+            engine = container.get_wrapped_container()
+            engine.reload()
+            if engine.status == "exited" or time.monotonic() > deadline:
                 out, err = container.get_logs()
-                pytest.fail(
-                    f"the Kafka container does not serve:\n{(out + err).decode(errors='replace')[-2000:]}",
-                    pytrace=False,
-                )
+                said = (out + err).decode(errors="replace")[-2000:]
+                pytest.fail(f"the Kafka container does not serve ({engine.status}):\n{said}", pytrace=False)
             time.sleep(0.1)
         yield f"127.0.0.1:{port}"
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "Measure a model directory against events and baselines.",
     "rank": "Score histories from a file, offline, by the worker's own code path.",
     "worker": "Consume events, keep each user's state, publish interest updates.",
+    "health": "Ask the worker of this host or container whether it is ready.",
     "produce": "Replay a file, or a simulated population, onto the clickstream topic.",
     "tail": "Subscribe to interest updates and print them.",
     "inspect": "Show what is held about one user.",
