@@ -216,6 +216,8 @@ class Pipeline:
         metrics.batch_users.observe(len(outcome.users))
         metrics.step.observe(outcome.step_seconds)
         metrics.score.observe(outcome.score_seconds)
+        metrics.lstm_only.inc(outcome.lstm_only)
+        metrics.score_level.set(outcome.level)
         metrics.end_to_end.observe(max(0.0, now - job.event.message.timestamp))
 
     def _stop(self, error: Exception) -> None:

@@ -26,12 +26,14 @@ from faust.types.auth import SASLMechanism
 from mode import CrashingSupervisor
 
 from stream.agents import Pipeline
+from stream.asking import Predictor, UpdateSize
+from stream.budget import BudgetPolicy
 from stream.config import Settings
 from stream.errors import Failure
 from stream.events import Decoder, Limits
 from stream.metrics import Metrics
 from stream.rekey import Forwarder
-from stream.scoring import Predictor, Scoring, UpdateSize
+from stream.scoring import Scoring
 from stream.table import (
     TABLE_NAME,
     ArenaStore,
@@ -129,7 +131,7 @@ def build_app(
     size = UpdateSize(settings.interests_per_update, settings.items_per_update, settings.because_per_update)
     app.pipeline = Pipeline(
         settings,
-        Scoring(predictor, size, failpoint),
+        Scoring(predictor, size, failpoint, BudgetPolicy(settings.score_budget_s, settings.score_spacing_s)),
         Decoder(limits),
         store=lambda: app.store,
         consumer=lambda: app.batch_consumer,

@@ -34,6 +34,10 @@ class Settings:
     )
     device: str = _setting("cpu", "that language model runs on: cpu or cuda")
     precision: str = _setting("", "of that language model: float32, bfloat16 or float16; empty: that of its training")
+    score_budget_s: float = _setting(
+        5.0, "seconds of one batch that it may take; what does not fit is scored by the LSTM alone, and marked"
+    )
+    score_spacing_s: float = _setting(30.0, "when it cannot follow: it scores a user at most once in this many seconds")
     events_topic: str = _setting("clickstream", "events in")
     updates_topic: str = _setting("interest-updates", "interest updates out")
     profiles_topic: str = _setting("interest-profiles", "latest update of each user, compacted")

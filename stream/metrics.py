@@ -37,6 +37,10 @@ class Metrics:
         self.compute = self._histogram("compute_seconds", "Decode, model and encode of a batch.", SECONDS)
         self.step = self._histogram("step_seconds", "LSTM steps of a batch.", SECONDS)
         self.score = self._histogram("score_seconds", "Language-model scoring of a batch.", SECONDS)
+        self.lstm_only = self._counter("updates_lstm_only", "Updates that the scoring budget left to the LSTM alone.")
+        self.score_level = self._gauge(
+            "score_level", "Scoring budget: 0 full, 1 larger batches, 2 spaced, 3 most by the LSTM alone."
+        )
         self.publish = self._histogram("publish_seconds", "Updates sent until state acknowledged.", SECONDS)
         self.lag = self._gauge("consumer_lag", "Events in the topic not yet applied.", ["topic", "partition"])
         self.inflight = self._gauge("inflight_batches", "Batches computed and not yet durable.")

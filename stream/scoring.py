@@ -9,11 +9,12 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from models.predict import ModelInfo, Scores
+from stream.asking import Asking, Predictor, UpdateSize, mark_lstm_only
+from stream.budget import BudgetPolicy
 from stream.errors import ModelError
 from stream.events import EventBatch, Reject
 from stream.state import Arena, encode_rows
@@ -21,18 +22,6 @@ from stream.step import Plan, fold, plan
 from stream.updates import UpdateBuilder
 
 Array = np.ndarray[Any, Any]
-
-
-class Predictor(Protocol):
-    """What hop 5 needs of models.predict.Predictor (or of its null stand-in)."""
-
-    info: ModelInfo
-
-    def step(self, state: Array, events: Array, sizes: Array, previous_ms: Array) -> Array: ...
-
-    def score(self, state: Array, recent: Array, *, interests: int, items: int, because: int) -> Scores: ...
-
-    def rebuild(self, recent: Array) -> Array: ...
 
 
 @dataclass(slots=True)
@@ -48,6 +37,8 @@ class Outcome:
     repeated: int = 0
     step_seconds: float = 0.0
     score_seconds: float = 0.0
+    lstm_only: int = 0  # updates that the scoring budget left to the LSTM
+    level: int = 0  # of the scoring budget
 
     def add(self, other: Outcome) -> None:
         """Append what a later part of the same batch leads to."""
@@ -55,26 +46,24 @@ class Outcome:
             mine, theirs = getattr(self, each.name), getattr(other, each.name)
             if isinstance(mine, list):
                 mine.extend(theirs)
+            elif each.name == "level":
+                self.level = max(mine, theirs)
             else:
                 setattr(self, each.name, mine + theirs)
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateSize:
-    """How much an update says."""
-
-    interests: int = 5
-    items: int = 5
-    because: int = 3
 
 
 class Scoring:
     """The model, and how to ask it."""
 
     def __init__(
-        self, predictor: Predictor, size: UpdateSize, failpoint: Callable[[str], None] = lambda name: None
+        self,
+        predictor: Predictor,
+        size: UpdateSize,
+        failpoint: Callable[[str], None] = lambda name: None,
+        budget: BudgetPolicy | None = None,
     ) -> None:
         self.predictor = predictor
+        self._ask = Asking(predictor, budget)
         self.size = size
         self._failpoint = failpoint
         self._builder = UpdateBuilder(predictor.info)
@@ -110,9 +99,7 @@ class Scoring:
         stepped = time.perf_counter()
         self._failpoint("mid_batch")
         size = self.size
-        scores = self.predictor.score(
-            memory, rows["recent"], interests=size.interests, items=size.items, because=size.because
-        )
+        scores, by_model = self._ask.score(work.users, memory, rows["recent"], size, published_at_ms)
         outcome.step_seconds, outcome.score_seconds = stepped - started, time.perf_counter() - stepped
         outcome.users = work.users
         outcome.updates = self._builder.build(
@@ -125,6 +112,8 @@ class Scoring:
             recent=rows["recent"],
             published_at_ms=published_at_ms,
         )
+        outcome.updates = mark_lstm_only(outcome.updates, by_model)
+        outcome.level, outcome.lstm_only = self._ask.level, int((~by_model).sum())
         outcome.states = encode_rows(rows)
         arena.put(work.rows, rows)
         return outcome

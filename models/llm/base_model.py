@@ -61,6 +61,7 @@ class BaseModel:
     whole: Any  # transformers' model; with a language-model head if it is causal
     tokenizer: Any
     causal: bool  # False: a sentence encoder
+    layers: int = 0  # the first that many are used; 0: all
 
     @property
     def backbone(self) -> Any:
@@ -106,8 +107,8 @@ def find(path: Path) -> Files:
     return Files(path)
 
 
-def load(path: Path, *, device: str = "cpu", precision: str = "bfloat16") -> BaseModel:
-    """Read a model, frozen and in evaluation mode. Raises ModelDirectoryError."""
+def load(path: Path, *, device: str = "cpu", precision: str = "bfloat16", layers: int = 0) -> BaseModel:
+    """Read a model, frozen and in evaluation mode; of its layers the first `layers`, 0: all. Raises ModelDirectoryError."""
     files, transformers = find(path), library()
     where = {"gguf_file": files.gguf} if files.gguf else {}
     if device == "cuda" and not torch.cuda.is_available():
@@ -130,8 +131,10 @@ def load(path: Path, *, device: str = "cpu", precision: str = "bfloat16") -> Bas
             "an unknown architecture needs a newer transformers, a damaged file a new copy"
         ) from error
     _mend_tokenizer(tokenizer, whole)
+    if layers:
+        _keep_first(whole, layers)
     whole = whole.eval().requires_grad_(False).to(device)
-    return BaseModel(files, whole, tokenizer, causal)
+    return BaseModel(files, whole, tokenizer, causal, layers)
 
 
 def library() -> Any:
@@ -145,6 +148,23 @@ def library() -> Any:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers
+
+
+def _keep_first(whole: Any, layers: int) -> None:
+    """Drop the later layers; a scoring step needs fewer than a conversation (SLMRec, arXiv 2405.17890)."""
+    backbone, had = whole.base_model, int(whole.config.num_hidden_layers)
+    stacks = [
+        (name, part)
+        for name, part in backbone.named_children()
+        if isinstance(part, torch.nn.ModuleList) and len(part) == had
+    ]
+    if len(stacks) != 1 or layers > had:
+        raise ModelDirectoryError(
+            f"{type(whole).__name__} has {had} layers, of which {layers} cannot be taken; use all"
+        )
+    name, stack = stacks[0]
+    setattr(backbone, name, stack[:layers])
+    whole.config.num_hidden_layers = layers
 
 
 def _is_encoder(config: Any) -> bool:

@@ -33,6 +33,7 @@ def to_files(base: BaseModel, bridge: Bridge, rank: int, precision: str) -> dict
     about = {
         "path": str(base.files.path.resolve()),
         "sha256": base.files.sha256(),
+        "layers": base.layers,
         "precision": precision,
         "lora_rank": rank,
         "bridge": asdict(bridge.config),
@@ -54,10 +55,11 @@ def host(path: Path, files: dict[str, bytes], parts: Parts, hosting: Hosting) ->
         tensors = load_tensors(files[HOSTED[1]])
         place = hosting.language_model or Path(about["path"])
         wanted, rank, kept = about["sha256"], int(about["lora_rank"]), str(about["precision"])
+        layers = int(about["layers"])
     except (ValueError, KeyError, TypeError, SafetensorError, ModelDataError) as error:
         raise ModelDirectoryError(f"{path}: {HOSTED[0]} or {HOSTED[1]} cannot be used: {error}") from error
     _ensure_same(path, place, wanted, named=hosting.language_model is not None)
-    base = load(place, device=hosting.device, precision=hosting.precision or kept)
+    base = load(place, device=hosting.device, precision=hosting.precision or kept, layers=layers)
     if rank:
         lora.put(base.whole, rank, _under(tensors, "lora."))
     bridge = Bridge(config)

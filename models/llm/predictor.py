@@ -32,7 +32,29 @@ FRESHNESS: Final = 0.8
 """Of the weight of a cause, from an event to the one before it."""
 
 
-class HostedPredictor(Predictor):
+class LikenessPredictor(Predictor):
+    """Causes by likeness: for a model that cannot be looked into at a bearable price. By itself: scores of the LSTM alone."""
+
+    def _answer(self, newest: Array, x: Tensor, there: Tensor, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return feature, x, there
+
+    def _because(self, reading: Reading, which: Tensor, most: int) -> tuple[Tensor, Tensor]:
+        """Slots [U, B] of recent events and their shares: how far the item's vector points towards the first interest.
+
+        Newer events weigh more. This is likeness, not attribution: a look inside a large model would cost as much as its scores.
+        """
+        n = reading.there.shape[1]
+        rows = reading.rows[:, :n]
+        towards = self._tables.interests[which[:, 0]]
+        alike = torch.nn.functional.cosine_similarity(self._tables.answers[rows], towards.unsqueeze(1), dim=2)
+        share = alike.clamp(min=0) * FRESHNESS ** torch.arange(n, dtype=torch.float32)
+        share = share.masked_fill(rows == 0, 0)
+        share = share / share.sum(1, keepdim=True).clamp(min=1e-9)
+        weights, slots = share.topk(min(most, n), dim=1)
+        return torch.where(weights > 0, slots, -1), weights
+
+
+class HostedPredictor(LikenessPredictor):
     """Steps, scores and rebuilds, with the answer of the hosted model."""
 
     def __init__(
@@ -49,6 +71,8 @@ class HostedPredictor(Predictor):
         super().__init__(network, tokenizer, cooccurrence, blend, membership, info)
         self._host, self.bridge = host, bridge.eval()
         self._title = lru_cache(TEXTS_KEPT)(lambda raw: title_tokens(host, [text_of(raw)])[0])
+        self.cheaper = LikenessPredictor(network, tokenizer, cooccurrence, blend, membership, info)
+        """The same model without its costly part: the feature of the LSTM is the answer."""
         with torch.inference_mode():
             tables = self._tables
             tables.answers = tables.items + bridge.text_out(bridge.item_text)
@@ -72,21 +96,6 @@ class HostedPredictor(Predictor):
             for low, part in zip(range(0, len(soft), USERS), soft.split(USERS), strict=True)  # type: ignore[no-untyped-call]
         ]
         return self.bridge.answer(feature, torch.cat(parts)), x, there
-
-    def _because(self, reading: Reading, which: Tensor, most: int) -> tuple[Tensor, Tensor]:
-        """Slots [U, B] of recent events and their shares: how far the item's vector points towards the first interest.
-
-        Newer events weigh more. This is likeness, not attribution: a look inside a large model would cost as much as its scores.
-        """
-        n = reading.there.shape[1]
-        rows = reading.rows[:, :n]
-        towards = self._tables.interests[which[:, 0]]
-        alike = torch.nn.functional.cosine_similarity(self._tables.answers[rows], towards.unsqueeze(1), dim=2)
-        share = alike.clamp(min=0) * FRESHNESS ** torch.arange(n, dtype=torch.float32)
-        share = share.masked_fill(rows == 0, 0)
-        share = share / share.sum(1, keepdim=True).clamp(min=1e-9)
-        weights, slots = share.topk(min(most, n), dim=1)
-        return torch.where(weights > 0, slots, -1), weights
 
 
 def catalogue_texts(titles: list[str], interests: list[str], membership: Array) -> list[str]:

@@ -96,7 +96,12 @@ class _Training:
         self.membership = torch.from_numpy(np.concatenate((np.zeros((1, len(info.interests))), small.membership)))
         self.checkpoints = Checkpoints(
             out / ".training" / "language_model",
-            {"config": asdict(config), "small": f"{info.fingerprint:016x}", "base": base.files.sha256()},
+            {
+                "config": asdict(config),
+                "small": f"{info.fingerprint:016x}",
+                "base": base.files.sha256(),
+                "layers": base.layers,
+            },
         )
         self.curves: dict[str, list[dict[str, Any]]] = {}
 
@@ -124,7 +129,7 @@ class _Training:
         attach(self.out, files, blend)
         return {
             "config": asdict(self.config),
-            "base": {"name": self.base.files.path.name, "sha256": self.base.files.sha256()},
+            "base": {"name": self.base.files.path.name, "sha256": self.base.files.sha256(), "layers": self.base.layers},
             "windows": len(self.windows),
             "lstm": started,
             "curves": self.curves,

@@ -50,8 +50,9 @@ def command(
     """
     from models.errors import ModelDirectoryError
     from models.predict import Hosting, load_predictor
+    from stream.asking import UpdateSize
     from stream.histories import rank_histories
-    from stream.scoring import Scoring, UpdateSize
+    from stream.scoring import Scoring
 
     try:
         predictor = load_predictor(model, threads, Hosting(language_model))

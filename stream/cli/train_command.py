@@ -64,6 +64,13 @@ _FILE = click.Path(path_type=Path)
     metavar="PATH",
     help="A causal language model of your own for the scoring step: a Hugging Face directory with safetensors, or a GGUF file.",
 )
+@click.option(
+    "--language-model-layers",
+    type=click.IntRange(1),
+    default=None,
+    metavar="N",
+    help="Use its first N layers only: cheaper in proportion.  [default: all]",
+)
 @click.option("--lora", is_flag=True, help="With --language-model: train LoRA on it after the bridge.")
 @click.option(
     "--start-from",
@@ -96,8 +103,8 @@ def command(out: Path, as_json: bool, restart: bool, **given: Any) -> None:
     use_threads(given["threads"])
     if bool(given["events"]) == bool(given["simulate"]):
         raise UsageError("name event files with --events, or a population with --simulate, one of them")
-    if (given["lora"] or given["start_from"]) and not given["language_model"]:
-        raise UsageError("--lora and --start-from go with --language-model PATH")
+    if (given["lora"] or given["start_from"] or given["language_model_layers"]) and not given["language_model"]:
+        raise UsageError("--lora, --start-from and --language-model-layers go with --language-model PATH")
     _prepare_out(out, restart)
     try:
         report = _train(out, given, as_json)
@@ -152,7 +159,7 @@ def _language_model(given: dict[str, Any]) -> BaseModel | None:
     from models.errors import ModelDirectoryError
     from models.llm.base_model import load
 
-    base = load(given["language_model"])
+    base = load(given["language_model"], layers=given["language_model_layers"] or 0)
     if not base.causal:
         raise ModelDirectoryError(f"{given['language_model']} is a sentence encoder; use it with --encode-with")
     return base

@@ -16,8 +16,9 @@ from typing import Any
 import faust
 
 from models.predict import load_predictor
+from stream.asking import UpdateSize
 from stream.events import Decoder
-from stream.scoring import Scoring, UpdateSize
+from stream.scoring import Scoring
 from stream.state import Arena
 
 broker, app_id, events_topic, updates_topic = sys.argv[1:5]

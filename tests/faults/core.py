@@ -20,10 +20,11 @@ from faust.types import TP
 
 from models.predict import null_predictor
 from stream.agents import Pipeline
+from stream.asking import Predictor, UpdateSize
 from stream.config import Settings
 from stream.events import Decoder
 from stream.metrics import Metrics
-from stream.scoring import Predictor, Scoring, UpdateSize
+from stream.scoring import Scoring
 from stream.state import Arena
 from tests.faults.oracle.history import History, Poll, Record, Sent, fingerprint
 

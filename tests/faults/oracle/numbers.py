@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from stream.asking import Predictor
 from stream.audit import RECORD
 from stream.events import Decoder, Limits
-from stream.scoring import Predictor
 from tests.faults.oracle.history import History, UserPlace
 
 TOLERANCE: Final = 1e-5

@@ -10,10 +10,11 @@ import pytest
 
 from models.compact import RECENT
 from models.predict import null_predictor
+from stream.asking import UpdateSize
 from stream.event_faults import BadEvent
 from stream.events import Event, EventBatch, Limits, compact_events
 from stream.histories import EVENTS, HISTORIES, History, parse_history, rank_histories
-from stream.scoring import Scoring, UpdateSize
+from stream.scoring import Scoring
 from stream.state import Arena
 
 SIZE = UpdateSize(2, 2, 1)

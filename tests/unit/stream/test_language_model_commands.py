@@ -33,7 +33,11 @@ def small(shop: Path) -> Path:
 @pytest.fixture(scope="module")
 def trained(shop: Path, small: Path, base: Path) -> Path:
     out = shop / "large"
-    done = run(*training(shop, out, "--language-model", base, "--lora", "--start-from", small, "--json"))
+    done = run(
+        *training(
+            shop, out, "--language-model", base, "--lora", "--language-model-layers", 1, "--start-from", small, "--json"
+        )
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)["language_model"]
     assert len(report["curves"]["bridge"]) > 0

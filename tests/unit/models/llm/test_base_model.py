@@ -36,6 +36,12 @@ def test_loads_frozen_in_the_precision_asked_for(tiny_model: Path) -> None:
     assert not any(value.requires_grad for value in model.whole.parameters())
 
 
+def test_its_first_layers_alone(tiny_model: Path) -> None:
+    assert len(load(tiny_model, layers=1).backbone.layers) == 1
+    with pytest.raises(ModelDirectoryError, match="has 2 layers, of which 3 cannot be taken"):
+        load(tiny_model, layers=3)
+
+
 def test_without_the_extra_it_says_how_to_install_it(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert "pip install 'interest-stream[llm]'" in refusal(tiny_model)

