@@ -6,7 +6,7 @@ K interests, M items, B causes of an update.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,6 +49,7 @@ class Scores:
     item_score: Array  # float32 [U, M]
     because: Array  # int8 [U, B] slot of the recent events, -1: none
     because_weight: Array  # float32 [U, B] shares, at most 1 together
+    phrases: Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # float32 [U, P], not calibrated
 
 
 @dataclass(frozen=True)

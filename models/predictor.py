@@ -5,6 +5,7 @@ Glossary: U users, N events, R rounds, S floats of state, D width, V items (row 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from models import blend as blending
+from models import zero_shot
 from models.blend import Blend
 from models.bridge import InterestNetwork
 from models.compact import COMPACT, NO_TEXT, RECENT, text_of
@@ -64,6 +66,7 @@ class Predictor:
         self._membership = torch.from_numpy(membership)
         self._index = ItemIndex(info.items)
         self._text = lru_cache(TEXTS_KEPT)(self._encode_text)
+        self._phrases: zero_shot.Phrases | None = None
         with torch.inference_mode():
             self._tables = _Tables(network)
 
@@ -145,6 +148,7 @@ class Predictor:
             trend = self._trend(reading, which, change)
             item_score, item = reading.items.topk(min(items, reading.items.shape[1] - 1), dim=1)
             slots, weights = self._because(reading, which, because)
+            phrases = self._phrase_probabilities(reading)
         return [
             which.to(torch.int32).numpy(),
             best.numpy(),
@@ -154,6 +158,7 @@ class Predictor:
             item_score.numpy(),
             slots.to(torch.int8).numpy(),
             weights.numpy(),
+            phrases.numpy(),
         ]
 
     def read(self, state: Array, recent: Array) -> Reading:
@@ -216,6 +221,35 @@ class Predictor:
         direct = torch.nn.functional.linear(reading.answer, tables.interests, tables.interest_bias)
         features = blending.interest_features(by_items, direct, own, base)
         return features, blending.own_shares(touched, there, base, SLOW_HALF_LIFE)
+
+    # -- interests in words that were not trained
+
+    def hear(self, names: Sequence[str], belongs: Array | None = None) -> None:
+        """From now on score these phrases too. belongs: bool [V, P] their items; None: by likeness of the texts."""
+        with torch.inference_mode():
+            encodings = self.encode_texts(names)
+            if belongs is None:
+                belongs = zero_shot.match(self._network.text[1:], encodings)
+            membership = torch.zeros(len(belongs) + 1, len(names))
+            membership[1:] = torch.from_numpy(belongs)
+            base = zero_shot.base_rates(membership, self._blend.log_popularity)
+            self._phrases = zero_shot.Phrases(tuple(names), membership, self._network.text_out(encodings), base)
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """Names of what `hear` was told."""
+        return self._phrases.names if self._phrases is not None else ()
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """[N, D] by the text model, as titles and queries are."""
+        return self._network.text_model.encode_text(torch.from_numpy(self._tokenizer.encode(texts)))
+
+    def _phrase_probabilities(self, reading: Reading) -> Tensor:
+        if self._phrases is None:
+            return torch.zeros(len(reading.answer), 0)
+        return zero_shot.probabilities(
+            self._phrases, reading.items, reading.answer, reading.rows, reading.held, self._blend.interest
+        )
 
     def _trend(self, reading: Reading, which: Tensor, change: Tensor) -> Tensor:
         older = self._membership[reading.rows[:, NEWEST:]].sum(1).gather(1, which)

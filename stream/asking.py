@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
+import orjson
 
 from models.predict import ModelInfo, Scores
 from stream.budget import Budget, BudgetPolicy
 
 Array = np.ndarray[Any, Any]
+
+PHRASES: Final = 5
+"""Zero-shot interests in an update, the most probable ones."""
 
 
 class Predictor(Protocol):
@@ -68,14 +72,20 @@ class Asking:
         return _together(parts), chosen
 
 
-def mark_lstm_only(updates: list[bytes], by_model: Array) -> list[bytes]:
-    """The updates, with `"scored_by": "lstm"` in those that the budget left to the LSTM."""
-    if by_model.all():
+def with_extras(updates: list[bytes], scores: Scores, phrases: Sequence[str], by_model: Array) -> list[bytes]:
+    """The updates with what most do not have: `scored_by` where the budget left them to the LSTM, `zero_shot` with the best phrases."""
+    if by_model.all() and not phrases:
         return updates
-    marked = list(updates)
-    for place in np.flatnonzero(~by_model).tolist():
-        marked[place] = marked[place][:-1] + b',"scored_by":"lstm"}'
-    return marked
+    found = []
+    best = np.argsort(-scores.phrases, axis=1, kind="stable")[:, :PHRASES] if phrases else None
+    for place, update in enumerate(updates):
+        extra: dict[str, Any] = {} if by_model[place] else {"scored_by": "lstm"}
+        if best is not None:
+            named = [(phrases[which], float(scores.phrases[place, which])) for which in best[place].tolist()]
+            interests = [{"interest": name, "probability": round(chance, 5)} for name, chance in named]
+            extra["zero_shot"] = {"calibrated": False, "interests": interests}
+        found.append(update[:-1] + b"," + orjson.dumps(extra)[1:] if extra else update)
+    return found
 
 
 def _together(parts: list[tuple[Array, Scores]]) -> Scores:

@@ -51,15 +51,25 @@ def read_catalogue(paths: Sequence[Path]) -> CatalogueFile:
 
 def read_taxonomy(path: Path) -> list[str]:
     """Names of interests, a line each; of a table (tab-separated with a header) the column `path` or `name`, or the last."""
-    lines = [line.decode("utf-8", "replace").strip() for _, line in read_lines(path)]
+    lines = [line.decode("utf-8", "replace").strip("\r\n") for _, line in read_lines(path)]
+    lines = [line.strip() if "\t" not in line else line for line in lines]  # an empty first cell keeps its place
     if "\t" in lines[0]:
-        names = [name.strip().lower() for name in lines[0].split("\t")]
-        place = next((names.index(name) for name in ("path", "name", "interest") if name in names), len(names) - 1)
-        lines = [cells[place].strip() for line in lines[1:] if len(cells := line.split("\t")) > place]
+        header, place = _header(lines)
+        lines = [cells[place].strip() for line in lines[header + 1 :] if len(cells := line.split("\t")) > place]
     names = list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if len(names) < 2:
         raise DataError(f"{path}: holds {len(names)} interests; give one a line, at least 2")
     return names
+
+
+def _header(lines: list[str]) -> tuple[int, int]:
+    """Line and column of the names in a table; a title line may stand before the header, as in IAB's files."""
+    for number, line in enumerate(lines[:2]):
+        names = [name.strip().lower() for name in line.split("\t")]
+        place = next((names.index(name) for name in ("path", "name", "interest") if name in names), None)
+        if place is not None:
+            return number, place
+    return 0, len(lines[0].split("\t")) - 1
 
 
 def _take(line: bytes, found: CatalogueFile, known: set[str]) -> str:

@@ -29,6 +29,9 @@ class Settings:
         "interest-stream", "consumer group, and prefix of the changelog; one name for all workers of a pipeline"
     )
     model: str = _setting("", "model directory; empty: the small demo model inside the package")
+    zero_shot: str = _setting(
+        "", "file of phrases, one a line, or what `match` wrote: scored beside the trained interests, without training"
+    )
     language_model: str = _setting(
         "", "where the language model of the model directory is now; empty: where it was in training"
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from stream.asking import Asking, Predictor, UpdateSize, mark_lstm_only
+from stream.asking import Asking, Predictor, UpdateSize, with_extras
 from stream.budget import BudgetPolicy
 from stream.errors import ModelError
 from stream.events import EventBatch, Reject
@@ -64,6 +64,7 @@ class Scoring:
     ) -> None:
         self.predictor = predictor
         self._ask = Asking(predictor, budget)
+        self._phrases: tuple[str, ...] = getattr(predictor, "phrases", ())
         self.size = size
         self._failpoint = failpoint
         self._builder = UpdateBuilder(predictor.info)
@@ -112,7 +113,7 @@ class Scoring:
             recent=rows["recent"],
             published_at_ms=published_at_ms,
         )
-        outcome.updates = mark_lstm_only(outcome.updates, by_model)
+        outcome.updates = with_extras(outcome.updates, scores, self._phrases, by_model)
         outcome.level, outcome.lstm_only = self._ask.level, int((~by_model).sum())
         outcome.states = encode_rows(rows)
         arena.put(work.rows, rows)

@@ -5,6 +5,7 @@ Glossary: U users, n recent events read, D width of the LSTM, V items, C interes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -82,6 +83,10 @@ class HostedPredictor(LikenessPredictor):
     def host(self) -> BaseModel:
         """The language model in use."""
         return self._host
+
+    def hear(self, names: Sequence[str], belongs: Array | None = None) -> None:
+        super().hear(names, belongs)
+        self.cheaper.hear(names, belongs)
 
     def _answer(self, newest: Array, x: Tensor, there: Tensor, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows = self._index.rows(newest["key"])

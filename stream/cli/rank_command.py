@@ -26,6 +26,13 @@ from stream.errors import DataError, ModelError
 @click.option("--items", type=click.IntRange(0), default=5, show_default=True, help="Next items in an answer.")
 @click.option("--because", type=click.IntRange(0), default=3, show_default=True, help="Past events named as causes.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the model.")
+@click.option(
+    "--zero-shot",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Phrases, one a line, or what `match` wrote: scored beside the trained interests, without training.",
+)
 @options.language_model
 @options.verbose
 def command(
@@ -35,6 +42,7 @@ def command(
     items: int,
     because: int,
     threads: int,
+    zero_shot: Path | None,
     language_model: Path | None,
 ) -> None:
     """Score histories offline: one interest update as JSON a line, in the order of the input.
@@ -52,12 +60,15 @@ def command(
     from models.predict import Hosting, load_predictor
     from stream.asking import UpdateSize
     from stream.histories import rank_histories
+    from stream.phrases import read_phrases
     from stream.scoring import Scoring
 
     try:
         predictor = load_predictor(model, threads, Hosting(language_model))
     except ModelDirectoryError as error:
         raise ModelError(str(error)) from None
+    if zero_shot is not None:
+        predictor.hear(*read_phrases(zero_shot, predictor.info.items))
     scoring = Scoring(predictor, UpdateSize(interests, items, because))
     reader = _Reader()
     out = click.get_binary_stream("stdout")

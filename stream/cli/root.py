@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "Train a model directory from behaviour events and a catalogue.",
     "evaluate": "Measure a model directory against events and baselines.",
     "rank": "Score histories from a file, offline, by the worker's own code path.",
+    "match": "Map the catalogue of a model onto phrases or a taxonomy, by their texts.",
     "worker": "Consume events, keep each user's state, publish interest updates.",
     "health": "Ask the worker of this host or container whether it is ready.",
     "produce": "Replay a file, or a simulated population, onto the clickstream topic.",

@@ -17,6 +17,7 @@ from models.errors import ModelDirectoryError
 from stream.cli import options
 from stream.config import Settings, from_environment
 from stream.errors import ModelError
+from stream.phrases import read_phrases
 
 
 def _setting_options(function: Any) -> Any:
@@ -86,6 +87,11 @@ def _predictor(settings: Settings, null_model: bool) -> Any:
     base = Path(settings.language_model) if settings.language_model else None
     hosting = predict.Hosting(base, settings.device, settings.precision)
     try:
-        return predict.load_predictor(Path(settings.model) if settings.model else None, settings.torch_threads, hosting)
+        loaded = predict.load_predictor(
+            Path(settings.model) if settings.model else None, settings.torch_threads, hosting
+        )
     except ModelDirectoryError as error:
         raise ModelError(str(error)) from None
+    if settings.zero_shot:
+        loaded.hear(*read_phrases(Path(settings.zero_shot), loaded.info.items))
+    return loaded
