@@ -11,7 +11,7 @@ from stream.audit import Changelog, Letter, Replay, compare, compare_dead_letter
 from stream.audit_events import Limits
 from stream.config import Settings
 from stream.errors import TopicError
-from stream.kafka_client import check_reachable, client_options, quiet_aiokafka
+from stream.kafka_client import client_options, start_client
 
 Progress = Callable[[str, int, int], None]
 """Called as (what, done, total)."""
@@ -22,10 +22,8 @@ SOURCE_HEADERS = ("is.dlq.topic", "is.dlq.partition", "is.dlq.offset")
 
 async def audit(settings: Settings, progress: Progress = lambda *_: None) -> dict[str, Any]:
     """Read the input topic, the changelog and the dead letters, and compare. Raises BrokerError, TopicError."""
-    await check_reachable(settings.bootstrap)
-    with quiet_aiokafka():
-        consumer = AIOKafkaConsumer(group_id=settings.app_id, enable_auto_commit=False, **client_options(settings))
-        await consumer.start()
+    consumer = AIOKafkaConsumer(group_id=settings.app_id, enable_auto_commit=False, **client_options(settings))
+    await start_client(consumer, settings)
     try:
         source, topic = await _partitions(consumer, settings.source_topic), settings.source_topic
         committed = {each.partition: await consumer.committed(each) or 0 for each in source}

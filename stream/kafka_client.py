@@ -17,6 +17,7 @@ from stream.config import Settings
 from stream.errors import BrokerError
 
 CONNECT_TIMEOUT_S = 8.0
+START_TIMEOUT_S = 20.0
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -60,13 +61,31 @@ async def admin_client(
             try:
                 await asyncio.wait_for(admin.start(), timeout_s)
             except (KafkaError, TimeoutError, OSError) as error:
-                raise BrokerError(
-                    f"{', '.join(bootstrap)} accepts connections but does not answer as Kafka "
-                    f"({str(error) or type(error).__name__}); check --broker and the security settings"
-                ) from error
+                raise _not_kafka(bootstrap, error) from error
             yield admin
     finally:
         await admin.close()
+
+
+async def start_client(client: Any, settings: Settings, timeout_s: float = START_TIMEOUT_S) -> None:
+    """Start a consumer or producer, or close it and raise BrokerError: nobody answers, or what answers is not Kafka."""
+    try:
+        await check_reachable(settings.bootstrap)
+        with quiet_aiokafka():
+            await asyncio.wait_for(client.start(), timeout_s)
+    except (KafkaError, TimeoutError, OSError) as error:
+        await client.stop()
+        raise _not_kafka(settings.bootstrap, error) from error
+    except BaseException:
+        await client.stop()
+        raise
+
+
+def _not_kafka(bootstrap: list[str], error: Exception) -> BrokerError:
+    return BrokerError(
+        f"{', '.join(bootstrap)} accepts connections but does not answer as Kafka "
+        f"({str(error) or type(error).__name__}); check --broker and the security settings"
+    )
 
 
 @contextmanager

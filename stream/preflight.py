@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream.config import Settings
 from stream.errors import RefusalError, TopicError
-from stream.kafka_client import check_reachable, client_options, quiet_aiokafka
+from stream.kafka_client import client_options, quiet_aiokafka, start_client
 from stream.topics import check_topics
 
 log = logging.getLogger("interest_stream")
@@ -28,7 +28,6 @@ class Ends:
 
 async def preflight(settings: Settings) -> int:
     """Check topics and changelog; the number of partitions of the source topic. Raises TopicError or RefusalError."""
-    await check_reachable(settings.bootstrap)
     differences = await check_topics(settings)
     if differences:
         raise TopicError(
@@ -36,9 +35,9 @@ async def preflight(settings: Settings) -> int:
             + "\n  ".join(str(each) for each in differences)
             + "\ncreate missing ones with 'interest-stream topics create'; see 'interest-stream topics check'"
         )
+    consumer = AIOKafkaConsumer(group_id=settings.app_id, enable_auto_commit=False, **client_options(settings))
+    await start_client(consumer, settings)
     with quiet_aiokafka():
-        consumer = AIOKafkaConsumer(group_id=settings.app_id, enable_auto_commit=False, **client_options(settings))
-        await consumer.start()
         try:
             source = await _ends(consumer, settings.source_topic)
             changelog = await _ends(consumer, settings.changelog_topic)

@@ -6,24 +6,32 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import orjson
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from stream.config import Settings
-from stream.errors import BrokerError, TopicError
+from stream.errors import TopicError
+from stream.event_faults import BadEvent
 from stream.events import Event, parse_time
-from stream.kafka_client import check_reachable, client_options, quiet_aiokafka
+from stream.kafka_client import client_options, start_client
 from stream.simulate import Population
 from stream.text_files import read_lines
 
+UNREADABLE: Final = b"unreadable"
+"""Key of a raw line that names no user."""
+
 IN_FLIGHT: Final = 20_000
 """Events sent and not yet acknowledged; more than that wait, so memory stays bounded."""
+
+
+FLUSH_TIMEOUT_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,7 @@ class Outgoing:
 
     key: bytes
     value: bytes
-    time_ms: int
+    time_ms: int | None  # None: a raw line that does not say
 
 
 @dataclass(slots=True)
@@ -69,11 +77,11 @@ class Pace:
     rate: float | None = None
     speed: float | None = None
 
-    def due(self, number: int, time_ms: int, first_ms: int) -> float:
+    def due(self, number: int, time_ms: int | None, first_ms: int | None) -> float:
         """Seconds after the start at which event `number` is to be sent."""
         if self.rate:
             return number / self.rate
-        if self.speed:
+        if self.speed and time_ms is not None and first_ms is not None:
             return max(0, time_ms - first_ms) / 1000 / self.speed
         return 0.0
 
@@ -88,15 +96,50 @@ def of_events(chunks: Iterable[list[Event]]) -> Iterator[Outgoing]:
 
 
 def of_raw_lines(paths: Iterable[Path]) -> Iterator[Outgoing]:
-    """Lines as they are, broken ones too; keyed by their user_id where they have one."""
+    """Lines as they are, broken ones too; keyed by their user_id where they have one, in time with the line before where not."""
+    moment: int | None = None
     for path in paths:
         for _, line in read_lines(path):
-            try:
-                event = orjson.loads(line)
-                key, moment = str(event["user_id"]).encode(), int(event["time"])
-            except (ValueError, KeyError, TypeError):
-                key, moment = b"unreadable", 0
-            yield Outgoing(key, line, moment)
+            named = _named(line)
+            user, time_ = named.user_id, named.time
+            moment = _moment(time_) if isinstance(time_, int | str) else moment
+            yield Outgoing(user.encode() if isinstance(user, str) and user else UNREADABLE, line, moment)
+
+
+class _Named(msgspec.Struct):
+    """What a raw line says of itself."""
+
+    user_id: Any = None
+    time: Any = None
+
+
+def _named(line: bytes) -> _Named:
+    try:
+        return msgspec.json.decode(line, type=_Named)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _Named()
+
+
+def _moment(time_: int | str) -> int | None:
+    try:
+        return time_ if isinstance(time_, int) else parse_time(time_)
+    except BadEvent:
+        return None
+
+
+def looped(once: Callable[[], Iterable[Outgoing]]) -> Iterator[Outgoing]:
+    """The same records again and again, each pass later than the one before by as long as that took; ends if there are none."""
+    shift = 0
+    while True:
+        times: list[int] = []
+        count = 0
+        for count, record in enumerate(once(), start=1):  # noqa: B007
+            if record.time_ms is not None:
+                times = [*times[:1], record.time_ms]
+            yield record if record.time_ms is None else replace(record, time_ms=record.time_ms + shift)
+        if not count:
+            return
+        shift += max(0, times[-1] - times[0]) if times else 0
 
 
 def of_population(users: int, seed: int) -> Iterator[Outgoing]:
@@ -111,19 +154,15 @@ def of_population(users: int, seed: int) -> Iterator[Outgoing]:
 async def produce(
     settings: Settings, records: Iterable[Outgoing], pace: Pace, progress: Callable[[Sent], None] = lambda _: None
 ) -> Sent:
-    """Send records and wait for their acknowledgements. On Ctrl-C (cancellation) what was sent is still awaited and counted.
+    """Send records and wait for their acknowledgements. On Ctrl-C (cancellation), and when the broker goes away, what was sent is
+    still awaited and counted.
 
-    Raises BrokerError when nobody answers, TopicError when the topic is missing.
+    Raises BrokerError when nobody answers at the start, TopicError when the topic is missing.
     """
-    await check_reachable(settings.bootstrap)
     producer = AIOKafkaProducer(
         enable_idempotence=True, acks="all", linger_ms=5, max_batch_size=131_072, **client_options(settings)
     )
-    with quiet_aiokafka():
-        try:
-            await asyncio.wait_for(producer.start(), 10)
-        except (KafkaError, TimeoutError) as error:
-            raise BrokerError(f"{settings.broker} does not answer as Kafka: {error or type(error).__name__}") from error
+    await start_client(producer, settings)
     sent = Sent()
     started = time.perf_counter()
     try:
@@ -132,10 +171,14 @@ async def produce(
             await _send_all(producer, settings.events_topic, records, pace, sent, progress)
         except asyncio.CancelledError:
             sent.interrupted = True
-        await asyncio.wait_for(producer.flush(), 60)
+        await asyncio.wait_for(producer.flush(), FLUSH_TIMEOUT_S)
+    except (KafkaError, TimeoutError) as error:
+        sent.error = str(error) or "the broker did not acknowledge in time"
     finally:
-        await producer.stop()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(producer.stop(), FLUSH_TIMEOUT_S)
         sent.seconds = time.perf_counter() - started
+    sent.failed = sent.sent - sent.acknowledged
     return sent
 
 
@@ -161,7 +204,13 @@ async def _send_all(
         if wait_s > 0:
             await asyncio.sleep(wait_s)
         await room.acquire()
-        delivery = await producer.send(topic, record.value, key=record.key)
+        try:
+            delivery = await producer.send(topic, record.value, key=record.key)
+        except MessageSizeTooLargeError as error:
+            sent.sent += 1
+            sent.error = str(error)
+            room.release()
+            continue
         sent.sent += 1
         delivery.add_done_callback(lambda future: _count(future, sent, room))
         if number % 256 == 0:
@@ -175,7 +224,6 @@ async def _send_all(
 def _count(future: Any, sent: Sent, room: asyncio.Semaphore) -> None:
     room.release()
     if future.cancelled() or future.exception() is not None:
-        sent.failed += 1
         sent.error = "cancelled" if future.cancelled() else str(future.exception())
         return
     metadata = future.result()

@@ -13,16 +13,14 @@ from aiokafka.partitioner import murmur2
 from models.compact import ACTIONS, QUERY, text_of
 from stream.config import Settings
 from stream.errors import TopicError
-from stream.kafka_client import check_reachable, client_options, quiet_aiokafka
+from stream.kafka_client import client_options, start_client
 from stream.state import Record, decode_record
 
 
 async def open_consumer(settings: Settings) -> AIOKafkaConsumer:
     """A started consumer without a group. Raises BrokerError."""
-    await check_reachable(settings.bootstrap)
-    with quiet_aiokafka():
-        consumer = AIOKafkaConsumer(enable_auto_commit=False, fetch_max_wait_ms=100, **client_options(settings))
-        await consumer.start()
+    consumer = AIOKafkaConsumer(enable_auto_commit=False, fetch_max_wait_ms=100, **client_options(settings))
+    await start_client(consumer, settings)
     return consumer
 
 

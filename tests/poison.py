@@ -39,7 +39,7 @@ def padded(size: int) -> bytes:
 
 def named_user(value: bytes) -> bytes:
     """The user that a sound event names."""
-    found = re.search(rb'"user_id":"(\w+)"', value)
+    found = re.search(rb'"user_id":"([^"]+)"', value)
     assert found is not None
     return found[1]
 

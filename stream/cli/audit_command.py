@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -64,7 +65,7 @@ def command(as_json: bool, broker: str, **given: Any) -> None:
     from stream.audit_reader import audit
 
     settings = from_environment(broker=broker, **given)
-    with Progress(console=Console(stderr=True), transient=True, disable=as_json) as bars:
+    with Progress(console=Console(stderr=True), transient=True, disable=as_json or not sys.stderr.isatty()) as bars:
         tasks: dict[str, Any] = {}
 
         def advance(topic: str, done: int, total: int) -> None:

@@ -15,8 +15,11 @@ from stream.cli import options
 from stream.config import from_environment
 from stream.errors import UsageError
 from stream.event_columns import parse_mapping
-from stream.event_files import EventFiles
-from stream.producing import Outgoing, Pace, Sent, of_events, of_population, of_raw_lines, produce
+from stream.event_files import BadLine, EventFiles
+from stream.producing import Outgoing, Pace, Sent, looped, of_events, of_population, of_raw_lines, produce
+
+SHOWN = 20
+"""Bad lines told with their numbers; all are counted."""
 
 FILE = click.Path(path_type=Path)
 
@@ -80,25 +83,31 @@ def command(
 
 
 class _Source:
-    """The files, once or for ever, and the bad lines they showed."""
+    """The files, once or for ever, and the bad lines of their first reading."""
 
     def __init__(self, files: tuple[Path, ...], columns: str | None, raw: bool, loop: bool) -> None:
         self._files, self._raw, self._loop = files, raw, loop
         self._columns = parse_mapping(columns)
+        self._again = False
         self.bad = 0
         self.examples: list[str] = []
 
     def records(self) -> Iterator[Outgoing]:
-        while True:
-            if self._raw:
-                yield from of_raw_lines(self._files)
-            else:
-                events = EventFiles(self._files, self._columns)
-                yield from of_events(events)
-                self.bad += sum(events.bad.values())
-                self.examples = [str(each) for each in events.samples][:5]
-            if not self._loop:
-                return
+        return looped(self._once) if self._loop else self._once()
+
+    def _once(self) -> Iterator[Outgoing]:
+        if self._raw:
+            return of_raw_lines(self._files)
+        note = None if self._again else self._note
+        self._again = True
+        return of_events(
+            EventFiles(self._files, self._columns, on_bad=note, chunk=1)
+        )  # a line ahead of what is sent, no more
+
+    def _note(self, line: BadLine) -> None:
+        self.bad += 1
+        if len(self.examples) < SHOWN:
+            self.examples.append(str(line))
 
 
 def _speed(text: str | None) -> float | None:
@@ -143,8 +152,10 @@ def _report(sent: Sent, source: _Source, as_json: bool) -> None:
         f"{sent.acknowledged:,} of {sent.sent:,} events acknowledged in {sent.seconds:.1f} s{stopped}; by partition {shares or 'none'}"
     )
     if sent.failed:
-        click.echo(f"{sent.failed:,} failed, the last: {sent.error}", err=True)
+        click.echo(f"{sent.failed:,} were not acknowledged: {sent.error or 'no reason is known'}", err=True)
     if source.bad:
         click.echo(f"{source.bad:,} bad lines were not sent (--raw sends them, to see their dead letters):", err=True)
         for example in source.examples:
             click.echo(f"  {example}", err=True)
+        if source.bad > len(source.examples):
+            click.echo(f"  ... and {source.bad - len(source.examples):,} more", err=True)
