@@ -48,11 +48,9 @@ def test_help_is_a_sentence_examples_and_exit_codes(words: tuple[str, ...], caps
     assert re.match(r"[A-Z][^\n]*(\n[^\n]+)*\.\n\n", text), "one sentence first"
     assert re.search(rf"Examples?:\n +.*interest-stream {' '.join(words)}", out)
     assert "Exit codes: 0 " in out
-    assert all(
-        isinstance(each, click.Argument) or each.help
-        for each in ALL[words].params
-        if not getattr(each, "hidden", False)
-    )
+    for each in ALL[words].params:
+        assert isinstance(each, click.Option)
+        assert each.help or each.hidden, each.name
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
