@@ -9,7 +9,7 @@ import click
 
 from stream.cli.root import group
 
-END = ("&", "#", "|", ">", "\\")
+END = ("&", "|", ">", "\\")
 """Where a command ends on a line of a shell."""
 
 
@@ -29,7 +29,7 @@ def commands(
 
 def parses(line: str) -> None:
     """AssertionError unless what follows `interest-stream` names a command, options that it has, and values that they take."""
-    words = shlex.split(line)
+    words = shlex.split(line, comments=True)
     words = words[: next((place for place, word in enumerate(words) if word in END), len(words))]
     command: click.Command = group
     context = click.Context(group)
