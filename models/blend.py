@@ -23,7 +23,11 @@ HALF_LIVES: Final = (4.0, 16.0)
 """Of the user's own counters, in events."""
 PRIOR: Final = 2.0
 """Events' worth of the base rate in those counters."""
+LATELY: Final = 0.8
+"""What an item seen one event earlier counts for, of one seen now."""
 EPSILON: Final = 1e-6
+FLOOR: Final = 1e-4
+"""Share of a user's co-occurrence that is as good as none."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,10 @@ def item_features(
     language_model: Tensor, lstm: Tensor, cooccurrence: Tensor, log_popularity: Tensor, recent: Tensor
 ) -> list[Tensor]:
     """F tensors [U, V + 1] in the order of ITEM_SCORERS; recent: item rows [U, 32] newest first, 0 none."""
-    total = cooccurrence.sum(1, keepdim=True)
-    together = torch.log(cooccurrence / (total + EPSILON) + 1e-4)
+    together = torch.log(cooccurrence / (cooccurrence.sum(1, keepdim=True) + EPSILON) + FLOOR)
     users, items = language_model.shape
     seen = torch.zeros(users, items).scatter_(1, recent, 1.0)
-    age = 0.8 ** torch.arange(recent.shape[1], dtype=torch.float32)
+    age = LATELY ** torch.arange(recent.shape[1], dtype=torch.float32)
     lately = torch.zeros(users, items).scatter_add_(1, recent, age.expand(users, -1))
     return [
         torch.log_softmax(language_model, 1),

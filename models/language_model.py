@@ -40,12 +40,24 @@ class Block(nn.Module):
         out: Tensor = self.feed_forward(x)
         return out
 
-    def contributions(self, x: Tensor, bias: Tensor) -> Tensor:
-        """What each position adds to the last one's residual stream in the attention of this block, [B, T, D]; rows sum to it."""
-        q, k, v = self._heads(self.norm(x))
-        logits = (q[:, :, -1:] @ k.transpose(2, 3)) / q.shape[-1] ** 0.5 + bias[:, :, -1:]
-        weighted = torch.softmax(logits, dim=-1).transpose(2, 3) * v  # [B, H, T, D / H]
-        return nn.functional.linear(self._merged(weighted), self.out.weight)
+    def unread(self, x: Tensor, bias: Tensor, norm: nn.LayerNorm, towards: Tensor) -> Tensor:
+        """What norm(last position's output) @ towards loses when that position does not see another one: [B, T], towards [B, D].
+
+        Its attention goes to the rest then, in the same proportions: a_t / (1 - a_t) * (v_t - sum_s a_s v_s) is lost of head after
+        head. The LayerNorm is taken as linear at its value, the feed-forward is left out. The weights of keys and values are
+        multiplied with the one query and the one direction first, which costs 1 / T of multiplying them with all positions.
+        """
+        read, heads = self.norm(x), self.heads
+        w_q, w_k, w_v = self.qkv.weight.view(3, heads, -1, x.shape[2])  # [H, D / H, D] each
+        q = torch.einsum("bd,hed->bhe", read[:, -1], w_q) + self.qkv.bias.view(3, heads, -1)[0]
+        logits = torch.einsum("btd,bhd->bht", read, torch.einsum("bhe,hed->bhd", q, w_k)) / q.shape[-1] ** 0.5
+        share = torch.softmax(logits + bias[:, :, -1], dim=-1)  # the bias of the keys adds the same to all positions
+        mixed = torch.einsum("bhd,hed->bhe", share @ read, w_v).flatten(1) + self.qkv.bias[2 * x.shape[2] :]
+        through = _through_norm(norm, x[:, -1] + self.out(mixed), towards) @ self.out.weight
+        along = torch.einsum("bhe,hed->bhd", through.view(len(x), heads, -1), w_v)
+        value = torch.einsum("btd,bhd->bht", read, along)
+        lost = share / (1 - share).clamp(min=1e-6) * (value - (share * value).sum(2, keepdim=True))
+        return lost.sum(1)
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         batch, length, width = x.shape
@@ -55,6 +67,15 @@ class Block(nn.Module):
     def _merged(self, x: Tensor) -> Tensor:
         batch, heads, length, width = x.shape
         return x.transpose(1, 2).reshape(batch, length, heads * width)
+
+
+def _through_norm(norm: nn.LayerNorm, x: Tensor, towards: Tensor) -> Tensor:
+    """Gradient of norm(x) @ towards by x, [B, D] each."""
+    centred = x - x.mean(1, keepdim=True)
+    scale = (centred.square().mean(1, keepdim=True) + norm.eps).rsqrt()
+    unit, towards = centred * scale, towards * norm.weight
+    along = (towards * unit).mean(1, keepdim=True)
+    return (towards - towards.mean(1, keepdim=True) - unit * along) * scale
 
 
 class LanguageModel(nn.Module):

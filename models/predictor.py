@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -17,11 +17,11 @@ from torch import Tensor
 
 from models import blend as blending
 from models import zero_shot
+from models.because import Scorers, losses
 from models.blend import Blend
 from models.bridge import InterestNetwork
 from models.compact import COMPACT, NO_TEXT, RECENT, text_of
 from models.cooccurrence import Cooccurrence
-from models.language_model import Block
 from models.lstm import input_gates
 from models.predict import Hosting, ModelInfo, Scores
 from models.vocabulary import ItemIndex, Tokenizer, gap_buckets
@@ -69,6 +69,15 @@ class Predictor:
         self._phrases: zero_shot.Phrases | None = None
         with torch.inference_mode():
             self._tables = _Tables(network)
+            self._scorers = Scorers(
+                language_model=network.language_model,
+                neighbours=torch.from_numpy(cooccurrence.neighbours),
+                strength=torch.from_numpy(cooccurrence.weights),
+                blend=blend,
+                membership=self._membership,
+                answers=self._tables.answers,
+                interests=self._tables.interests,
+            )
 
     @property
     def network(self) -> InterestNetwork:
@@ -80,6 +89,14 @@ class Predictor:
         """Bool [V, C]: which interests each item belongs to."""
         belongs: Array = self._membership[1:].numpy() > 0
         return belongs
+
+    def randomised(self, seed: int) -> Predictor:
+        """The same with weights as before any training, and co-occurrence of other items: what nothing was learned by."""
+        torch.manual_seed(seed)
+        order = np.concatenate(([0], 1 + np.random.default_rng(seed).permutation(len(self.info.items))))
+        pairs = Cooccurrence(self._cooccurrence.neighbours[order], self._cooccurrence.weights[order])
+        fresh = InterestNetwork(self._network.config)
+        return Predictor(fresh, self._tokenizer, pairs, self._blend, self._membership.numpy(), self.info)
 
     # -- memory
 
@@ -93,7 +110,7 @@ class Predictor:
         before = _previous_times(events["time_ms"], sizes, previous_ms)
         with torch.inference_mode():
             memory = torch.from_numpy(np.ascontiguousarray(state, np.float32))
-            x = self._vectors(events, before)
+            x = self.vectors(events, before)
             gates = input_gates(self._network.lstm.blocks[0].lstm, x)
             start = 0
             for size in sizes.tolist():
@@ -143,11 +160,12 @@ class Predictor:
         with torch.inference_mode():
             reading = self.read(state, recent)
             probability, slow = self._interests(reading)
-            best, which = probability.topk(min(interests, probability.shape[1]), dim=1)
+            best, which = probability.topk(min(max(interests, 1), probability.shape[1]), dim=1)
+            slots, weights = self._because(reading, which, because)
+            best, which = best[:, :interests], which[:, :interests]
             change = best - slow.gather(1, which)
             trend = self._trend(reading, which, change)
             item_score, item = reading.items.topk(min(items, reading.items.shape[1] - 1), dim=1)
-            slots, weights = self._because(reading, which, because)
             phrases = self._phrase_probabilities(reading)
         return [
             which.to(torch.int32).numpy(),
@@ -169,7 +187,7 @@ class Predictor:
         before = np.full_like(times, -1)
         before[:, :-1] = np.where(recent["key"][:, 1:] != 0, times[:, 1:], -1)
         newest = np.ascontiguousarray(recent[:, :n][:, ::-1])
-        x = self._vectors(newest.reshape(-1), before[:, :n][:, ::-1].reshape(-1), rows[:, :n][:, ::-1].reshape(-1))
+        x = self.vectors(newest.reshape(-1), before[:, :n][:, ::-1].reshape(-1), rows[:, :n][:, ::-1].reshape(-1))
         x = x.view(len(state), n, -1)
         there = torch.from_numpy(newest["key"] != 0)
         memory = torch.from_numpy(np.ascontiguousarray(state, np.float32))
@@ -177,10 +195,11 @@ class Predictor:
         answer, tokens, bias = self._answer(newest, x, there, feature)
         tables = self._tables
         item_rows = torch.from_numpy(rows)
+        together = torch.from_numpy(self._cooccurrence.scores(rows))
         features = blending.item_features(
             torch.nn.functional.linear(answer, tables.answers, tables.item_bias),
             torch.nn.functional.linear(feature, tables.items, tables.item_bias),
-            torch.from_numpy(self._cooccurrence.scores(rows)),
+            together,
             self._blend.log_popularity,
             item_rows,
         )
@@ -191,6 +210,7 @@ class Predictor:
             there=there,
             rows=item_rows,
             held=torch.from_numpy(recent["key"] != 0),
+            together=together,
             scorers=features,
             items=blending.weighted(features, self._blend.item),
         )
@@ -260,24 +280,14 @@ class Predictor:
         return trend
 
     def _because(self, reading: Reading, which: Tensor, most: int) -> tuple[Tensor, Tensor]:
-        """Slots [U, B] of recent events and their shares.
-
-        What each event token adds, through the attention of the last block, to the score of the user's first interest: the
-        LayerNorm behind it taken as linear at its value. Only what raises the score counts.
-        """
-        model, n = self._network.language_model, reading.there.shape[1]
-        added = cast(Block, model.blocks[-1]).contributions(reading.tokens, reading.bias)[:, :n]
-        towards = self._tables.interests[which[:, 0]] * model.norm.weight
-        towards = towards - towards.mean(1, keepdim=True)
-        share = (added @ towards.unsqueeze(2)).squeeze(2).masked_fill(~reading.there, 0).clamp(min=0)
-        share = share / share.sum(1, keepdim=True).clamp(min=1e-9)
-        weights, places = share.topk(min(most, n), dim=1)
-        slots = torch.where(weights > 0, n - 1 - places, -1)
-        return slots, weights
+        """Slots [U, B] of recent events and their shares in what the first interest rests on; only what raises it counts."""
+        lost = losses(reading, which[:, 0], self._scorers).clamp(min=0)
+        weights, slots = (lost / lost.sum(1, keepdim=True).clamp(min=1e-9)).topk(min(most, RECENT), dim=1)
+        return torch.where(weights > 0, slots, -1), weights
 
     # -- inputs
 
-    def _vectors(self, events: Array, before_ms: Array, rows: Array | None = None) -> Tensor:
+    def vectors(self, events: Array, before_ms: Array, rows: Array | None = None) -> Tensor:
         """Event vectors [N, D]: tables for what the catalogue knows, the text model for other texts."""
         rows = self._index.rows(events["key"]) if rows is None else rows
         gaps = gap_buckets(np.where(before_ms < 0, -1, np.maximum(events["time_ms"] - before_ms, 0)))
@@ -306,6 +316,7 @@ class Reading:
     there: Tensor  # bool [U, n], oldest first
     rows: Tensor  # int64 [U, 32] item rows, newest first
     held: Tensor  # bool [U, 32]
+    together: Tensor  # [U, V + 1] co-occurrence scores
     scorers: list[Tensor]  # each [U, V + 1], in the order of blend.ITEM_SCORERS
     items: Tensor  # [U, V + 1] their blend
 

@@ -156,6 +156,24 @@ def drift_table(drift: dict[str, Any]) -> Table:
     return Table("Changed interests", header, rows, note)
 
 
+def explanations_table(found: dict[str, Any]) -> Table:
+    """What removing the event that an explanation names first does to the first interest."""
+    against = [key for key in found["table"][0] if "minus " in key]
+    rows = [
+        (row["explanation"], f"{row['named']:.3f}", f"{row['fall']:.3f}", *(_interval(row[key]) for key in against))
+        for row in found["table"]
+    ]
+    three = found["three named"]
+    note = (
+        f"{found['users']} users, {found['events']} events, seed {found['seed']}; fall of the log-odds of the first interest when the "
+        f"history is replayed without the event; a random event {found['random event']:.3f}. Without the three events named first "
+        f"{three['fall']:.3f}, without three random ones {three['fall of random ones']:.3f}. Rank correlation of the published weights "
+        f"with replaying {found['rank correlation with replaying']:.2f}, with those of randomised weights "
+        f"{found['rank correlation with randomised weights']:.2f}."
+    )
+    return Table("Explanations", ("event named first by", "named", "fall", *against), rows, note)
+
+
 def reasons(report: dict[str, Any]) -> list[str]:
     """Why a trained model may be behind a baseline, from what the training measured; empty if it is behind none."""
     behind = [

@@ -33,7 +33,7 @@ def measure_drift(model: Model, belongs: Array, users: int, seed: int) -> dict[s
     Raises DataError if the model does not know the interests of the simulation.
     """
     info = model.info
-    chunk, truths = _simulate(users, seed)
+    chunk, truths = simulate(users, seed)
     unknown = sorted({name for truth in truths.values() for name in truth} - set(info.interests))
     if unknown:
         raise DataError(
@@ -66,7 +66,7 @@ def measure_drift(model: Model, belongs: Array, users: int, seed: int) -> dict[s
     }
 
 
-def _simulate(users: int, seed: int) -> tuple[EventChunk, dict[str, list[str]]]:
+def simulate(users: int, seed: int) -> tuple[EventChunk, dict[str, list[str]]]:
     """Events in turns, and of each user the true interest at each event."""
     population = Population(users, seed)
     truths: dict[str, list[str]] = {}

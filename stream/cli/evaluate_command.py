@@ -34,6 +34,13 @@ _FILE = click.Path(path_type=Path)
     help="How fast a model of the simulation notices a changed interest, on this many new users.",
 )
 @click.option(
+    "--explanations",
+    type=click.IntRange(2),
+    default=None,
+    metavar="USERS",
+    help="Whether the events named as causes are causes: replays without them, of users in --events, else simulated.",
+)
+@click.option(
     "--predictions",
     type=_FILE,
     default=None,
@@ -51,6 +58,7 @@ def command(
     compare: tuple[Path, Path] | None,
     predictions: Path | None,
     drift: int | None,
+    explanations: int | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -65,16 +73,19 @@ def command(
       interest-stream evaluate --compare old-model new-model --events events.tsv.gz
       interest-stream evaluate --model model --predictions updates.jsonl --events events.tsv.gz
       interest-stream evaluate --drift 300
+      interest-stream evaluate --explanations 500
 
     Exit codes: 0 measured, 1 a file cannot be used, 2 wrong use.
     """
     from models.errors import ModelDataError, ModelDirectoryError
     from models.predict import Hosting, load_predictor
 
-    if bool(given["events"]) == bool(drift):
-        raise UsageError("name event files with --events, or simulated users with --drift, one of them")
-    if compare and (model or predictions or drift):
-        raise UsageError("--compare names both models; leave out --model, --predictions and --drift")
+    if bool(given["events"]) == bool(drift) and not (explanations and not drift):
+        raise UsageError(
+            "name event files with --events, or simulated users with --drift or --explanations, one of them"
+        )
+    if compare and (model or predictions or drift or explanations):
+        raise UsageError("--compare names both models; leave out --model, --predictions, --drift and --explanations")
     try:
         hosting = Hosting(given["language_model"])
         need = not (compare or predictions) or model
@@ -85,6 +96,8 @@ def command(
             report, show = _of_predictions(predictions, predictor, given), _print_predictions
         elif drift:
             report, show = _of_drift(predictor, drift, given["seed"]), _print_drift
+        elif explanations:
+            report, show = _of_explanations(predictor, explanations, given), _print_explanations
         else:
             report, show = _of_model(predictor, model, given), _print_model
     except ModelDirectoryError as error:
@@ -102,6 +115,15 @@ def _of_drift(predictor: Predictor | None, users: int, seed: int) -> dict[str, A
 
     assert predictor is not None
     return measure_drift(predictor, predictor.membership, users, seed)
+
+
+def _of_explanations(predictor: Predictor | None, users: int, given: dict[str, Any]) -> dict[str, Any]:
+    from stream.explaining import histories_of, measure_explanations, simulated_histories
+
+    assert predictor is not None
+    seed, real = given["seed"], bool(given["events"])
+    histories = histories_of(_dataset(predictor, given), users, seed) if real else simulated_histories(users, seed)
+    return measure_explanations(predictor, histories, seed)
 
 
 def _of_model(predictor: Predictor | None, model: Path | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -238,6 +260,13 @@ def _print_drift(report: dict[str, Any]) -> None:
     from stream.cli.training_view import print_tables
 
     print_tables([drift_table(report)])
+
+
+def _print_explanations(report: dict[str, Any]) -> None:
+    from models.report import explanations_table
+    from stream.cli.training_view import print_tables
+
+    print_tables([explanations_table(report)])
 
 
 def _print_comparison(report: dict[str, Any]) -> None:

@@ -179,6 +179,18 @@ def test_drift_is_measured_on_the_shipped_model_and_refused_on_others(trained: t
     assert "--drift is for models of the simulation" in other.stderr
 
 
+def test_explanations_are_held_against_replays(shop: Path, trained: tuple[Path, dict[str, Any]]) -> None:
+    simulated = json.loads(run("evaluate", "--explanations", 20, "--json").stdout)
+    assert simulated["users"] == 20
+    assert simulated["table"][0]["fall"] > simulated["random event"]
+    mapped = ("--columns", "user_id=visitor,item_id=sku")
+    done = run("evaluate", "--model", trained[0], "--events", shop / "events.csv", *mapped, "--explanations", 10)
+    assert done.returncode == 0, done.stderr
+    assert "because, as published" in done.stdout
+    both = run("evaluate", "--drift", 5, "--explanations", 5, "--events", shop / "events.csv")
+    assert (both.returncode, "--drift" in both.stderr) == (2, True)
+
+
 def test_interrupted_and_resumed_equals_uninterrupted(shop: Path, trained: tuple[Path, dict[str, Any]]) -> None:
     out = shop / "interrupted"
     words = [sys.executable, "-m", "stream.cli", *map(str, training(shop, out, "--name", "model"))]

@@ -1,0 +1,99 @@
+"""Which recent events the user's first interest rests on: what its log-odds would lose, scorer by scorer, had the event not been read.
+
+    language model   the last block attends to the other events instead
+    co-occurrence    the items that the event speaks for lose that
+    seen, lately     the event's own item is no longer one that was seen
+    own counters     one event less touches the interest
+
+All but the counters are taken as linear at their values. What reached the answer through the LSTM's memory or an earlier block
+is credited to no event. How well this agrees with replaying the history without the event: models/explain.py measures it.
+
+Glossary: U users, V items (row 0: unknown), C interests, D width, n events read as tokens, R = 32 recent events, newest first,
+A = 15 of them that co-occurrence looks at, K neighbours of an item.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor
+
+from models import blend as blending
+from models.blend import Blend
+from models.cooccurrence import DECAY, LOOK_BACK
+from models.language_model import Block, LanguageModel
+
+if TYPE_CHECKING:
+    from models.predictor import Reading
+
+
+@dataclass(frozen=True)
+class Scorers:
+    """What events act through, and the tables that go with it."""
+
+    language_model: LanguageModel
+    neighbours: Tensor  # int32 [V + 1, K], of models/cooccurrence.py
+    strength: Tensor  # [V + 1, K]
+    blend: Blend
+    membership: Tensor  # [V + 1, C] 1 where an item belongs to an interest
+    answers: Tensor  # [V + 1, D] candidates that the language model's answer is held against
+    interests: Tensor  # [C, D]
+
+
+def losses(reading: Reading, which: Tensor, scorers: Scorers) -> Tensor:
+    """[U, R] what the log-odds of interests [U] lose without each recent event; 0 where there is none."""
+    weight = dict(zip(blending.ITEM_SCORERS, scorers.blend.item.tolist(), strict=True))
+    opinion = dict(zip(blending.INTEREST_FEATURES, scorers.blend.interest.tolist(), strict=True))
+    mine = scorers.membership.t()[which]
+    pull = opinion["items"] * _pull(reading.items, mine)
+    towards = weight["language_model"] * (pull @ scorers.answers) + opinion["language_model"] * scorers.interests[which]
+    lost = _of_counters(reading, mine, scorers.blend.base[which], opinion)
+    lost += _of_seen(reading.rows, pull, weight["seen"], weight["seen_lately"])
+    lost[:, :LOOK_BACK] += weight["cooccurrence"] * _of_cooccurrence(reading, pull, scorers)
+    lost[:, : reading.there.shape[1]] += _of_language_model(reading, towards, scorers.language_model)
+    return lost.masked_fill_(~reading.held, 0)
+
+
+def _of_language_model(reading: Reading, towards: Tensor, model: LanguageModel) -> Tensor:
+    """[U, n] newest first; towards [U, D]: derivative of the log-odds by the answer."""
+    lost = cast(Block, model.blocks[-1]).unread(reading.tokens, reading.bias, model.norm, towards)
+    return lost[:, : reading.there.shape[1]].masked_fill(~reading.there, 0).flip(1)
+
+
+def _of_cooccurrence(reading: Reading, pull: Tensor, scorers: Scorers) -> Tensor:
+    """[U, A]: blend.together taken as linear; an event's neighbours lose what it gives them, all others gain as shares."""
+    rows = reading.rows[:, :LOOK_BACK]
+    total = reading.together.sum(1, keepdim=True) + blending.EPSILON
+    slope = pull / (reading.together + blending.FLOOR * total)
+    given = scorers.strength[rows]
+    lost = (slope.gather(1, scorers.neighbours[rows].flatten(1).long()).view_as(given) * given).sum(2)
+    gained = (slope * reading.together).sum(1, keepdim=True) / total * given.sum(2)
+    return DECAY ** torch.arange(rows.shape[1]) * (lost - gained)
+
+
+def _of_seen(rows: Tensor, pull: Tensor, seen: float, lately: float) -> Tensor:
+    """[U, R]; an item that was seen twice stays one that was seen."""
+    once = (rows.unsqueeze(1) == rows.unsqueeze(2)).sum(2) == 1
+    return pull.gather(1, rows) * (seen * once + lately * blending.LATELY ** torch.arange(rows.shape[1]))
+
+
+def _of_counters(reading: Reading, mine: Tensor, base: Tensor, opinion: dict[str, float]) -> Tensor:
+    """[U, R]: blend.own_shares of one interest with and without each event; its members mine [U, V + 1], base [U]."""
+    touched = mine.gather(1, reading.rows) * reading.held
+    lost = torch.zeros_like(touched)
+    for half_life in blending.HALF_LIVES:
+        decay = 0.5 ** (torch.arange(touched.shape[1]) / half_life) * reading.held
+        hits = (decay * touched).sum(1, keepdim=True) + blending.PRIOR * base.unsqueeze(1)
+        total = decay.sum(1, keepdim=True) + blending.PRIOR
+        without = (hits - decay * touched) / (total - decay)
+        lost += opinion[f"own_{half_life:.0f}"] * (torch.logit(hits / total, 1e-5) - torch.logit(without, 1e-5))
+    return lost
+
+
+def _pull(items: Tensor, mine: Tensor) -> Tensor:
+    """[U, V + 1]: derivative of the log-odds of an interest by the item scores; mine: 1 where an item belongs to it."""
+    share = torch.softmax(items, 1)
+    probability = (share * mine).sum(1, keepdim=True).clamp(1e-5, 1 - 1e-5)
+    return share * (mine - probability) / (probability * (1 - probability))

@@ -1,0 +1,151 @@
+"""Each scorer's part of an explanation against automatic differentiation, or against leaving the event out for real."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from models import because, blend
+from models.because import Scorers
+from models.blend import Blend, item_features, own_shares, weighted
+from models.cooccurrence import DECAY, LOOK_BACK
+from models.language_model import Block, LanguageModel
+from models.predictor import Reading
+
+USERS, ITEMS, INTERESTS, WIDTH, READ, HEADS = 6, 30, 4, 16, 3, 2
+
+
+@pytest.fixture
+def parts() -> Scorers:
+    torch.manual_seed(3)
+    item = torch.tensor([0.6, 0.2, 0.4, 0.1, 0.3, -0.8])
+    interest = torch.tensor([0.9, 0.2, 0.3, 0.4, 0.1, 0.0])
+    membership = (torch.rand(ITEMS + 1, INTERESTS) < 0.3).float()
+    membership[0] = 0
+    return Scorers(
+        language_model=LanguageModel(1, WIDTH, 2, HEADS, 0.0, READ).eval(),
+        neighbours=torch.randint(0, ITEMS + 1, (ITEMS + 1, 5), dtype=torch.int32),
+        strength=torch.rand(ITEMS + 1, 5),
+        blend=Blend(item, interest, torch.full((INTERESTS,), 0.2), torch.zeros(ITEMS + 1)),
+        membership=membership,
+        answers=torch.randn(ITEMS + 1, WIDTH),
+        interests=torch.randn(INTERESTS, WIDTH),
+    )
+
+
+@pytest.fixture
+def reading(parts: Scorers) -> Reading:
+    length = torch.tensor([32, 20, 9, 4, 2, 1])
+    held = torch.arange(32)[None, :] < length[:, None]
+    rows = torch.randint(0, ITEMS + 1, (USERS, 32)) * held
+    there = held[:, :READ].flip(1)
+    tokens = torch.randn(USERS, READ + 2, WIDTH)
+    bias = torch.zeros(USERS, HEADS, READ + 2, READ + 2)
+    bias[:, :, :, :READ].masked_fill_(~there[:, None, None, :], float("-inf"))
+    together = gathered(parts, rows, torch.ones(USERS, 32))
+    scorers = item_features(
+        torch.randn(USERS, ITEMS + 1), torch.randn(USERS, ITEMS + 1), together, parts.blend.log_popularity, rows
+    )
+    return Reading(
+        answer=torch.randn(USERS, WIDTH),
+        tokens=tokens,
+        bias=bias,
+        there=there,
+        rows=rows,
+        held=held,
+        together=together,
+        scorers=scorers,
+        items=weighted(scorers, parts.blend.item),
+    )
+
+
+def gathered(parts: Scorers, rows: Tensor, amount: Tensor) -> Tensor:
+    """Co-occurrence scores [U, V + 1] with each event taken as often as `amount` [U, 32] says; written plainly."""
+    scores = torch.zeros(len(rows), ITEMS + 1)
+    for user in range(len(rows)):
+        for place in range(LOOK_BACK):
+            row = int(rows[user, place])
+            for near, strength in zip(parts.neighbours[row].tolist(), parts.strength[row], strict=True):
+                if near:
+                    scores[user, near] = scores[user, near] + amount[user, place] * strength * DECAY**place
+    return scores
+
+
+def odds_of(parts: Scorers, items: Tensor, which: Tensor) -> Tensor:
+    return torch.logit((torch.softmax(items, 1) * parts.membership.t()[which]).sum(1))
+
+
+def test_the_pull_is_the_derivative_of_the_log_odds_by_the_item_scores(parts: Scorers, reading: Reading) -> None:
+    which = torch.arange(USERS) % INTERESTS
+    items = reading.items.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(odds_of(parts, items, which).sum(), items)
+    torch.testing.assert_close(because._pull(reading.items, parts.membership.t()[which]), gradient)
+
+
+def test_what_co_occurrence_loses_is_the_derivative_by_how_much_an_event_counts(
+    parts: Scorers, reading: Reading
+) -> None:
+    parts.strength[:] = torch.where(parts.neighbours > 0, parts.strength, 0)  # as learned: no neighbour, no strength
+    which = torch.arange(USERS) % INTERESTS
+    amount = torch.ones(USERS, 32, requires_grad=True)
+    together = gathered(parts, reading.rows, amount)
+    scorers = list(reading.scorers)
+    scorers[2] = torch.log(together / (together.sum(1, keepdim=True) + blend.EPSILON) + blend.FLOOR)
+    (gradient,) = torch.autograd.grad(odds_of(parts, weighted(scorers, parts.blend.item), which).sum(), amount)
+    pull = because._pull(reading.items, parts.membership.t()[which])
+    lost = parts.blend.item[2] * because._of_cooccurrence(reading, pull, parts)
+    torch.testing.assert_close(lost, gradient[:, :LOOK_BACK], atol=1e-5, rtol=1e-4)
+
+
+def test_what_the_counters_lose_is_what_they_say_without_the_event(parts: Scorers, reading: Reading) -> None:
+    which = torch.arange(USERS) % INTERESTS
+    opinion = dict(zip(blend.INTEREST_FEATURES, parts.blend.interest.tolist(), strict=True))
+    mine, base = parts.membership.t()[which], parts.blend.base
+    lost = because._of_counters(reading, mine, base[which], opinion)
+    touched = parts.membership[reading.rows]
+
+    def said(there: Tensor) -> Tensor:
+        own = [own_shares(touched * there[..., None], there, base, half_life) for half_life in blend.HALF_LIVES]
+        logits = [torch.logit(each.gather(1, which[:, None])[:, 0]) for each in own]
+        both: Tensor = opinion["own_4"] * logits[0] + opinion["own_16"] * logits[1]
+        return both
+
+    whole = reading.held.float()
+    for place in range(32):
+        left = whole.clone()
+        left[:, place] = 0
+        torch.testing.assert_close(lost[:, place], said(whole) - said(left), atol=1e-5, rtol=1e-4)
+
+
+def test_what_the_language_model_loses_is_its_last_block_with_the_event_hidden(
+    parts: Scorers, reading: Reading
+) -> None:
+    """Exact where the two simplifications do not bite: no feed-forward, and the LayerNorm linear."""
+    block, norm, towards = parts.language_model.blocks[-1], parts.language_model.norm, torch.randn(USERS, WIDTH)
+    assert isinstance(block, Block)
+    with torch.no_grad():
+        block.feed_forward.down.weight.zero_()
+        block.feed_forward.down.bias.zero_()
+        whole = block(reading.tokens, reading.bias, last=1)[:, -1]
+        lost = because._of_language_model(reading, towards, parts.language_model)
+    at = whole.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad((norm(at) * towards).sum(), at)
+    for place in range(READ):
+        hidden = reading.bias.clone()
+        hidden[:, :, -1, place] = float("-inf")
+        with torch.no_grad():
+            change = whole - block(reading.tokens, hidden, last=1)[:, -1]
+        expected = (change * gradient).sum(1) * reading.there[:, place]
+        torch.testing.assert_close(lost[:, READ - 1 - place], expected, atol=1e-5, rtol=1e-3)
+
+
+def test_nothing_is_named_where_nothing_is_held(parts: Scorers, reading: Reading) -> None:
+    which = torch.zeros(USERS, dtype=torch.long)
+    lost = because.losses(reading, which, parts)
+    assert (lost[~reading.held] == 0).all()
+    assert torch.isfinite(lost).all()
+    blank = replace(reading, held=torch.zeros_like(reading.held), there=torch.zeros_like(reading.there))
+    assert (because.losses(blank, which, parts) == 0).all()
