@@ -7,7 +7,7 @@ ARGS ?=
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast check fmt lock demo-model bench compose-test clean
+.PHONY: help install demo test test-fast check fmt lock demo-model bench compose-test faults faults-long clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,12 @@ lock: ## write the locked dependencies anew from pyproject.toml (needs uv)
 
 demo-model: $(INSTALLED) ## train again the small model that the package ships
 	$(BIN)/interest-stream train --simulate 2000 --seed 7 --name demo --restart --out models/demo_model $(ARGS)
+
+faults: $(INSTALLED) ## the fault campaign, each scenario once or twice, under an hour; resumes; ARGS="--scenario W1 --seed 7" for one
+	$(BIN)/python -m tests.faults.campaign $(ARGS)
+
+faults-long: $(INSTALLED) ## the same for hours: more seeds of everything
+	$(BIN)/python -m tests.faults.campaign --tier long $(ARGS)
 
 bench: $(INSTALLED) ## events/s and latency of one worker on a fresh topic
 	@$(BIN)/interest-stream bench $(ARGS)

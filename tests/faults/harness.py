@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def wait_until(condition: Callable[[], Any], timeout_s: float, what: str, interv
 class Worker:
     """A worker process and its log."""
 
-    process: subprocess.Popen[bytes]
+    process: Any  # subprocess.Popen, or what behaves like it
     log_path: Path
 
     @property
@@ -83,7 +83,16 @@ class Worker:
 
     def stop(self, signal_: signal.Signals = signal.SIGTERM, timeout_s: float = 10) -> int:
         self.process.send_signal(signal_)
-        return self.process.wait(timeout_s)
+        code: int = self.process.wait(timeout_s)
+        return code
+
+
+def spawn_command(arguments: list[str], environment: Mapping[str, str], log_path: Path) -> subprocess.Popen[bytes]:
+    """Start the command with its output in a file."""
+    with log_path.open("wb") as log:
+        return subprocess.Popen(
+            [*COMMAND, *arguments], env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
 
 @dataclass
@@ -94,6 +103,7 @@ class Pipeline:
     settings: Settings
     folder: Path
     workers: list[Worker] = field(default_factory=list)
+    spawn: Callable[[list[str], Mapping[str, str], Path], Any] = spawn_command
     _stop_load: threading.Event = field(default_factory=threading.Event)
 
     def stop_load(self) -> None:
@@ -106,22 +116,21 @@ class Pipeline:
         own = {f"INTEREST_STREAM_{name.upper()}": str(getattr(self.settings, name)) for name in names}
         return {**os.environ, **own, "INTEREST_STREAM_BROKER": self.url}
 
-    def start(self, *arguments: str, failpoints: str = "", ready: bool = True) -> Worker:
+    def start(
+        self,
+        *arguments: str,
+        failpoints: str = "",
+        ready: bool = True,
+        more_environment: Mapping[str, str] | None = None,
+    ) -> Worker:
         """Start a worker; wait until it is ready to apply events."""
         log_path = self.folder / f"worker-{len(self.workers)}.log"
-        environment = self.environment
+        environment = {**self.environment, **(more_environment or {})}
         if failpoints:
             environment |= {"INTEREST_STREAM_FAILPOINTS": failpoints, "INTEREST_STREAM_TEST": "1"}
         timing = ("--session-timeout-s", str(SESSION_S), "--heartbeat-s", "1", "--commit-interval-s", "0.5")
-        with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                [*COMMAND, "worker", *timing, *arguments],
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        worker = Worker(process, log_path)
+        log_path.touch()
+        worker = Worker(self.spawn(["worker", *timing, *arguments], environment, log_path), log_path)
         self.workers.append(worker)
         if ready:
             wait_until(worker.ready, 60, "the worker is ready")

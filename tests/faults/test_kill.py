@@ -6,7 +6,6 @@ import signal
 
 import pytest
 
-from stream.failpoints import BATCH_POINTS
 from tests.faults.harness import SESSION_S, Pipeline, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -22,16 +21,6 @@ def test_kill_in_the_middle_of_a_load_and_restart(pipeline: Pipeline) -> None:
     load.join()
     pipeline.wait_applied()
     assert pipeline.audit()["users"]["compared"] == 300
-
-
-@pytest.mark.parametrize("point", [point for point in BATCH_POINTS if point != "dead_letters_sent"])
-def test_kill_at_each_point_of_a_batch(pipeline: Pipeline, point: str) -> None:
-    pipeline.produce(3_000)
-    dying = pipeline.start("--max-batch-events", "200", failpoints=f"{point}=kill@3", ready=False)
-    assert dying.process.wait(60) == -signal.SIGKILL
-    pipeline.start("--max-batch-events", "200")
-    pipeline.wait_applied()
-    pipeline.audit()
 
 
 def test_the_second_worker_takes_over(pipeline: Pipeline) -> None:

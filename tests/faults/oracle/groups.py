@@ -15,6 +15,7 @@ on a machine of one's own; here the campaign shares two cores with brokers and o
 
 ALLOWED_LINES: Final = (
     r"SIGTERM: finishing the batch|Ctrl-C: finishing",  # what a stop says
+    r"mode.timers: Timer|faust.transport.consumer",  # a loaded machine
     r"aiokafka",  # brokers away, coordinators moving: its own words, counted elsewhere
     r"Heartbeat|heartbeat|rejoin|Rejoin|rebalanc|Rebalanc|generation|coordinator",
     r"failpoint \w+:",

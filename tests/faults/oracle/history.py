@@ -112,7 +112,9 @@ class History:
     @cached_property
     def reference(self) -> Reference:
         """The source topic, replayed one event at a time."""
-        return Reference(self)
+        reference = Reference(self.limits)
+        reference.extend(self.source)
+        return reference
 
     @cached_property
     def states(self) -> dict[UserPlace, Held]:
@@ -136,15 +138,24 @@ class History:
 class Reference:
     """What the source topic says the states must be. Shares no code with the worker (stream/audit.py)."""
 
-    def __init__(self, history: History) -> None:
-        self.replay = Replay(history.limits)
+    def __init__(self, limits: Limits) -> None:
+        self.replay = Replay(limits)
         self.marks: dict[UserPlace, list[Mark]] = {}
         self.applied: dict[Place, bytes] = {}  # to the user
         self.filtered: set[Place] = set()  # repeated event ids
         self.at: dict[tuple[int, bytes, int], Mark] = {}
-        for record in history.source:
+        self._seen = 0
+
+    @property
+    def invalid(self) -> set[Place]:
+        """Bad records."""
+        return set(self.replay.invalid)
+
+    def extend(self, source: list[Record]) -> None:
+        """Replay what is new at the end of a growing source."""
+        for record in source[self._seen :]:
             self._add(record)
-        self.invalid = set(self.replay.invalid)
+        self._seen = len(source)
 
     def _add(self, record: Record) -> None:
         origin = next((value.decode() for name, value in record.headers if name == "is.origin" and value), None)

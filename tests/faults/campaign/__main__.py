@@ -1,0 +1,143 @@
+"""The fault campaign: `python -m tests.faults.campaign --help`.
+
+Scenarios run one after the other, each on topics of its own, on one real broker that belongs to the campaign. A seed decides load and
+moments of faults. Results are lines of JSON in OUT/results.jsonl, a page a run beside it, and OUT/summary.md. Interrupt it at any
+time; the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stream.kafka_folder import PROPERTIES, KafkaFolder
+from stream.local_kafka import LocalKafka
+from stream.ports import free_ports
+from tests.faults.campaign import forked, report, scenarios_kafka, scenarios_workers
+from tests.faults.campaign.proxy import Proxy
+from tests.faults.campaign.run import Run, write_line
+from tests.faults.planted import BUGS
+
+SCENARIOS = {**scenarios_workers.ALL, **scenarios_kafka.ALL}
+SHORT = dict.fromkeys([name for name in SCENARIOS if name not in ("planted", "void")], 1) | {"W1": 2, "W4": 2}
+LONG = dict.fromkeys(SHORT, 3) | {"W1": 10, "W4": 15, "W4x3": 5, "W10": 5, "N2": 5}
+
+
+class ProxiedFolder(KafkaFolder):
+    """A broker with a second listener, which tells clients the proxy's port."""
+
+    listener_port = proxy_port = 0
+
+    def write_properties(self, port: int, controller_port: int) -> None:
+        super().write_properties(port, controller_port)
+        own, controller = f"PLAINTEXT://127.0.0.1:{port}", f"CONTROLLER://127.0.0.1:{controller_port}"
+        more = (
+            f"listeners={own},{controller},PROXIED://127.0.0.1:{self.listener_port}\n"
+            f"advertised.listeners={own},PROXIED://127.0.0.1:{self.proxy_port}\n"
+            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT\n"
+        )
+        with self.properties.open("a", encoding="ascii") as properties:
+            properties.write(more)
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[tuple[LocalKafka, Proxy]]:
+    """A broker and a proxy in front of its second listener."""
+    assert "listeners=" in PROPERTIES
+    port, controller_port, listener_port, proxy_port = free_ports(4)
+    broker = LocalKafka(folder, port, controller_port, heap_mb=512)
+    broker.folder = ProxiedFolder(folder)
+    broker.folder.listener_port, broker.folder.proxy_port = listener_port, proxy_port
+    proxy = Proxy(proxy_port, listener_port)
+    proxy.start()
+    broker.start(timeout_s=120)
+    try:
+        yield broker, proxy
+    finally:
+        proxy.stop()
+        broker.stop()
+
+
+def one(name: str, seed: int, broker: LocalKafka, proxy: Proxy, out: Path, bug: str = "") -> dict[str, Any]:
+    """Run a scenario with a seed; its result, also when it broke."""
+    folder = out / (f"{name}-{seed}" + (f"-{bug.replace(' ', '-').replace('/', '-')}" if bug else ""))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    started, error = time.monotonic(), ""
+    broker.start(timeout_s=120)  # if a scenario broke while it was down
+    run = Run(name, seed, broker, folder, proxy, bug)
+    try:
+        SCENARIOS[name](run)
+        run.finish()
+    except Exception:
+        error = traceback.format_exc(limit=4)[-3_000:]
+    finally:
+        proxy.heal()
+        run.close()
+    command = f"python -m tests.faults.campaign --scenario {name} --seed {seed}" + (
+        f" --planted '{bug}'" if bug else ""
+    )
+    result = {**run.result(error), "seconds": round(time.monotonic() - started, 1), "command": command, "planted": bug}
+    (folder / "report.md").write_text(report.page(result), encoding="utf-8")
+    return result
+
+
+def plan(options: argparse.Namespace) -> list[tuple[str, int, str]]:
+    """Scenario, seed and planted bug of each run, in order."""
+    if options.planted:
+        bugs = list(BUGS) if options.planted == "all" else [options.planted]
+        return [("planted", options.seed, bug) for bug in bugs]
+    if options.scenario:
+        return [(name, options.seed, "") for name in options.scenario.split(",")]
+    repeats = LONG if options.tier == "long" else SHORT
+    rounds = range(max(repeats.values()))
+    return [(name, options.seed + each, "") for each in rounds for name, count in repeats.items() if each < count]
+
+
+def main() -> int:
+    """0: no violation and nothing broke."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.campaign", description=__doc__.split("\n\n")[1])
+    parser.add_argument("--tier", choices=("short", "long"), default="short")
+    parser.add_argument("--scenario", help=f"only these, with commas: {', '.join(SCENARIOS)}")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--planted", help="a planted bug by name, or all: runs scenario `planted` with it")
+    parser.add_argument("--out", type=Path, default=Path("runs/faults"))
+    options = parser.parse_args()
+    out = options.out.absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    lines = out / "results.jsonl"
+    done = {(each["scenario"], each["seed"], each["planted"]) for each in report.read(lines)}
+    wanted = [each for each in plan(options) if each not in done]
+    say(f"{len(wanted)} runs to do, {len(done)} done before; results in {out}")
+    shutil.rmtree(out / "kafka", ignore_errors=True)
+    forked.prepare()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers go away on purpose
+    with cluster(out / "kafka") as (broker, proxy):
+        for name, seed, bug in wanted:
+            result = one(name, seed, broker, proxy, out, bug)
+            write_line(lines, result)
+            (out / "summary.md").write_text(report.table(report.read(lines)), encoding="utf-8")
+            say(
+                f"{name} seed {seed} {bug}: {result['effective']} effective, {result['void']} void, "
+                f"violations {result['violations'] or 'none'}, {result['seconds']:.0f} s"
+            )
+    results = report.read(lines)
+    say(report.table(results))
+    return int(any(each["violations"] for each in results if not each["planted"]))
+
+
+def say(text: str) -> None:
+    os.write(1, text.encode() + b"\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

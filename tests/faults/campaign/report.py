@@ -1,0 +1,81 @@
+"""A page a run, and a table of the whole campaign."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+COLUMNS = (
+    "scenario",
+    "runs",
+    "trials",
+    "effective",
+    "void",
+    "violations",
+    "events",
+    "users",
+    "recovery p50",
+    "p95",
+    "max",
+)
+
+
+def page(result: dict[str, Any]) -> str:
+    """What happened in one run."""
+    lines = [f"# {result['scenario']}, seed {result['seed']}", "", f"Again: `{result['command']}`", ""]
+    state = "no violation" if not result["violations"] else f"VIOLATIONS: {result['violations']}"
+    lines += [f"{state}. {result['effective']} effective faults, {result['void']} void. {result['seconds']:.0f} s.", ""]
+    for fault in result["faults"]:
+        recovery = "" if fault["recovery_s"] is None else f", recovered in {fault['recovery_s']} s"
+        lines.append(f"- {fault['what']}{'' if fault['effective'] else ' (VOID)'}{recovery}; {fault['note']}")
+    lines += ["", *(f"- {code}: {sentence}" for code, found in result["examples"].items() for sentence in found)]
+    if result["error"]:
+        lines += ["", "```", result["error"], "```"]
+    names: tuple[str, ...] = (
+        "events",
+        "users",
+        "invalid",
+        "filtered",
+        "sent_ok",
+        "sent_unknown",
+        "states",
+        "updates",
+        "updates_repeated",
+    )
+    names += ("replay_cuts", "self_fences", "workers", "worst_difference", "load_average")
+    lines += ["", "| figure | |", "|---|---|", *(f"| {name} | {result.get(name, '')} |" for name in names)]
+    return "\n".join(lines) + "\n"
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """The campaign so far, a line a scenario."""
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for result in results:
+        groups[result["scenario"]].append(result)
+    rows = [_row(name, group) for name, group in groups.items()]
+    rows.append(_row("all", results))
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def _row(name: str, group: list[dict[str, Any]]) -> list[str]:
+    recoveries = sorted(second for each in group for second in each.get("recoveries_s", ()))
+
+    def total(key: str) -> str:
+        return f"{sum(each.get(key, 0) for each in group):,}"
+
+    violations = sum(sum(each["violations"].values()) for each in group)
+    quantiles = [_quantile(recoveries, share) for share in (0.5, 0.95, 1.0)]
+    counts = [total(key) for key in ("trials", "effective", "void")]
+    return [name, str(len(group)), *counts, str(violations), total("events"), total("users"), *quantiles]
+
+
+def _quantile(values: list[float], share: float) -> str:
+    return f"{values[min(len(values) - 1, int(share * len(values)))]:.1f} s" if values else "-"
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Results so far."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []

@@ -1,0 +1,361 @@
+"""Scenarios W: workers die, stop, join and leave. Names and numbers are those of the plan (docs/reliability.md)."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+
+from stream.failpoints import BATCH_POINTS
+from tests.faults.campaign.run import Run
+from tests.faults.harness import SESSION_S, Worker
+
+BATCHES = ("--max-batch-events", "150")
+REPEATS = {"committed": 3, "dead_letters_sent": 2}
+"""Points that are met less often than once a batch get a smaller count."""
+
+
+def w1(run: Run) -> None:
+    """SIGKILL at random times, one worker, with the real model."""
+    run.null_model = False
+    worker = run.worker()
+    run.begin_load()
+    for _ in range(4):
+        run.works(worker)
+        run.pause(0, 3)
+        since, hit = time.monotonic(), run.kill(worker)
+        open_ = run.crash_cut()
+        worker = run.worker()
+        run.trial("kill", hit, since, f"{open_} events not committed")
+
+
+def w2(run: Run) -> None:
+    """SIGKILL of one of three workers; the others take over."""
+    workers = [run.worker() for _ in range(3)]
+    run.begin_load()
+    for _ in range(2):
+        run.works(workers[1])
+        run.pause(0, 3)
+        victim = workers.pop(run.random.randrange(3))
+        since, hit = time.monotonic(), run.kill(victim)
+        run.crash_cut()
+        run.trial("kill one of three", hit, since)
+        workers.append(run.worker())
+
+
+def w3(run: Run) -> None:
+    """SIGKILL of all three workers together."""
+    run.begin_load()
+    for _ in range(2):
+        workers = [run.worker() for _ in range(3)]
+        run.works(workers[-1])
+        since = time.monotonic()
+        hits = [run.kill(worker) for worker in workers]
+        run.crash_cut()
+        last = run.worker()
+        run.trial("kill all three", all(hits), since)
+        run.kill(last)
+    run.worker()
+
+
+def w4(run: Run) -> None:
+    """SIGKILL at each point of a batch, one worker; the next begins with an empty store each time."""
+    run.begin_load(poison=0.03)
+    points = list(BATCH_POINTS)
+    run.random.shuffle(points)
+    for point in points:
+        at = run.random.randrange(1, 1 + REPEATS.get(point, 6))
+        dying = run.worker(*BATCHES, failpoints=f"{point}=kill@{at}", ready=False)
+        hit = run.dies_at(dying, point)
+        open_ = run.crash_cut()
+        run.trial(f"kill at {point}", hit, note=f"{open_} events not committed")
+    since = time.monotonic()
+    run.worker()
+    run.recovered(since)
+
+
+def w4_three(run: Run) -> None:
+    """SIGKILL at points of a batch, the victim one of three."""
+    run.worker()
+    run.worker()
+    run.begin_load(poison=0.03)
+    for point in run.random.sample(BATCH_POINTS, 3):
+        dying = run.worker(*BATCHES, failpoints=f"{point}=kill@2", ready=False)
+        hit = run.dies_at(dying, point)
+        since = time.monotonic()
+        run.crash_cut()
+        run.trial(f"kill at {point}, one of three", hit, since)
+
+
+def w5(run: Run) -> None:
+    """SIGKILL during a rebalance: while partitions are given up, after the flush, when they are assigned."""
+    run.worker()
+    run.begin_load()
+    for point in ("revoking", "flushed"):
+        dying = run.worker(failpoints=f"{point}=kill@2", ready=False)
+        run.wait(lambda: dying.web is not None, 60, "it joins")  # noqa: B023
+        third = run.worker(ready=False)
+        hit = run.dies_at(dying, point, 40)
+        since = time.monotonic()
+        run.crash_cut()
+        run.trial(f"kill at {point}", hit, since)
+        run.kill(third)
+    dying = run.worker(failpoints="assigned=kill@1", ready=False)
+    hit = run.dies_at(dying, "assigned", 40)
+    since = time.monotonic()
+    run.crash_cut()
+    run.trial("kill at assigned", hit, since)
+
+
+def w6(run: Run) -> None:
+    """SIGKILL during recovery, five in a row."""
+    first = run.worker()
+    run.begin_load(rate=400)
+    run.works(first)
+    run.pause(2, 3)
+    since = time.monotonic()
+    run.trial("kill", run.kill(first))
+    for point in ("restoring", "restoring", "recovered", "restoring", "recovered"):
+        dying = run.worker(failpoints=f"{point}=kill@1", ready=False)
+        hit = run.dies_at(dying, point)
+        run.crash_cut()
+        run.trial(f"kill at {point}", hit)
+    run.worker()
+    run.recovered(since)
+
+
+def w7(run: Run) -> None:
+    """SIGKILL while dead letters are sent, and after SIGTERM arrived."""
+    run.begin_load(poison=0.1)
+    dying = run.worker(*BATCHES, failpoints="dead_letters_sent=kill@3", ready=False)
+    hit = run.dies_at(dying, "dead_letters_sent")
+    run.crash_cut()
+    run.trial("kill at dead_letters_sent", hit)
+    dying = run.worker(*BATCHES, failpoints="stopping=kill@1")
+    dying.process.send_signal(signal.SIGTERM)
+    hit = run.dies_at(dying, "stopping")
+    since = time.monotonic()
+    run.crash_cut()
+    run.worker()
+    run.trial("kill at stopping", hit, since)
+
+
+def w8(run: Run) -> None:
+    """SIGTERM idle, loaded, twice, with a backlog, in recovery; TERM then KILL. A clean stop leaves nothing to replay."""
+    leave(run, run.worker(), "SIGTERM, idle")
+    run.begin_load()
+    worker = run.worker()
+    run.works(worker)
+    leave(run, worker, "SIGTERM, loaded")
+    worker = run.worker()
+    replayed(run, worker)
+    run.works(worker)
+    worker.process.send_signal(signal.SIGTERM)
+    leave(run, worker, "SIGTERM twice")
+    time.sleep(6)  # a backlog
+    worker = run.worker(*BATCHES)
+    replayed(run, worker)
+    leave(run, worker, "SIGTERM, backlog")
+    leave(run, run.worker(ready=False), "SIGTERM, starting", codes=(0, -signal.SIGTERM))
+    worker = run.worker()
+    run.works(worker)
+    since = time.monotonic()
+    worker.process.send_signal(signal.SIGTERM)
+    run.pause(0, 0.3)
+    run.trial("SIGTERM, then SIGKILL", run.kill(worker))
+    run.crash_cut()
+    run.worker()
+    run.recovered(since)
+
+
+def leave(run: Run, worker: Worker, what: str, codes: tuple[int, ...] = (0,)) -> None:
+    since = time.monotonic()
+    try:
+        code = worker.stop(timeout_s=20)
+    except subprocess.TimeoutExpired:
+        code = -99
+    run.ended(worker, *codes)
+    run.trial(what, True, note=f"exit {code} after {time.monotonic() - since:.1f} s")
+    run.disturbed.append((since - 1, time.monotonic() + 12))
+    if code not in codes:
+        run.verdict.violations.setdefault("W8", []).append(f"{what}: exit {code}\n{worker.log[-500:]}")
+
+
+def replayed(run: Run, worker: Worker) -> None:
+    """The worker before left cleanly: none of its events may come again."""
+    run.works(worker)
+    again = worker.metric("events_total", result="replayed")
+    if again:
+        run.verdict.violations.setdefault("W8", []).append(f"{again:.0f} events replayed after a clean stop")
+
+
+def w9(run: Run) -> None:
+    """SIGSTOP for half, one and a half, three session timeouts, then SIGCONT; another worker is there to take over."""
+    run.worker()
+    run.begin_load()
+    for share in (0.5, 1.5, 3):
+        sleeper = run.worker()
+        run.works(sleeper)
+        since = time.monotonic()
+        sleeper.process.send_signal(signal.SIGSTOP)
+        time.sleep(share * SESSION_S)  # the fault itself
+        sleeper.process.send_signal(signal.SIGCONT)
+        hit = run.under_load()
+        run.trial(f"stopped for {share:g} sessions", hit, since)
+        wind_up(run, sleeper)
+
+
+def wind_up(run: Run, worker: Worker) -> None:
+    """One that may have ended by its own fence, or may live: end it, and allow either."""
+    try:
+        code = worker.process.wait(2)
+    except subprocess.TimeoutExpired:
+        code = worker.stop(timeout_s=30)
+    run.ended(worker, 0, 1)
+    run.trials[-1].note += f" exit {code}{', fenced' if 'not ours any more' in worker.log else ''}"
+
+
+def w10(run: Run) -> None:
+    """A zombie at the worst points: stopped in the middle of publishing, others go on, then it wakes; rebuild from the changelog."""
+    run.null_model = False
+    run.worker()
+    run.begin_load()
+    for point in ("computed", "after_updates", "states_sent"):
+        zombie = run.worker(failpoints=f"{point}=stop@4", ready=False)
+        hit = run.stops_at(zombie, point)
+        since = time.monotonic()
+        run.recovered(since)
+        time.sleep(2)  # the new owner applies later events of the same users
+        before = regressions(run)
+        zombie.process.send_signal(signal.SIGCONT)
+        run.trial(f"zombie at {point}", hit, time.monotonic())
+        wind_up(run, zombie)
+        run.trials[-1].note += f", {regressions(run) - before} stale states written"
+    for worker in run.alive():
+        run.kill(worker)
+    run.crash_cut()
+    run.worker()
+
+
+def regressions(run: Run) -> int:
+    """Records in the changelog that go back in source offset."""
+    from tests.faults.oracle.events import t4_states_never_go_back
+
+    return len(t4_states_never_go_back(run.history()))
+
+
+def w11(run: Run) -> None:
+    """A crash loop: SIGKILL every 0.1 to 3 s, then left alone."""
+    run.begin_load()
+    for _ in range(10):
+        worker = run.worker(ready=False)
+        run.pause(0.1, 6)
+        run.trial("kill in a loop", run.kill(worker))
+    run.crash_cut()
+    since = time.monotonic()
+    run.worker()
+    run.recovered(since)
+
+
+def w13(run: Run) -> None:
+    """Scale 1 to 3 to 1 to 3, then to 1 by SIGKILL."""
+    stays = run.worker()
+    run.begin_load()
+    for way in ("stop", "kill"):
+        others = [run.worker(), run.worker()]
+        since = time.monotonic()
+        run.trial("1 to 3", run.under_load(), since)
+        run.works(stays)
+        since = time.monotonic()
+        for other in others:
+            if way == "kill":
+                run.kill(other)
+            else:
+                leave(run, other, "leave")
+        run.trial(f"3 to 1 by {way}", run.under_load(), since)
+
+
+def w16(run: Run) -> None:
+    """The event loop blocked for two session timeouts; another worker takes over."""
+    run.worker()
+    run.begin_load()
+    for point in ("before_updates", "after_updates"):
+        blocked = run.worker(failpoints=f"{point}=sleep:{2 * SESSION_S}@4", ready=False)
+        run.wait(lambda: f"failpoint {point}" in blocked.log, 60, "the loop is blocked")  # noqa: B023
+        since = time.monotonic()
+        run.trial(f"loop blocked at {point}", run.under_load(), since)
+        wind_up(run, blocked)
+
+
+def w17(run: Run) -> None:
+    """Scoring hangs for ever: the watchdog ends the process, another worker takes over."""
+    run.begin_load()
+    hanging = run.worker("--stall-timeout-s", "8", failpoints="mid_batch=hang@4", ready=False)
+    run.wait(lambda: "failpoint mid_batch" in hanging.log, 60, "scoring hangs")
+    since = time.monotonic()
+    code = hanging.process.wait(90)
+    run.ended(hanging, 1)
+    detected_s = time.monotonic() - since
+    run.crash_cut()
+    run.worker()
+    run.trial("scoring hangs", code == 1, since, f"ended {detected_s:.1f} s after the hang; stall timeout 8 s")
+
+
+def m8(run: Run) -> None:
+    """An exception in the middle of a batch, in the model: the batch is tried again in halves; in publishing: the worker ends."""
+    run.begin_load()
+    worker = run.worker(*BATCHES, failpoints="mid_batch=raise@3")
+    run.works(worker)
+    run.trial("raise at mid_batch", "failpoint mid_batch" in worker.log)
+    leave(run, worker, "leave")
+    for point in ("decoded", "computed", "after_updates", "states_sent", "after_states"):
+        failing = run.worker(*BATCHES, failpoints=f"{point}=raise@3", ready=False)
+        code = failing.process.wait(60)
+        run.ended(failing, 1)
+        run.crash_cut()
+        run.trial(f"raise at {point}", f"failpoint {point}" in failing.log and code == 1)
+    since = time.monotonic()
+    run.worker()
+    run.recovered(since)
+
+
+def void(run: Run) -> None:
+    """One kill at a failpoint; shows, with the injector broken, that a fault which did not happen is counted as void."""
+    run.begin_load()
+    dying = run.worker(*BATCHES, failpoints="after_states=kill@2", ready=False)
+    run.wait(lambda: "failpoint after_states" in dying.log, 60, "the point is reached")
+    run.trial("kill at after_states", run.dies_at(dying, "after_states", 3))
+    run.worker()
+
+
+def planted(run: Run) -> None:
+    """For the planted bugs: two kills at points where a replay follows, an error, a zombie, and a fresh worker at the end."""
+    run.null_model = False
+    run.begin_load(rate=300, users=2_000, poison=0.03)
+    for point in ("after_states", "after_updates"):
+        dying = run.worker(*BATCHES, failpoints=f"{point}=kill@4", ready=False)
+        hit = run.dies_at(dying, point)
+        run.crash_cut()
+        run.trial(f"kill at {point}", hit)
+    failing = run.worker(*BATCHES, failpoints="before_updates=raise@3", ready=False)
+    try:
+        failing.process.wait(15)
+    except subprocess.TimeoutExpired:
+        run.kill(failing)
+    run.ended(failing, 1, -signal.SIGKILL)
+    run.crash_cut()
+    run.trial("raise at before_updates", "failpoint before_updates" in failing.log)
+    zombie = run.worker(*BATCHES, failpoints="computed=stop@6", ready=False)
+    hit = run.stops_at(zombie, "computed", 30)
+    run.worker()
+    run.recovered(time.monotonic())
+    time.sleep(2)  # the new owner goes on
+    zombie.process.send_signal(signal.SIGCONT)
+    run.trial("zombie at computed", hit, time.monotonic())
+    wind_up(run, zombie)
+
+
+ALL = {
+    "W1": w1, "W2": w2, "W3": w3, "W4": w4, "W4x3": w4_three, "W5": w5, "W6": w6, "W7": w7, "W8": w8, "W9": w9, "W10": w10,
+    "W11": w11, "W13": w13, "W16": w16, "W17": w17, "M8": m8, "planted": planted, "void": void,
+}  # fmt: skip
