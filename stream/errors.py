@@ -66,6 +66,10 @@ class FencedError(Failure):
     """The partition belongs to another worker or generation by now."""
 
 
+class LostBatchError(Failure):
+    """A batch that was read did not reach its states."""
+
+
 class StalledError(Failure):
     """Lag and no progress."""
 

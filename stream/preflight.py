@@ -39,12 +39,13 @@ async def preflight(settings: Settings) -> int:
     await start_client(consumer, settings)
     with quiet_aiokafka():
         try:
-            source = await _ends(consumer, settings.source_topic)
-            changelog = await _ends(consumer, settings.changelog_topic)
+            # offsets before ends: other workers go on committing, and what they commit meanwhile must not seem to be beyond the end
             committed = {
                 partition: await consumer.committed(TopicPartition(settings.source_topic, partition)) or 0
-                for partition in source
+                for partition in sorted(await _partitions(consumer, settings.source_topic))
             }
+            source = await _ends(consumer, settings.source_topic)
+            changelog = await _ends(consumer, settings.changelog_topic)
         finally:
             await consumer.stop()
     refuse(settings, source, changelog, committed)

@@ -195,6 +195,12 @@ class BatchRecovery(Recovery):
             self._set_recovery_ended()
             self.signal_recovery_end.set()
 
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        self.completed.clear()  # stock leaves it set for ever after the first recovery
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
     def _set_recovery_started(self) -> None:
         # stock clears the signal in the loop that reads records one by one; a stale one would end the next recovery at once
         self.signal_recovery_end.clear()

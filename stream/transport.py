@@ -6,6 +6,7 @@ A subclass of Faust's aiokafka transport. What it changes, and why (measurements
 - a fetch gets a copy of the active partitions: the live set may be emptied while the fetch waits, aiokafka reads an empty
   set as "all", and the records it then returns are dropped although the position has moved on, which hangs recovery for ever;
 - records that cannot be delivered are handed back by seeking to the first of them;
+- a batch must begin where the last one ended, else it is read again: records get lost between broker and agent (stream/sequence.py);
 - a committed offset comes only from `applied()`, in order: stock acknowledgement also counts messages that were skipped;
 - changelog records go to the table as whole batches;
 - the producer is idempotent and sends prepared batches.
@@ -26,6 +27,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
 
 from stream.errors import PublishError
+from stream.sequence import BatchSequence
 
 LONGEST_WAIT_S: Final = 0.1
 """Of one fetch: it delays every rebalance by as much."""
@@ -90,6 +92,7 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._applied: dict[TP, int] = {}  # next offset to commit, of partitions owned now
+        self._sequence: BatchSequence[TP] = BatchSequence()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -100,7 +103,7 @@ class Consumer(driver.Consumer):
         """One message for each fetched batch."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
-        wanted = set(self._get_active_partitions())
+        wanted = self._wanted()
         generation = self.app.consumer_generation_id
         if not wanted:
             await self.sleep(LONGEST_WAIT_S)
@@ -114,10 +117,20 @@ class Consumer(driver.Consumer):
                 await self._thread.hand_back(tp, records[0].offset, records[-1].offset)
             elif self._is_changelog_tp(tp):
                 self.app.recovery.restore(tp, records)  # type: ignore[attr-defined]
+            elif (wanted_offset := self._sequence.gap(tp, records[0].offset)) is not None:
+                await self._thread.hand_back(tp, wanted_offset, records[-1].offset)
             else:
+                self._sequence.deliver(tp, records[-1].offset)
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 self.app.failpoint("fetched")  # type: ignore[attr-defined]
                 yield tp, self._batch_message(tp, records, generation)
+
+    def _wanted(self) -> set[TP]:
+        """Active partitions; those of the source only once recovery is over, because its last act is to empty the agents' queues."""
+        active = set(self._get_active_partitions())
+        if self.app.recovery.completed.is_set():  # type: ignore[attr-defined]
+            return active
+        return {tp for tp in active if self._is_changelog_tp(tp)}
 
     def _batch_message(self, tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
         last = records[-1]
@@ -141,8 +154,15 @@ class Consumer(driver.Consumer):
     # -- committing
 
     def applied(self, tp: TP, last_offset: int) -> None:
-        """Everything up to last_offset is durable; call in offset order of a partition."""
-        self._applied[tp] = max(last_offset + 1, self._applied.get(tp, 0))
+        """Everything up to last_offset is durable; call in offset order of a partition. Raises LostBatchError."""
+        if self._sequence.apply(tp, last_offset):
+            self._applied[tp] = max(last_offset + 1, self._applied.get(tp, 0))
+
+    async def perform_seek(self) -> None:
+        await super().perform_seek()
+        source = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
+        begins = await self.earliest_offsets(*source) if source else {}
+        self._sequence.start({tp: self._committed_offset[tp] or begins[tp] or 0 for tp in source})
 
     def applied_offsets(self) -> dict[TP, int]:
         """Next offset to commit of each partition that applied something since it was assigned."""

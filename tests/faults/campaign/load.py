@@ -82,12 +82,12 @@ class Load:
                     seqs[user] = seqs.get(user, -1) + 1
                     value = self._value(random_, user, number, seqs[user])
                     facts = (f"{self._seed}-{number}", user, seqs[user], intended, time.monotonic(), fingerprint(value))
-                    future = await producer.send(
-                        self._topic, value, key=user.encode(), headers=[("trace", facts[0].encode())]
-                    )
-                    task = asyncio.create_task(self._outcome(future, facts, journal))
+                    headers = [("trace", facts[0].encode())]
+                    sending = producer.send(self._topic, value, key=user.encode(), headers=headers)
+                    task = asyncio.create_task(self._outcome(sending, facts, journal))
                     waiting.add(task)
                     task.add_done_callback(waiting.discard)
+                    await asyncio.sleep(0)  # so that events are queued in their order
                     number += 1
                 await asyncio.gather(*waiting)
         except Exception as error:
@@ -109,10 +109,10 @@ class Load:
             event["event_id"] = f"{user}-{seq // 6}"  # some repeat
         return orjson.dumps(event)
 
-    async def _outcome(self, future: Any, facts: tuple[str, str, int, float, float, str], journal: Any) -> None:
+    async def _outcome(self, sending: Any, facts: tuple[str, str, int, float, float, str], journal: Any) -> None:
         place, outcome = (-1, -1), "info"
         try:
-            metadata = await future
+            metadata = await (await sending)
             place, outcome = (metadata.partition, metadata.offset), "ok"
         except REFUSED:
             outcome = "fail"

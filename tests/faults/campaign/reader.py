@@ -83,8 +83,8 @@ class Poller:
 
     async def _connected(self) -> None:
         consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, group_id=self._group, enable_auto_commit=False)
-        await asyncio.wait_for(consumer.start(), 5)
         try:
+            await asyncio.wait_for(consumer.start(), 5)
             while not self._stop.is_set():
                 committed = [await asyncio.wait_for(consumer.committed(each), 3) or 0 for each in self._places]
                 ends = await asyncio.wait_for(consumer.end_offsets(self._places), 3)

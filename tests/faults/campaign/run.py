@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 
 import orjson
 
-from stream.audit import Limits
+from stream.audit_events import Limits
 from stream.config import Settings
 from stream.local_kafka import LocalKafka
 from stream.scoring import Predictor

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 
+from stream import preflight
 from stream.config import Settings
 from stream.errors import RefusalError
 from stream.preflight import Ends, refuse
@@ -43,3 +45,43 @@ def test_events_lost_to_retention_are_counted_in_the_log(caplog: pytest.LogCaptu
     with caplog.at_level(logging.ERROR):
         refuse(Settings(), {0: Ends(80, 100), 1: Ends(0, 50)}, CHANGELOG, {0: 30, 1: 50})
     assert "clickstream[0]: 50 events were deleted by retention" in caplog.text
+
+
+class LivelyConsumer:
+    """Of a topic into which 50 events come, and are committed by another worker, between any two questions."""
+
+    def __init__(self, **options: object) -> None:
+        self._events = 100
+        self._client = self
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def force_metadata_update(self) -> None: ...
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return {0}
+
+    async def committed(self, partition: object) -> int:
+        self._events += 50
+        return self._events
+
+    async def beginning_offsets(self, partitions: list[object]) -> dict[object, int]:
+        return dict.fromkeys(partitions, 0)
+
+    async def end_offsets(self, partitions: list[object]) -> dict[object, int]:
+        self._events += 50
+        return dict.fromkeys(partitions, self._events)
+
+
+def test_a_worker_that_joins_a_busy_group_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends read before offsets made a busy topic look as if it had been deleted and created again."""
+
+    async def nothing(*_: object) -> list[object]:
+        return []
+
+    monkeypatch.setattr(preflight, "AIOKafkaConsumer", LivelyConsumer)
+    monkeypatch.setattr(preflight, "check_reachable", nothing)
+    monkeypatch.setattr(preflight, "check_topics", nothing)
+    assert asyncio.run(preflight.preflight(Settings())) == 1
