@@ -283,4 +283,6 @@ def _ensure_useful(events: Array, users: list[str], config: PrepareConfig, drops
             f"no user has {config.min_events} events or more left ({causes}); give a longer log, or lower --min-events"
         )
     if len(np.unique(events["key"])) < 2:
-        raise ModelDataError("all events are about one and the same item; there is nothing to predict")
+        raise ModelDataError(
+            "all events are about one and the same item, and nothing is left to predict; give events about two items or more"
+        )

@@ -75,6 +75,11 @@ class Demo:
         views = [worker.view for worker in self.workers]
         return Scene(self.tracker, self._titles, self._watched, views, now, now - self.began_at)
 
+    @property
+    def sending(self) -> bool:
+        """Whether events flow, so that rates mean something."""
+        return self.tracker.sent > 0 and not self._seconds
+
     def interrupt(self) -> None:
         """Send no more and wait for what was sent; called again: do not wait."""
         self._hurry = self._stop.is_set()

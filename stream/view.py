@@ -78,7 +78,7 @@ def _truth(seen: Seen, right: bool, width: int) -> Text:
     if not seen.truth:
         return Text("no event yet", "dim")
     mark = ("✓", "bold green") if right else ("…", "bold yellow")
-    since = f"for {seen.since:,} event{'s' if seen.since != 1 else ''} "
+    since = f"{seen.since:,} event{'s' if seen.since != 1 else ''} "
     text = Text.assemble(("true  ", "dim"), (seen.truth, "bold green" if right else "bold yellow"))
     gap = width - cell_len(text.plain) - len(since) - 1
     return _cut(text.append(" " * max(1, gap)).append(since, "dim").append(*mark), width)
@@ -90,7 +90,7 @@ def _interest(each: dict[str, Any], truth: str, width: int) -> Text:
     label = min(LABEL, width // 2)
     room = max(4, width - label - 8)
     filled = max(1, round(each["probability"] * room))
-    text = Text(set_cell_size(each["interest"], label), "bold green" if each["interest"] == truth else "")
+    text = Text().append(set_cell_size(each["interest"], label), "bold green" if each["interest"] == truth else "")
     text.append("━" * filled, style).append("─" * (room - filled), "bright_black")
     return text.append(f" {each['probability']:>4.0%} ").append(*ARROWS[each["trend"]])
 
@@ -99,8 +99,8 @@ def _events(events: Sequence[dict[str, Any]], head: str, titles: dict[str, str],
     """Lines of events, the first with a word before it."""
     lines = []
     for number, event in enumerate(events[:most]):
-        text = Text(f"{head if number == 0 else '':<6}", "dim")
-        text.append(f"{event['action']:<{ACTION}}", "dim").append(_subject(event, titles), "")
+        text = Text().append(f"{head if number == 0 else '':<6}{event['action']:<{ACTION}}", "dim")
+        text.append(_subject(event, titles))
         lines.append(_cut(text, width))
     return lines
 
@@ -149,7 +149,7 @@ def figures(scene: Scene) -> list[Text]:
         ("p99", f"{p99:,.0f} ms"),
     )
     state = workers_in_words(scene.workers)
-    truth = Text(state, "green" if state.endswith("ready") else "bold yellow").append("   ")
+    truth = Text().append(state, "green" if state.endswith("ready") else "bold yellow").append("   ")
     truth.append_text(
         _pairs(
             ("tracked is true", f"{accuracy.tracked:.0%}"),

@@ -35,6 +35,15 @@ ROWS: tuple[tuple[str, Callable[[dict[str, Any]], int]], ...] = (
     ("dead letters with other bytes", lambda report: report["dead_letters_changed"]),
     ("dead letters of valid events", lambda report: report["dead_letters_of_valid"]),
 )
+ALWAYS = {
+    "users compared",
+    "events in the topic",
+    "states missing",
+    "states that lost events",
+    "states that doubled events",
+    "dead letters",
+}
+"""Rows that are said even when they are zero."""
 
 
 @click.command()
@@ -48,14 +57,13 @@ ROWS: tuple[tuple[str, Callable[[dict[str, Any]], int]], ...] = (
 def command(as_json: bool, broker: str, **given: Any) -> None:
     """Compare the input topic with every user's state: count, last offset and digest of the applied events.
 
-    \b
     Reads with code that shares nothing with the worker but the published contracts. Events not yet committed may be in the
     states or not; stop the workers, or wait until they are idle, for a complete answer.
 
     \b
     Examples:
       interest-stream audit
-      interest-stream audit --broker kafka://host:9092 --app-id shop-interests --json
+      interest-stream audit --broker kafka://host:9092 --json
 
     Exit codes: 0 no difference, 1 a difference or no broker, 2 wrong use.
     """
@@ -79,7 +87,9 @@ def command(as_json: bool, broker: str, **given: Any) -> None:
 
 
 def _readable(report: dict[str, Any]) -> str:
-    lines = [f"{count(report):>12,}  {name}" for name, count in ROWS]
+    """What was compared, then what is not zero: a clean audit is short."""
+    rows = [(name, count(report)) for name, count in ROWS]
+    lines = [f"{found:>12,}  {name}" for name, found in rows if found or name in ALWAYS]
     lines += ["", *report["examples"], *report["dead_letter_examples"]]
     verdict = "every event was applied exactly once" if report["clean"] else "DIFFERENCES FOUND"
     if report["clean"] and report["deleted_by_retention"]:

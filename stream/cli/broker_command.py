@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from stream.cli import options
+from stream.cli.commands import Group
 from stream.errors import BrokerError
 from stream.local_kafka import DEFAULT_PORT, BrokerStatus, LocalKafka, default_data_dir
 
@@ -28,7 +29,7 @@ def _data_dir(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Run Apache Kafka on this machine: one KRaft node, no Java or Docker needed.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from stream.cli import options
@@ -17,7 +17,7 @@ from stream.picture import svg
 from stream.view import layout, plain_line
 
 UNATTENDED_S: Final = 60.0
-PICTURE_SIZE: Final = (118, 36)
+PICTURE_SIZE: Final = (118, 34)
 
 
 @click.command()
@@ -66,8 +66,8 @@ def command(seconds: float | None, model: Path | None, picture: Path | None, as_
         raise
     finally:
         view.close()
-    if picture:
-        picture.write_text(svg(layout(demo.scene(), *PICTURE_SIZE), *PICTURE_SIZE, "make demo"), encoding="utf-8")
+    if picture and view.seen:
+        picture.write_text(svg(view.seen, *PICTURE_SIZE, "make demo"), encoding="utf-8")
     click.echo(json.dumps(summary) if as_json else _readable(summary))
     click.get_current_context().exit(0 if summary["complete"] else 1)
 
@@ -81,6 +81,7 @@ class Lines:
 
     def __init__(self, console: Console) -> None:
         self._console, self._told = console, 0.0
+        self.seen: RenderableType | None = None  # for a picture
 
     def say(self, text: str) -> None:
         """What is being done."""
@@ -89,9 +90,14 @@ class Lines:
     def show(self, demo: Demo) -> None:
         """The figures, if the last are a second old."""
         scene = demo.scene()
-        if demo.tracker.sent and scene.now - self._told >= 1:
+        self._keep(demo)
+        if demo.sending and scene.now - self._told >= 1:
             self._told = scene.now
             click.echo(plain_line(scene), err=self._console.stderr)
+
+    def _keep(self, demo: Demo) -> None:
+        if demo.sending:
+            self.seen = layout(demo.scene(), *PICTURE_SIZE)
 
     def close(self) -> None:
         """Nothing to put back."""
@@ -114,6 +120,7 @@ class LiveView(Lines):
         if demo.tracker.first_update_at is not None:
             self._screen.start()
             self._screen.update(layout(demo.scene(), *self._console.size), refresh=True)
+        self._keep(demo)
 
     def close(self) -> None:
         """Give the terminal back."""
@@ -128,8 +135,7 @@ def _readable(summary: dict[str, Any]) -> str:
         f"{summary['events_per_s']:,} events/s\n"
         f"event to update p50 {summary['latency_p50_ms']} ms, p99 {summary['latency_p99_ms']} ms; first update "
         f"{summary['first_update_after_s']} s after the start\n"
-        f"the tracked top interest was the simulated truth {summary['top_interest_is_truth']:.0%} of the time "
-        f"\n"
+        f"the tracked top interest was the simulated truth {summary['top_interest_is_truth']:.0%} of the time\n"
         f"(the category of the last event: {summary['last_category_is_truth']:.0%}, always the most popular interest: "
         f"{summary['most_popular_is_truth']:.0%})"
     )

@@ -69,9 +69,9 @@ def command(
     \b
     Examples:
       interest-stream evaluate --model model --events events.tsv.gz
-      interest-stream evaluate --model model --events events.tsv.gz --protocol time-split --json
-      interest-stream evaluate --compare old-model new-model --events events.tsv.gz
-      interest-stream evaluate --model model --predictions updates.jsonl --events events.tsv.gz
+      interest-stream evaluate --model model --events events.tsv.gz --json
+      interest-stream evaluate --compare old new --events events.tsv.gz
+      interest-stream evaluate --predictions updates.jsonl --events events.tsv.gz
       interest-stream evaluate --drift 300
       interest-stream evaluate --explanations 500
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
+from rich.cells import set_cell_size
 
 from stream.cli import options
 from stream.cli.tail_command import ARROWS, subject
@@ -16,6 +17,8 @@ from stream.errors import DataError
 from stream.subscribe import Held, look_up, recent_events
 
 SHOWN = 10
+NAME = 24
+BAR = 24
 
 
 @click.command()
@@ -64,33 +67,46 @@ def as_dictionary(user: str, held: Held) -> dict[str, Any]:
 
 
 def in_words(found: dict[str, Any]) -> str:
-    """For a person."""
-    lines = [f"user {found['user_id']}"]
+    """For a person: what the user wants, then what is known, then how it is kept."""
     state, profile = found["state"], found["profile"]
-    if state:
-        lines.append(
-            f"  {state['count']:,} events applied, the last at offset {state['last_offset']} of partition "
-            f"{state['partition']}, {_moment(state['time'])}"
-        )
-        lines.append(
-            f"  state of {state['bytes']:,} bytes by model {state['model_fingerprint']}, digest {state['digest']}"
-        )
-        lines.append(f"  last {min(SHOWN, len(state['recent']))} of {len(state['recent'])} events kept, newest first:")
-        for event in state["recent"][:SHOWN]:
-            text = event.get("query") or event.get("item or title")
-            lines.append(f"    {_moment(event['time'])}  {event['action']:<16} {text}")
-    else:
-        lines.append("  no state")
-    if profile:
-        lines.append("  interests now:")
-        for each in profile["interests"]:
-            bar = "█" * round(each["probability"] * 30)
-            lines.append(f"    {each['interest']:<28} {each['probability']:>4.0%} {ARROWS[each['trend']]} {bar}")
-        lines.append("  next: " + ", ".join(each["item_id"] for each in profile["items"]))
-        lines.append("  because: " + ", ".join(f"{each['action']} {subject(each)}" for each in profile["because"]))
-    else:
-        lines.append("  no profile")
-    return "\n".join(lines)
+    parts = [_interests(profile) if profile else ["No profile is published yet."]]
+    parts.append(_history(state) if state else ["No state is held: the profile is older than the changelog."])
+    return "\n\n".join("\n".join(each) for each in ([_heading(found)], *parts))
+
+
+def _heading(found: dict[str, Any]) -> str:
+    state = found["state"]
+    if not state:
+        return str(found["user_id"])
+    events = "1 event" if state["count"] == 1 else f"{state['count']:,} events"
+    return f"{found['user_id']}: {events}, the last on {_moment(state['time'])} UTC"
+
+
+def _interests(profile: dict[str, Any]) -> list[str]:
+    lines = ["Interests now"]
+    for each in profile["interests"]:
+        filled = round(each["probability"] * BAR)
+        bar = "━" * filled + "─" * (BAR - filled)
+        name = set_cell_size(each["interest"], NAME)
+        lines.append(f"  {name} {bar} {each['probability']:>4.0%} {ARROWS[each['trend']]} {each['trend']}")
+    because = [f"{each['action']} {subject(each)}" for each in profile["because"]]
+    lines.append(f"Because of   {', '.join(because) or '-'}")
+    lines.append(f"Likely next  {', '.join(each['item_id'] for each in profile['items']) or '-'}")
+    return lines
+
+
+def _history(state: dict[str, Any]) -> list[str]:
+    kept = state["recent"]
+    lines = [f"Last {min(SHOWN, len(kept))} of {len(kept)} events kept"]
+    for event in kept[:SHOWN]:
+        query = event.get("query")
+        what = f"“{query}”" if query else event.get("item or title")
+        lines.append(f"  {_moment(event['time'])}  {event['action']:<12} {what}")
+    return [
+        *lines,
+        f"Kept as      {state['bytes']:,} bytes in partition {state['partition']}, up to offset {state['last_offset']}",
+        f"Digest       {state['digest']} of all events; model {state['model_fingerprint']}",
+    ]
 
 
 def _moment(time_ms: int) -> str:

@@ -48,7 +48,8 @@ def command(
     \b
     Examples:
       interest-stream match --model DIR --phrases interests.txt
-      interest-stream match --model DIR --phrases taxonomy.tsv --encode-with ~/models/all-MiniLM-L6-v2 --out mapping.jsonl
+      interest-stream match --model DIR --phrases taxonomy.tsv --out mapping.jsonl \\
+          --encode-with ~/models/all-MiniLM-L6-v2
       interest-stream worker --model DIR --zero-shot mapping.jsonl
 
     Exit codes: 0 mapped, 1 a file cannot be used, 2 wrong use.

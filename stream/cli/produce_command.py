@@ -56,14 +56,14 @@ def command(
 ) -> None:
     """Replay a file, or a simulated population, onto the clickstream topic, keyed by user.
 
-    \b
-    Idempotent, acks=all. Ctrl-C stops; what was acknowledged is said at the end. A simulated population needs --rate or --limit
-    to be of use.
+    Idempotent, acks=all. Ctrl-C stops; what was acknowledged is said at the end. A simulated population never ends by
+    itself: give --limit, or --rate and Ctrl-C.
 
     \b
     Examples:
       interest-stream produce --events events.tsv.gz --rate 5000
-      interest-stream produce --events log.csv --columns user_id=visitor,item_id=sku --speed 60x
+      interest-stream produce --events log.csv --speed 60x \\
+          --columns user_id=visitor,item_id=sku
       interest-stream produce --simulate --users 500 --rate 200
 
     Exit codes: 0 all acknowledged, 1 some were not, or lines were bad, 2 wrong use.

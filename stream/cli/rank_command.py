@@ -14,7 +14,10 @@ from stream.errors import DataError, ModelError
 
 @click.command()
 @click.option(
-    "--model", type=click.Path(path_type=Path), default=None, help="Model directory.  [default: the demo model]"
+    "--model",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Model directory.  [default: the demo model]",
 )
 @click.option(
     "--histories",
@@ -52,7 +55,12 @@ def command(
     \b
     Examples:
       interest-stream rank --model DIR --histories users.jsonl > updates.jsonl
-      echo '{"user_id":"u1","events":[{"action":"view","time":1764000000000,"query":"tent"}]}' | interest-stream rank --histories -
+      gunzip -c users.jsonl.gz | interest-stream rank --histories - --items 10
+
+    \b
+    A line of users.jsonl:
+      {"user_id": "u1", "events": [
+        {"action": "search", "time": 1764000000000, "query": "tent"}]}
 
     Exit codes: 0 every line answered, 1 some line was bad or a file cannot be used, 2 wrong use.
     """

@@ -8,19 +8,21 @@ import traceback
 
 import click
 
+from models.errors import ModelDataError, ModelDirectoryError
+from stream.cli.commands import Group, with_plain_numbers
 from stream.errors import InterestStreamError
 
 COMMANDS = {
-    "demo": "Start everything on this machine and watch simulated users' interests change.",
+    "demo": "Everything on this machine: watch simulated users' interests.",
     "broker": "Run Apache Kafka on this machine: start, stop, status, logs.",
     "topics": "Create the topics, or check their settings.",
     "train": "Train a model directory from behaviour events and a catalogue.",
     "evaluate": "Measure a model directory against events and baselines.",
-    "rank": "Score histories from a file, offline, by the worker's own code path.",
-    "match": "Map the catalogue of a model onto phrases or a taxonomy, by their texts.",
+    "rank": "Score histories from a file, by the worker's own code.",
+    "match": "Map the catalogue of a model onto phrases or a taxonomy.",
     "worker": "Consume events, keep each user's state, publish interest updates.",
     "health": "Ask the worker of this host or container whether it is ready.",
-    "produce": "Replay a file, or a simulated population, onto the clickstream topic.",
+    "produce": "Replay a file, or simulated users, onto the clickstream.",
     "tail": "Subscribe to interest updates and print them.",
     "inspect": "Show what is held about one user.",
     "audit": "Check that every event was applied exactly once.",
@@ -28,7 +30,7 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Sub-commands live in stream.cli.<name>_command as `command`; importing all of them would make --help slow."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -38,7 +40,7 @@ class Commands(click.Group):
         if name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"stream.cli.{name}_command").command
-        return command
+        return with_plain_numbers(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -78,11 +80,11 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
-    except InterestStreamError as error:
+    except (InterestStreamError, ModelDataError, ModelDirectoryError) as error:
         if verbose:
             traceback.print_exc()
         click.echo(f"interest-stream: {error}", err=True)
-        sys.exit(error.exit_code)
+        sys.exit(getattr(error, "exit_code", 1))
     except Exception as error:
         if verbose:
             traceback.print_exc()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 import orjson
+from rich.cells import cell_len, set_cell_size
 
 from stream.cli import options
 from stream.config import Settings, from_environment
 from stream.subscribe import updates
 
-ARROWS = {"rising": "↑", "fading": "↓", "new": "*", "steady": "="}
+ARROWS: Final = {"rising": "↑", "fading": "↓", "new": "+", "steady": "·"}
+USER: Final = 10
+INTEREST: Final = 15
+SHOWN: Final = 2
 
 
 @click.command()
@@ -37,6 +41,9 @@ def command(
     broker: str,
 ) -> None:
     """Subscribe to interest updates and print them, a line each.
+
+    A line: time of the user's last event (UTC), user, the first two interests with probability and trend (↑ rising,
+    ↓ fading, + new, · steady), and the event that weighs most. --json prints whole updates.
 
     \b
     Examples:
@@ -70,14 +77,15 @@ async def _print(
 
 
 def readable(update: dict[str, Any]) -> str:
-    """One update as a line."""
-    moment = datetime.fromtimestamp(update["time"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    interests = ", ".join(
-        f"{each['interest']} {each['probability']:.0%}{ARROWS[each['trend']]}" for each in update["interests"]
+    """One update as a line; the items and further causes are in --json."""
+    moment = datetime.fromtimestamp(update["time"] / 1000, UTC).strftime("%m-%d %H:%M:%S")
+    user = update["user_id"] if cell_len(update["user_id"]) > USER else set_cell_size(update["user_id"], USER)
+    interests = "".join(
+        f"{set_cell_size(each['interest'], INTEREST)}{each['probability']:>4.0%} {ARROWS[each['trend']]}  "
+        for each in update["interests"][:SHOWN]
     )
-    because = ", ".join(f"{each['action']} {subject(each)}" for each in update["because"])
-    items = ", ".join(each["item_id"] for each in update["items"])
-    return f"{moment} {update['user_id']} ({update['events_seen']} events): {interests} | next {items or '-'} | because {because or '-'}"
+    because = ", ".join(f"{each['action']} {subject(each)}" for each in update["because"][:1])
+    return f"{moment}  {user}  {interests}{because}".rstrip()
 
 
 def subject(cause: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from stream.cli import options
+from stream.cli.commands import Group
 from stream.config import Settings, from_environment
 from stream.errors import TopicError
 
@@ -34,14 +35,14 @@ def _names(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Create the topics of the pipeline with their settings, or check those that exist.
 
     \b
     Examples:
       interest-stream topics create --partitions 8
-      interest-stream topics create --partitions 24 --replication 3 --broker kafka://host:9092
+      interest-stream topics create --partitions 24 --broker kafka://host:9092
       interest-stream topics check --replication 3
 
     Exit codes: 0 all as it must be, 1 a topic differs or the broker refuses, 2 wrong use.

@@ -90,10 +90,13 @@ def command(out: Path, as_json: bool, restart: bool, **given: Any) -> None:
 
     \b
     Examples:
-      interest-stream train --events events.tsv.gz --items items.jsonl.gz --out model
-      interest-stream train --events log.csv --columns user_id=visitor,item_id=sku --items shop.jsonl --out model --effort normal
-      interest-stream train --events day1.jsonl --events day2.jsonl --items items.jsonl --interests taxonomy.txt --out model
-      interest-stream train --events log.jsonl --items items.jsonl --out large --language-model ~/models/SmolLM2-135M --start-from model
+      interest-stream train --events events.tsv.gz --items items.jsonl --out model
+      interest-stream train --events log.csv --items shop.jsonl --out model \\
+          --columns user_id=visitor,item_id=sku --effort normal
+      interest-stream train --events day1.jsonl --events day2.jsonl \\
+          --items items.jsonl --interests taxonomy.txt --out model
+      interest-stream train --events log.jsonl --items items.jsonl --out large \\
+          --language-model ~/models/SmolLM2-135M --start-from model
 
     Exit codes: 0 trained, 1 the data cannot be used, 2 wrong use, 130 interrupted and saved.
     """

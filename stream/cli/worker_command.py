@@ -16,8 +16,10 @@ import click
 from models.errors import ModelDirectoryError
 from stream.cli import options
 from stream.config import Settings, from_environment
-from stream.errors import ModelError
+from stream.errors import ModelError, UsageError
 from stream.phrases import read_phrases
+
+NAME_WIDTH = 30
 
 
 def _setting_options(function: Any) -> Any:
@@ -35,30 +37,42 @@ def _setting_options(function: Any) -> Any:
 
 @click.command()
 @click.option("--show-settings", is_flag=True, help="Print the effective settings, secrets masked, and exit.")
+@click.option("--json", "as_json", is_flag=True, help="With --show-settings: as JSON.")
 @click.option("--null-model", is_flag=True, hidden=True, help="Benchmark without a model.")
 @options.broker
 @options.verbose
 @_setting_options
-def command(show_settings: bool, null_model: bool, **given: Any) -> None:
+def command(show_settings: bool, as_json: bool, null_model: bool, **given: Any) -> None:
     """Consume events, keep each user's state, publish interest updates.
 
-    \b
-    Several workers share the work: start the same command again, on this host or another.
-    Settings come from options, then the environment (INTEREST_STREAM_<NAME>), then defaults.
+    Several workers share the work: start the same command again, on this host or another. Settings come from options,
+    then the environment (INTEREST_STREAM_<NAME>), then defaults.
 
     \b
     Examples:
       interest-stream worker --model DIR
-      interest-stream worker --model DIR --broker kafka://host:9092 --app-id shop-interests
+      interest-stream worker --model DIR --broker kafka://host:9092
       interest-stream worker --show-settings
 
     Exit codes: 0 stopped by SIGTERM or Ctrl-C with everything committed, 1 failed or refused to start, 2 wrong use.
     """
     settings = from_environment(**given)
     if show_settings:
-        click.echo(json.dumps(settings.masked(), indent=2))
+        click.echo(json.dumps(settings.masked(), indent=2) if as_json else _readable(settings))
         return
+    if as_json:
+        raise UsageError("--json goes with --show-settings; the log of a worker is text")
     serve(settings, null_model)
+
+
+def _readable(settings: Settings) -> str:
+    """A line a setting; those that are not the default are marked."""
+    defaults = Settings().masked()
+    lines = [
+        f"{'*' if value != defaults[name] else ' '} {name:<{NAME_WIDTH}} {'-' if value == '' else value}"
+        for name, value in settings.masked().items()
+    ]
+    return "\n".join([*lines, "* not the default"])
 
 
 def serve(settings: Settings, null_model: bool = False) -> None:

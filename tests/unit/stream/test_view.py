@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_the_view_tells_truth_tracked_interest_and_why(tracker: Tracker) -> None
     screen = "\n".join(drawn(tracker, 80, 24))
     for words in (
         "true  中国茶",
-        "for 2 events ✓",
+        " 2 events ✓",
         "50% +",
         "last  add_to_cart 西湖",
         "why   search",
@@ -119,6 +120,9 @@ def test_the_worker_that_is_not_ready_is_named() -> None:
 
 def test_the_picture_loads_nothing(tracker: Tracker) -> None:
     picture = svg(layout(scene(tracker), 100, 30), 100, 30, "make demo")
-    assert "西湖龙井" in picture
+    place = picture.index("西湖龙井")
+    drawn = picture[picture.rindex("<text", 0, place) : picture.index("<", place)]
+    cells = float(drawn.partition('textLength="')[2].partition('"')[0]) / 12.2
+    assert cells == pytest.approx(cell_len(html.unescape(drawn.rpartition(">")[2])))
     assert "url(http" not in picture.replace(" ", "")
     assert "@import" not in picture
