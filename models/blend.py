@@ -8,6 +8,7 @@ Glossary: U users, V items (row 0: unknown), C interests, F features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -68,18 +69,15 @@ def weighted(features: list[Tensor], weights: Tensor) -> Tensor:
     return total
 
 
-def fit_item_weights(features: list[Tensor], targets: Tensor, steps: int = 200) -> Tensor:
-    """Weights that minimise cross-entropy of targets [U] (rows), from equal weights of the neural scorers; AdamW, full batch."""
-    weights = torch.tensor([0.5, 0.5, 0.3, 0.0, 0.0, 0.0], requires_grad=True)
-    optimiser = torch.optim.Adam([weights], lr=0.03)
-    stacked = torch.stack([feature[:, 1:] for feature in features])  # [F, U, V]
-    for _ in range(steps):
-        optimiser.zero_grad()
-        logits = torch.einsum("f,fuv->uv", weights, stacked)
-        loss = torch.nn.functional.cross_entropy(logits, targets - 1) + 1e-3 * weights.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    return weights.detach()
+def fit_item_weights(features: list[Tensor], targets: Tensor) -> Tensor:
+    """Weights that minimise cross-entropy of targets [U] (rows), from equal weights of the neural scorers."""
+    stacked = torch.stack([feature[:, 1:] for feature in features], dim=2)  # [U, V, F]
+
+    def loss(weights: Tensor) -> Tensor:
+        entropy = torch.nn.functional.cross_entropy(stacked @ weights, targets - 1)
+        return entropy + 1e-3 * weights.square().sum()
+
+    return _minimised(loss, torch.tensor([0.5, 0.5, 0.3, 0.0, 0.0, 0.0]))
 
 
 def own_shares(touched: Tensor, there: Tensor, base: Tensor, half_life: float) -> Tensor:
@@ -99,18 +97,28 @@ def interest_features(items: Tensor, language_model: Tensor, own: list[Tensor], 
     return torch.stack([*columns, torch.ones_like(items)], dim=2)
 
 
-def fit_interest_weights(features: Tensor, happened: Tensor, steps: int = 300) -> Tensor:
+def fit_interest_weights(features: Tensor, happened: Tensor) -> Tensor:
     """Weights [F] that minimise binary cross-entropy of what happened [U, C] (0/1)."""
-    weights = torch.tensor([0.4, 0.2, 0.2, 0.2, 0.0, 0.0], requires_grad=True)
-    optimiser = torch.optim.Adam([weights], lr=0.03)
-    for _ in range(steps):
+
+    def loss(weights: Tensor) -> Tensor:
+        entropy = torch.nn.functional.binary_cross_entropy_with_logits(features @ weights, happened)
+        return entropy + 1e-4 * weights.square().sum()
+
+    return _minimised(loss, torch.tensor([0.4, 0.2, 0.2, 0.2, 0.0, 0.0]))
+
+
+def _minimised(loss: Callable[[Tensor], Tensor], start: Tensor, steps: int = 30) -> Tensor:
+    """Weights of the least loss; both losses are convex in them, so L-BFGS is there in some twenty passes over the data."""
+    weights = start.requires_grad_()
+    optimiser = torch.optim.LBFGS([weights], max_iter=steps, line_search_fn="strong_wolfe", tolerance_change=1e-7)
+
+    def closure() -> float:
         optimiser.zero_grad()
-        loss = (
-            torch.nn.functional.binary_cross_entropy_with_logits(features @ weights, happened)
-            + 1e-4 * weights.square().sum()
-        )
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        value = loss(weights)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.item()
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
     return weights.detach()
 
 

@@ -1,12 +1,13 @@
-"""How much a training may cost: settings for `--effort`, chosen by the size of the data, each with its reason.
+"""How much a training may cost: what `--effort` starts from, what it tries, and how long it may take, each with its reason.
 
 Times are for two cores and 200,000 events: quick minutes, normal under an hour, thorough hours.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Final
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import torch
 
@@ -14,27 +15,89 @@ from models.errors import ModelDataError
 from models.prepare import Dataset
 from models.train import TrainConfig
 
-EFFORTS: Final = ("quick", "normal", "thorough")
+FULL_SOFTMAX_ITEMS: Final = 2_048
+"""Up to that many items the exact softmax costs no more than the rest of a step."""
+SHORT: Final = 15
+"""Events a user; shorter histories need more dropout."""
 
 
-def settings_for(effort: str, dataset: Dataset, *, seed: int, name: str) -> tuple[TrainConfig, list[str]]:
-    """The settings, and why in words."""
-    if effort not in EFFORTS:
-        raise ModelDataError(f"effort {effort!r} is unknown; use one of {', '.join(EFFORTS)}")
-    config = TrainConfig(seed=seed, name=name)
-    reasons = [f"effort {effort}"]
+@dataclass(frozen=True)
+class Effort:
+    """A budget and what it is spent on. Times in minutes, of the whole training and of the trials before it."""
+
+    minutes: float
+    trial_minutes: float = 0.0
+    trial_epochs: int = 0
+    alternatives: tuple[tuple[str, tuple[Any, ...]], ...] = ()  # (setting, values to try), in this order
+    epochs: int = 20
+    patience: int = 3
+
+
+EFFORTS: Final = {
+    "quick": Effort(minutes=20),
+    "normal": Effort(
+        minutes=55,
+        trial_minutes=15,
+        trial_epochs=4,
+        alternatives=(("dropout", (0.2, 0.5)), ("width", (128,)), ("learning_rate", (2e-3,))),
+        epochs=40,
+        patience=5,
+    ),
+    "thorough": Effort(
+        minutes=300,
+        trial_minutes=120,
+        trial_epochs=8,
+        alternatives=(
+            ("dropout", (0.1, 0.3, 0.5, 0.6)),
+            ("width", (128,)),
+            ("lstm_layers", (2,)),
+            ("negatives", (0, 1_024)),
+            ("learning_rate", (5e-4, 2e-3)),
+            ("weight_decay", (1e-2,)),
+        ),
+        epochs=100,
+        patience=10,
+    ),
+}
+
+
+def effort_of(name: str) -> Effort:
+    """Raises ModelDataError if there is none of that name."""
+    if name not in EFFORTS:
+        raise ModelDataError(f"effort {name!r} is unknown; use one of {', '.join(EFFORTS)}")
+    return EFFORTS[name]
+
+
+def settings_for(name: str, dataset: Dataset, *, seed: int, model: str) -> tuple[TrainConfig, list[str]]:
+    """The settings that the size of the data suggests, and why in words; the start of the trials."""
+    effort = effort_of(name)
     mean = len(dataset.events) / max(len(dataset.users), 1)
-    if mean < 15:
-        config = replace(config, dropout=0.5)
-        reasons.append(f"dropout {config.dropout}: short histories, {mean:.1f} events a user")
-    if effort == "normal":
-        config = replace(config, width=64, lstm_epochs=40, bridge_epochs=40, patience=5)
-    elif effort == "thorough":
-        config = replace(
-            config, width=128, heads=4, recent=16, soft_tokens=4, lstm_epochs=100, bridge_epochs=100, patience=10
-        )
-    reasons.append(f"width {config.width}, {config.recent} recent events, {config.soft_tokens} soft tokens")
+    short, small = mean < SHORT, len(dataset.item_ids) <= FULL_SOFTMAX_ITEMS
+    config = TrainConfig(
+        seed=seed,
+        name=model,
+        dropout=0.5 if short else 0.3,
+        recent=16 if name == "thorough" else 8,
+        lstm_epochs=effort.epochs,
+        bridge_epochs=effort.epochs,
+        patience=effort.patience,
+    )
+    if small:
+        config = replace(config, negatives=0)
+    reasons = [
+        f"effort {name}",
+        f"dropout {config.dropout}: {'short' if short else 'long'} histories, {mean:.1f} events a user",
+        f"{'full' if small else 'sampled'} softmax: {len(dataset.item_ids):,} items",
+        f"width {config.width}, {config.recent} recent events, {config.soft_tokens} soft tokens",
+    ]
     return config, reasons
+
+
+def alternatives(effort: Effort, setting: str, config: TrainConfig) -> Iterator[TrainConfig]:
+    """The settings with other values of one, those that change something."""
+    for value in dict(effort.alternatives)[setting]:
+        if value != getattr(config, setting):
+            yield replace(config, **{setting: value}, **({"heads": value // 32} if setting == "width" else {}))
 
 
 def use_threads(threads: int) -> None:

@@ -12,39 +12,35 @@ NDCG@10 of validation. Glossary: B sequences, T events, U users, V items (row 0:
 
 from __future__ import annotations
 
-import json
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models import blend as blending
 from models import cooccurrence
 from models.blend import Blend
 from models.bridge import InterestNetwork, NetworkConfig, interest_loss, next_item_loss
+from models.checkpoints import Checkpoints
 from models.errors import ModelDataError
+from models.fit_blend import fit_blend
 from models.model_directory import membership_of, write_model
 from models.predict import ModelInfo
 from models.predictor import Predictor
-from models.prepare import Dataset, catalogue_rows
-from models.protocols import Cases
-from models.replay import replay
-from models.vocabulary import Tokenizer, gap_buckets
+from models.prepare import Dataset
+from models.training_data import TrainingData
+from models.vocabulary import Tokenizer
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[str, int, int, dict[str, Any]], None]
 """Called as (stage, done, total, figures)."""
 
-FULL_SOFTMAX_ITEMS: Final = 20_000
-BLEND_USERS: Final = 3_000
-BLEND_CELLS: Final = 20_000_000  # users times items: 500 MB of scores
+LSTM_SHARE: Final = 0.4  # of the time of a training, at most
 
 
 @dataclass(frozen=True)
@@ -60,60 +56,45 @@ class TrainConfig:
     recent: int = 8
     dropout: float = 0.3
     length: int = 50  # most events of a training sequence; longer histories are cut into pieces
-    batch: int = 128  # sequences
-    learning_rate: float = 2e-3
+    batch: int = 64  # sequences
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-4
-    text_epochs: int = 5
+    text_epochs: int = 2
     lstm_epochs: int = 20
     bridge_epochs: int = 20
     patience: int = 3  # epochs without a better validation before a stage ends
-    negatives: int = 4_096  # of the sampled softmax, where the catalogue is larger than FULL_SOFTMAX_ITEMS
+    negatives: int = 1_024  # of the sampled softmax; 0, or as many as there are items: the full one
     interest_weight: float = 0.3  # of the interests' loss beside the items'
     validation_users: int = 5_000
     name: str = "model"
 
 
-@dataclass
-class Sequences:
-    """Training pieces, right-padded: inputs of T events and the row that followed each (0: none to learn)."""
-
-    rows: Tensor  # int64 [B, T]
-    actions: Tensor
-    gaps: Tensor
-    targets: Tensor  # int64 [B, T]
-
-    def batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Shuffled, with pieces of similar length together, cut to the longest."""
-        lengths = (self.rows > 0).sum(1) + torch.rand(len(self.rows), generator=generator)
-        order = torch.argsort(lengths)
-        starts = torch.arange(0, len(order), size)
-        for start in starts[torch.randperm(len(starts), generator=generator)].tolist():
-            chosen = order[start : start + size]
-            longest = int((self.targets[chosen] > 0).any(0).nonzero().max()) + 1
-            yield tuple(column[chosen, :longest] for column in (self.rows, self.actions, self.gaps, self.targets))  # type: ignore[misc]
-
-
-def train(dataset: Dataset, out: Path, config: TrainConfig, progress: Progress = lambda *_: None) -> dict[str, Any]:
+def train(
+    dataset: Dataset,
+    out: Path,
+    config: TrainConfig,
+    progress: Progress = lambda *_: None,
+    minutes: float = math.inf,
+) -> dict[str, Any]:
     """Train and write a model directory; the report. Interrupted, the same call carries on where it stopped.
+
+    A stage that would take the training beyond `minutes` ends with the epochs it has, and the report names it.
 
     Raises ModelDataError when the data cannot be learned from, or a checkpoint belongs to other data or settings.
     """
     if not dataset.interests:
         raise ModelDataError("the data set has no interests yet; find them with models.interests before training")
-    return _Training(dataset, out, config, progress).run()
+    return Training(dataset, out, config, progress).run(minutes)
 
 
-class _Training:
+class Training:
     """One run: the data it needs, the network, and its checkpoints."""
 
     def __init__(self, dataset: Dataset, out: Path, config: TrainConfig, progress: Progress) -> None:
         torch.manual_seed(config.seed)
         self.dataset, self.out, self.config, self.progress = dataset, out, config, progress
         self.tokenizer = Tokenizer.learn([*dataset.titles, *dataset.interests])
-        self.rows = catalogue_rows(dataset.events["key"], dataset.item_ids).astype(np.int64)
-        last = dataset.user_start[1:] - 1
-        self.is_validation = np.zeros(len(self.rows), bool)
-        self.is_validation[last] = True
+        self.data = TrainingData(dataset, config.length)
         self.network = InterestNetwork(
             NetworkConfig(
                 items=len(dataset.item_ids),
@@ -128,25 +109,48 @@ class _Training:
                 dropout=config.dropout,
             )
         )
+        self.told = np.array(
+            [
+                item
+                for item, title in enumerate(dataset.titles)
+                if title != dataset.item_ids[item] or dataset.categories[item]
+            ],
+            np.int64,
+        )  # items with a text; a bare id says nothing and is left without an encoding
         self.catalogue = _catalogue(dataset)
         self.membership = membership_of(self.catalogue, len(dataset.interests))
-        self.checkpoints = _Checkpoints(out / ".training", dataset, config)
+        self.checkpoints = Checkpoints(out / ".training", dataset, asdict(config))
         self.curves: dict[str, list[dict[str, Any]]] = {}
-        self.negatives = 0 if len(dataset.item_ids) <= FULL_SOFTMAX_ITEMS else config.negatives
+        self.deadline = math.inf
+        self.ended_by_budget: list[str] = []
+        self.sequences = self.data.pieces()
+        self.validation_users, self.validation = self.data.validation(config.validation_users, config.seed)
 
-    def run(self) -> dict[str, Any]:
+    def run(self, minutes: float) -> dict[str, Any]:
         started = time.perf_counter()
-        self.sequences = self._sequences()
-        self.validation = self._validation()
-        self._stage("text", self.config.text_epochs, self._text_epoch, self._text_parameters(), valued=False)
-        self._encode_texts()
-        self._set_popularity()
-        self._stage("lstm", self.config.lstm_epochs, self._lstm_epoch, self._lstm_parameters(), valued=True)
+        self.deadline = started + 60 * minutes * LSTM_SHARE
+        self.learn_memory()
+        self.deadline = started + 60 * minutes
         self._start_bridge()
         self._stage("bridge", self.config.bridge_epochs, self._bridge_epoch, self._bridge_parameters(), valued=True)
         report = self._finish()
+        report["ended_by_budget"] = self.ended_by_budget
         report["seconds"] = round(time.perf_counter() - started, 1)
         return report
+
+    def learn_memory(self) -> float:
+        """The stages up to the LSTM; its best NDCG@10 on validation."""
+        self._stage(
+            "text",
+            self.config.text_epochs if len(self.told) else 0,
+            self._text_epoch,
+            self._text_parameters(),
+            valued=False,
+        )
+        self._encode_texts()
+        self._set_popularity()
+        self._stage("lstm", self.config.lstm_epochs, self._lstm_epoch, self._lstm_parameters(), valued=True)
+        return max((float(each["ndcg@10"]) for each in self.curves["lstm"]), default=0.0)
 
     # -- stages
 
@@ -175,12 +179,13 @@ class _Training:
             self.progress(name, number + 1, epochs, figures)
             if valued and _stopped_improving(curve, self.config.patience):
                 break
+            if time.perf_counter() > self.deadline and number + 1 < epochs:
+                self.ended_by_budget.append(name)
+                break
         self.checkpoints.finish(name, self.network, curve)
 
     def _text_epoch(self, optimiser: Any, generator: torch.Generator) -> float:
-        texts = torch.from_numpy(
-            self.tokenizer.encode([self._text_of(item) for item in range(len(self.dataset.titles))])
-        )
+        texts = torch.from_numpy(self.tokenizer.encode([self._text_of(item) for item in self.told]))
         losses = []
         for chosen in torch.randperm(len(texts), generator=generator).split(256):  # type: ignore[no-untyped-call]
             optimiser.zero_grad()
@@ -224,7 +229,7 @@ class _Training:
 
     def _item_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         there = targets > 0
-        return next_item_loss(hidden[there], targets[there], self.network, self.negatives)
+        return next_item_loss(hidden[there], targets[there], self.network, self.config.negatives)
 
     def _take_step(self, loss: Tensor, optimiser: Any) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
@@ -256,20 +261,20 @@ class _Training:
         """Encodings of all titles and interest names by the text model; from here on it is not trained."""
         network = self.network.eval()
         with torch.no_grad():
-            for target, texts in (
-                (network.text[1:], [self._text_of(item) for item in range(len(self.dataset.titles))]),
-                (network.interest_text, self.dataset.interests),
+            for target, rows, texts in (
+                (network.text, self.told + 1, [self._text_of(item) for item in self.told]),
+                (network.interest_text, np.arange(len(self.dataset.interests)), self.dataset.interests),
             ):
                 for start in range(0, len(texts), 1_024):
                     tokens = torch.from_numpy(self.tokenizer.encode(texts[start : start + 1_024]))
-                    target[start : start + 1_024] = network.text_model.encode_text(tokens)
+                    target[torch.from_numpy(rows[start : start + 1_024])] = network.text_model.encode_text(tokens)
 
     def _text_of(self, item: int) -> str:
         return " ".join([self.dataset.titles[item], *self.dataset.categories[item]])
 
     def _set_popularity(self) -> None:
         """Item biases start at the log of training counts, so nothing has to be learned to know what is popular."""
-        counts = np.bincount(self.rows[~self.is_validation], minlength=len(self.dataset.item_ids) + 1).astype(
+        counts = np.bincount(self.data.rows[~self.data.is_validation], minlength=len(self.dataset.item_ids) + 1).astype(
             np.float32
         )
         self.log_popularity = torch.from_numpy(np.log((counts + 0.5) / (counts[1:].sum() + 0.5 * len(counts))))
@@ -280,7 +285,7 @@ class _Training:
 
     def _start_bridge(self) -> None:
         """The language model over users begins as the one that reads texts; interest biases as base rates."""
-        touched = self.membership[self.rows[~self.is_validation]]
+        touched = self.membership[self.data.rows[~self.data.is_validation]]
         self.base = torch.from_numpy(touched.mean(0).clip(1e-5, 1 - 1e-5).astype(np.float32))
         if not self.checkpoints.has("bridge"):
             with torch.no_grad():
@@ -288,56 +293,10 @@ class _Training:
                     ours.load_state_dict(read.state_dict())
                 self.network.interest_bias.copy_(torch.logit(self.base))
 
-    # -- data
-
-    def _sequences(self) -> Sequences:
-        dataset, length = self.dataset, self.config.length
-        events, starts = dataset.events, dataset.user_start
-        times = events["time_ms"]
-        before = np.concatenate(([-1], times[:-1]))
-        before[starts[:-1]] = -1
-        self.gaps = gap_buckets(np.where(before < 0, -1, np.maximum(times - before, 0)))
-        self.actions = events["action"].astype(np.int64)
-        pieces = [
-            (start, min(start + length, end))
-            for first, last in zip(starts[:-1].tolist(), (starts[1:] - 2).tolist(), strict=True)
-            for start in range(first, last, length)
-            for end in [last]
-        ]
-        if not pieces:
-            raise ModelDataError("no user has three events or more; nothing can be learned and validated")
-        columns = [torch.zeros(len(pieces), length, dtype=torch.long) for _ in range(4)]
-        for place, (start, end) in enumerate(pieces):
-            for column, values, shift in zip(
-                columns, (self.rows, self.actions, self.gaps, self.rows), (0, 0, 0, 1), strict=True
-            ):
-                column[place, : end - start] = torch.from_numpy(values[start + shift : end + shift])
-        useful = (columns[3] > 0).any(1)
-        return Sequences(*(column[useful] for column in columns))
-
-    def _validation(self) -> tuple[Sequences, Tensor]:
-        """Histories without the last event, right-aligned at the end of their piece, and the row to predict."""
-        starts, last = self.dataset.user_start[:-1], self.dataset.user_start[1:] - 1
-        users = np.flatnonzero((self.rows[last] > 0) & (last > starts))
-        if not len(users):
-            raise ModelDataError("the last events of all users are about unknown items; check the catalogue")
-        random = np.random.default_rng(self.config.seed)
-        users = np.sort(random.permutation(users)[: self.config.validation_users])
-        self.validation_users = users
-        length = self.config.length
-        columns = [torch.zeros(len(users), length, dtype=torch.long) for _ in range(4)]
-        for place, user in enumerate(users.tolist()):
-            start = max(int(starts[user]), int(last[user]) - length)
-            size = int(last[user]) - start
-            for column, values in zip(columns, (self.rows, self.actions, self.gaps), strict=False):
-                column[place, :size] = torch.from_numpy(values[start : last[user]])
-            columns[3][place, size - 1] = int(self.rows[last[user]])
-        return Sequences(*columns), torch.from_numpy(self.rows[last[users]])
-
     def _validate(self, stage: str) -> float:
         """NDCG@10 of the next item over validation users: full ranking, ties against us, seen items stay candidates."""
         network = self.network.eval()
-        sequences, _ = self.validation
+        sequences = self.validation
         gains = []
         with torch.inference_mode():
             candidates = network.item_candidates()
@@ -363,9 +322,9 @@ class _Training:
     def _finish(self) -> dict[str, Any]:
         self.progress("blend", 0, 1, {})
         network = self.network.eval()
-        training = self.rows[~self.is_validation]
-        lengths = np.diff(self.dataset.user_start) - 1
-        pairs = cooccurrence.learn(training, np.concatenate(([0], np.cumsum(lengths))), len(self.dataset.item_ids))
+        items, starts = len(self.dataset.item_ids), self.dataset.user_start
+        training = self.data.rows[~self.data.is_validation]
+        pairs = cooccurrence.learn(training, starts - np.arange(len(starts)), items)
         blend = Blend(
             torch.tensor([1.0, 0, 0, 0, 0, 0]), torch.tensor([1.0, 0, 0, 0, 0, 0]), self.base, self.log_popularity
         )
@@ -379,7 +338,10 @@ class _Training:
             network.lstm.state_size,
         )
         predictor = Predictor(network, self.tokenizer, pairs, blend, self.membership, info)
-        blend, figures = self._fit_blend(predictor, blend)
+        blend, figures = fit_blend(predictor, blend, self.dataset, self.data.rows, self.validation_users)
+        pairs = cooccurrence.learn(
+            self.data.rows, starts, items
+        )  # the weights are fitted: now the newest events count too
         report = {
             "config": asdict(self.config),
             "network": asdict(network.config),
@@ -400,105 +362,6 @@ class _Training:
         )
         self.progress("blend", 1, 1, figures)
         return report
-
-    def _fit_blend(self, predictor: Predictor, blend: Blend) -> tuple[Blend, dict[str, Any]]:
-        dataset, most = self.dataset, max(200, BLEND_CELLS // len(self.dataset.item_ids))
-        users = self.validation_users[: min(BLEND_USERS, most)]
-        start, last = dataset.user_start[:-1][users], dataset.user_start[1:][users] - 1
-        rows = self.rows[last]
-        cases = Cases(last, users, last - start, rows.astype(np.int32) - 1, dataset.events["time_ms"][last])
-        places, readings = [], []
-        with torch.no_grad():
-            for some, state, recent in replay(predictor, predictor.info.state_size, dataset, cases, 512):
-                places.append(some)
-                readings.append(predictor.read(state, recent))
-        targets = torch.from_numpy(rows[np.concatenate(places)])
-        scorers = [torch.cat(columns) for columns in zip(*(each.scorers for each in readings), strict=True)]
-        item = blending.fit_item_weights(scorers, targets)
-        with torch.no_grad():
-            for each in readings:
-                each.items = blending.weighted(each.scorers, item)
-            opinions = torch.cat([predictor.interest_features(each)[0] for each in readings])
-        interest = blending.fit_interest_weights(opinions, torch.from_numpy(self.membership)[targets])
-        figures = {
-            "users": len(users),
-            "item": dict(zip(blending.ITEM_SCORERS, [round(each, 4) for each in item.tolist()], strict=True)),
-            "interest": dict(
-                zip(blending.INTEREST_FEATURES, [round(each, 4) for each in interest.tolist()], strict=True)
-            ),
-        }
-        return Blend(item, interest, blend.base, blend.log_popularity), figures
-
-
-class _Checkpoints:
-    """Weights, optimiser and curve of each stage after each epoch; safetensors and JSON."""
-
-    def __init__(self, folder: Path, dataset: Dataset, config: TrainConfig) -> None:
-        self._folder = folder
-        data = sha256(dataset.events.tobytes())
-        data.update(json.dumps([dataset.item_ids, dataset.titles, dataset.interests]).encode())
-        identity = {"config": asdict(config), "data": data.hexdigest()}
-        place = folder / "identity.json"
-        if place.exists() and json.loads(place.read_text(encoding="utf-8")) != identity:
-            raise ModelDataError(
-                f"{folder} holds the checkpoints of a training with other data or settings; repeat with those, or start over with --restart"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        place.write_text(json.dumps(identity), encoding="utf-8")
-
-    def has(self, stage: str) -> bool:
-        return (self._folder / f"{stage}.json").exists()
-
-    def load(self, stage: str, network: InterestNetwork) -> dict[str, Any]:
-        """Put the newest weights of a stage into the network; its curve and whether it is done."""
-        if not self.has(stage):
-            return {}
-        state: dict[str, Any] = json.loads((self._folder / f"{stage}.json").read_text(encoding="utf-8"))
-        network.load_state_dict(load_file(self._folder / f"{stage}.{'best' if state['done'] else 'last'}.safetensors"))
-        return state
-
-    def load_optimiser(self, stage: str, optimiser: torch.optim.Optimizer) -> None:
-        place = self._folder / f"{stage}.optimiser.safetensors"
-        if not place.exists():
-            return
-        tensors = load_file(place)
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            number, _, name = key.partition(".")
-            state.setdefault(int(number), {})[name] = value
-        whole = optimiser.state_dict()
-        whole["state"] = state
-        optimiser.load_state_dict(whole)
-
-    def save(
-        self, stage: str, network: InterestNetwork, optimiser: torch.optim.Optimizer, curve: list[Any], best: bool
-    ) -> None:
-        tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
-        self._write(f"{stage}.last.safetensors", tensors)
-        if best:
-            self._write(f"{stage}.best.safetensors", tensors)
-        moments = {
-            f"{number}.{name}": value
-            for number, parts in optimiser.state_dict()["state"].items()
-            for name, value in parts.items()
-        }
-        self._write(f"{stage}.optimiser.safetensors", moments)
-        self._note(stage, curve, done=False)
-
-    def finish(self, stage: str, network: InterestNetwork, curve: list[Any]) -> None:
-        """The best weights of the stage are the ones that stay."""
-        network.load_state_dict(load_file(self._folder / f"{stage}.best.safetensors"))
-        self._note(stage, curve, done=True)
-
-    def _write(self, name: str, tensors: dict[str, Tensor]) -> None:
-        fresh = self._folder / f"{name}.new"
-        save_file(tensors, fresh)
-        fresh.rename(self._folder / name)
-
-    def _note(self, stage: str, curve: list[Any], *, done: bool) -> None:
-        fresh = self._folder / f"{stage}.json.new"
-        fresh.write_text(json.dumps({"curve": curve, "done": done}), encoding="utf-8")
-        fresh.rename(self._folder / f"{stage}.json")
 
 
 def _catalogue(dataset: Dataset) -> list[dict[str, Any]]:

@@ -125,7 +125,8 @@ def command(out: Path, as_json: bool, restart: bool, **given: Any) -> None:
 
 
 def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
-    from models.effort import settings_for
+    from models.choose import choose
+    from models.effort import effort_of, settings_for
     from models.protocols import split
     from models.report import preparation_tables
     from models.train import train
@@ -137,15 +138,22 @@ def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
         print_tables(preparation_tables(dataset.report))
         _say_samples(dataset.report)
     cut = split(dataset, given["protocol"], seed=given["seed"], session_gap_s=given["session_gap"])
-    config, reasons = settings_for(given["effort"], cut.train, seed=given["seed"], name=given["name"] or out.name)
+    effort = effort_of(given["effort"])
+    config, reasons = settings_for(given["effort"], cut.train, seed=given["seed"], model=given["name"] or out.name)
     if given["epochs"] is not None:
         config = replace(config, lstm_epochs=given["epochs"], bridge_epochs=given["epochs"])
     if not as_json:
         click.echo(f"Settings: {'; '.join(reasons)}.\n")
     with ProgressView() as view:
+<<<<<<< HEAD
         report = _started(out, given["start_from"], dataset) or train(cut.train, out, config, view)
         if base is not None:
             report["language_model"] = _hosted(base, out, cut, given, view)
+=======
+        config, trials = choose(cut.train, out, effort, config, view) if effort.alternatives else (config, [])
+        report = train(cut.train, out, config, view, effort.minutes - effort.trial_minutes)
+        report["settings"] = {"reasons": reasons, "trials": trials}
+>>>>>>> 23480b0 (Training: settings tried on validation, sampled softmax from 2,048 items, the blend fitted by L-BFGS; train.py split)
         report["evaluation"] = _evaluated(out, cut, given, view)
     report["data"] = fingerprint(dataset)
     _write_report(out, report, config)

@@ -1,0 +1,87 @@
+"""Settings chosen by validation: one setting after the other, each value tried for a few epochs of the LSTM, the best kept.
+
+The LSTM alone is tried because it is the cheapest part whose validation follows the whole model's. What was tried is kept after
+each trial, so an interrupted choice goes on. A trial that the budget has no room for is not begun, and the report says so;
+with a budget that is not met, equal seeds choose equal settings.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from models.effort import Effort, alternatives
+from models.prepare import Dataset
+from models.train import Progress, TrainConfig, Training
+
+Clock = Callable[[], float]
+
+
+def choose(
+    dataset: Dataset,
+    out: Path,
+    effort: Effort,
+    start: TrainConfig,
+    progress: Progress = lambda *_: None,
+    clock: Clock = time.perf_counter,
+) -> tuple[TrainConfig, list[dict[str, Any]]]:
+    """The best settings found from `start`, and every trial: what was changed, NDCG@10 of validation, seconds, kept or not."""
+    trials = _Trials(dataset, out / ".training" / "trials", effort, progress, clock)
+    best, value = start, trials.value(start, "start", None)
+    for setting, _ in effort.alternatives:
+        kept = best
+        for other in alternatives(effort, setting, kept):
+            found = trials.value(other, setting, getattr(other, setting))
+            if found is not None and (value is None or found > value):
+                best, value = other, found
+        trials.keep(setting, getattr(best, setting))
+    return best, trials.made
+
+
+class _Trials:
+    """Runs trials, remembers them in a file, and ends when the budget is used."""
+
+    def __init__(self, dataset: Dataset, folder: Path, effort: Effort, progress: Progress, clock: Clock) -> None:
+        self._dataset, self._folder, self._effort = dataset, folder, effort
+        self._progress, self._clock = progress, clock
+        self._count = 1 + sum(len(values) for _, values in effort.alternatives)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / "trials.json"
+        self._before: list[dict[str, Any]] = json.loads(self._file.read_text()) if self._file.exists() else []
+        self.made: list[dict[str, Any]] = []
+
+    def value(self, config: TrainConfig, setting: str, value: Any) -> float | None:
+        """Best NDCG@10 of a trial with these settings; None if the budget had no room for it."""
+        epochs = self._effort.trial_epochs
+        config = replace(config, lstm_epochs=epochs, patience=epochs)
+        known = [each for each in self._before if each["config"] == asdict(config)]
+        trial = known[0] if known else self._run(config, setting, value)
+        self.made.append({**trial, "kept": setting == "start"})
+        self._file.write_text(json.dumps(self.made))
+        figures = {} if trial["ndcg@10"] is None else {"ndcg@10": trial["ndcg@10"]}
+        self._progress("choose", len(self.made), self._count, {setting: value, **figures})
+        found: float | None = trial["ndcg@10"]
+        return found
+
+    def keep(self, setting: str, value: Any) -> None:
+        """Mark the trial of the value that won."""
+        for trial in self.made:
+            if trial["setting"] == setting:
+                trial["kept"] = trial["value"] == value
+
+    def _run(self, config: TrainConfig, setting: str, value: Any) -> dict[str, Any]:
+        spent = [each["seconds"] for each in self.made]
+        room = self._effort.trial_minutes * 60 - sum(spent)
+        trial = {"setting": setting, "value": value, "ndcg@10": None, "seconds": 0.0, "config": asdict(config)}
+        if room < max(spent, default=0.0):
+            return trial
+        began, place = self._clock(), self._folder / sha256(repr(config).encode()).hexdigest()[:12]
+        found = Training(self._dataset, place, config, lambda *_: None).learn_memory()
+        shutil.rmtree(place)
+        return {**trial, "ndcg@10": found, "seconds": round(self._clock() - began, 1)}
