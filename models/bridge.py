@@ -158,22 +158,49 @@ class InterestNetwork(nn.Module):
         return tokens, bias[None].masked_fill(~seen, float("-inf"))
 
 
-def next_item_loss(hidden: Tensor, targets: Tensor, network: InterestNetwork, negatives: int = 0) -> Tensor:
+@dataclass(frozen=True)
+class Negatives:
+    """Which items a sampled softmax sums over: the most popular ones exactly, of the others some that stand for all.
+
+    A few popular items hold most of the probability; drawn by chance now and then they would make the estimate noisy.
+    """
+
+    head: Tensor  # int64 rows that always take part
+    tail: Tensor  # int64 rows that are drawn from
+    drawn: int
+
+    @classmethod
+    def by_popularity(cls, counts: Tensor, most: int) -> Negatives | None:
+        """Half of `most` for the head, half for the draw; counts [V + 1] of training events. None: all items take part."""
+        items = len(counts) - 1
+        if not most or most >= items:
+            return None
+        rows = torch.argsort(counts[1:], descending=True, stable=True) + 1
+        return cls(rows[: most // 2], rows[most // 2 :], most - most // 2)
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Rows [K] and the logarithm of how many items each stands for [K]."""
+        chosen = self.tail[torch.randint(len(self.tail), (self.drawn,))]
+        weight = torch.zeros(len(self.head) + self.drawn)
+        weight[len(self.head) :] = math.log(len(self.tail) / self.drawn)
+        return torch.cat((self.head, chosen)), weight
+
+
+def next_item_loss(
+    hidden: Tensor, targets: Tensor, network: InterestNetwork, negatives: Negatives | None = None
+) -> Tensor:
     """Mean cross-entropy of targets [M] (rows 1..V) given hidden [M, D], over all items.
 
-    negatives 0: exactly. Else the sum over the other items is estimated from that many of them, drawn uniformly and shared by
-    the batch, each standing for V / negatives (sampled softmax, Jean et al. 2015; the scaling as in Xu et al. 2024,
-    arXiv 2402.06216). Its cost does not grow with the catalogue.
+    With negatives the sum over the other items is estimated from them (sampled softmax, Jean et al. 2015; weighed as in
+    Xu et al. 2024, arXiv 2402.06216); its cost does not grow with the catalogue.
     """
-    items = network.config.items
-    if not negatives or negatives >= items:
+    if negatives is None:
         logits = nn.functional.linear(hidden, network.item_candidates()[1:], network.item_bias[1:])
         return nn.functional.cross_entropy(logits, targets - 1)
-    sampled = torch.randint(1, items + 1, (negatives,))
+    rows, weight = negatives.draw()
     wanted = (hidden * network.item_candidates(targets)).sum(1) + network.item_bias[targets]
-    others = nn.functional.linear(hidden, network.item_candidates(sampled), network.item_bias[sampled])
-    others = others + math.log(items / negatives)
-    others = others.masked_fill(targets[:, None] == sampled, float("-inf"))
+    others = nn.functional.linear(hidden, network.item_candidates(rows), network.item_bias[rows] + weight)
+    others = others.masked_fill(targets[:, None] == rows, float("-inf"))
     return (torch.logsumexp(torch.cat((wanted[:, None], others), 1), 1) - wanted).mean()
 
 

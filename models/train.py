@@ -25,7 +25,7 @@ from torch import Tensor
 
 from models import cooccurrence
 from models.blend import Blend
-from models.bridge import InterestNetwork, NetworkConfig, interest_loss, next_item_loss
+from models.bridge import InterestNetwork, Negatives, NetworkConfig, interest_loss, next_item_loss
 from models.checkpoints import Checkpoints
 from models.errors import ModelDataError
 from models.fit_blend import fit_blend
@@ -63,7 +63,7 @@ class TrainConfig:
     lstm_epochs: int = 20
     bridge_epochs: int = 20
     patience: int = 3  # epochs without a better validation before a stage ends
-    negatives: int = 1_024  # of the sampled softmax; 0, or as many as there are items: the full one
+    negatives: int = 1_024  # of the sampled softmax; 0, or as many as there are items: the exact one
     interest_weight: float = 0.3  # of the interests' loss beside the items'
     validation_users: int = 5_000
     name: str = "model"
@@ -229,7 +229,7 @@ class Training:
 
     def _item_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         there = targets > 0
-        return next_item_loss(hidden[there], targets[there], self.network, self.config.negatives)
+        return next_item_loss(hidden[there], targets[there], self.network, self.negatives)
 
     def _take_step(self, loss: Tensor, optimiser: Any) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
@@ -279,6 +279,7 @@ class Training:
         )
         self.log_popularity = torch.from_numpy(np.log((counts + 0.5) / (counts[1:].sum() + 0.5 * len(counts))))
         self.log_popularity[0] = 0
+        self.negatives = Negatives.by_popularity(torch.from_numpy(counts), self.config.negatives)
         if not self.checkpoints.has("lstm"):
             with torch.no_grad():
                 self.network.item_bias.copy_(self.log_popularity - self.log_popularity[1:].mean())
