@@ -29,9 +29,9 @@ def choose(
     effort: Effort,
     start: TrainConfig,
     progress: Progress = lambda *_: None,
-    clock: Clock = time.perf_counter,
+    clock: Clock = time.process_time,
 ) -> tuple[TrainConfig, list[dict[str, Any]]]:
-    """The best settings found from `start`, and every trial: what was changed, NDCG@10 of validation, seconds, kept or not."""
+    """The best settings found from `start`, and every trial: what was changed, NDCG@10 of validation, processor seconds, kept."""
     trials = _Trials(dataset, out / ".training" / "trials", effort, progress, clock)
     best, value = start, trials.value(start, "start", None)
     for setting, _ in effort.alternatives:

@@ -1,6 +1,6 @@
 """How much a training may cost: what `--effort` starts from, what it tries, and how long it may take, each with its reason.
 
-Times are for two cores and 200,000 events: quick minutes, normal under an hour, thorough hours.
+For 200,000 events: quick takes minutes, normal under an hour, thorough hours.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHORT: Final = 15
 
 @dataclass(frozen=True)
 class Effort:
-    """A budget and what it is spent on. Times in minutes, of the whole training and of the trials before it."""
+    """A budget and what it is spent on. Minutes of processor time, of the whole training and of the trials before it."""
 
     minutes: float
     trial_minutes: float = 0.0

@@ -78,7 +78,7 @@ def train(
 ) -> dict[str, Any]:
     """Train and write a model directory; the report. Interrupted, the same call carries on where it stopped.
 
-    A stage that would take the training beyond `minutes` ends with the epochs it has, and the report names it.
+    A stage that would take the training beyond `minutes` of processor time ends with the epochs it has, and the report names it.
 
     Raises ModelDataError when the data cannot be learned from, or a checkpoint belongs to other data or settings.
     """
@@ -128,9 +128,10 @@ class Training:
 
     def run(self, minutes: float) -> dict[str, Any]:
         started = time.perf_counter()
-        self.deadline = started + 60 * minutes * LSTM_SHARE
+        begun = time.process_time()
+        self.deadline = begun + 60 * minutes * LSTM_SHARE
         self.learn_memory()
-        self.deadline = started + 60 * minutes
+        self.deadline = begun + 60 * minutes
         self._start_bridge()
         self._stage("bridge", self.config.bridge_epochs, self._bridge_epoch, self._bridge_parameters(), valued=True)
         report = self._finish()
@@ -179,7 +180,7 @@ class Training:
             self.progress(name, number + 1, epochs, figures)
             if valued and _stopped_improving(curve, self.config.patience):
                 break
-            if time.perf_counter() > self.deadline and number + 1 < epochs:
+            if time.process_time() > self.deadline and number + 1 < epochs:
                 self.ended_by_budget.append(name)
                 break
         self.checkpoints.finish(name, self.network, curve)
