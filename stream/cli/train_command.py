@@ -145,16 +145,14 @@ def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
     if not as_json:
         click.echo(f"Settings: {'; '.join(reasons)}.\n")
     with ProgressView() as view:
-<<<<<<< HEAD
-        report = _started(out, given["start_from"], dataset) or train(cut.train, out, config, view)
+        report = _started(out, given["start_from"], dataset)
+        if report is None:
+            config, trials = choose(cut.train, out, effort, config, view) if effort.alternatives else (config, [])
+            report = train(cut.train, out, config, view, effort.minutes - effort.trial_minutes)
+            report["settings"] = {"reasons": reasons, "trials": trials}
         if base is not None:
             report["language_model"] = _hosted(base, out, cut, given, view)
-=======
-        config, trials = choose(cut.train, out, effort, config, view) if effort.alternatives else (config, [])
-        report = train(cut.train, out, config, view, effort.minutes - effort.trial_minutes)
-        report["settings"] = {"reasons": reasons, "trials": trials}
->>>>>>> 23480b0 (Training: settings tried on validation, sampled softmax from 2,048 items, the blend fitted by L-BFGS; train.py split)
-        report["evaluation"] = _evaluated(out, cut, given, view)
+        report |= _measured(out, cut, given, view)
     report["data"] = fingerprint(dataset)
     _write_report(out, report, config)
     shutil.rmtree(out / ".training", ignore_errors=True)  # checkpoints are several times the model's size
@@ -221,11 +219,14 @@ def _dataset(given: dict[str, Any]) -> Dataset:
     return with_found_interests(dataset, InterestConfig(given["most_interests"]), given["interests"], given["seed"])
 
 
-def _evaluated(out: Path, cut: Split, given: dict[str, Any], view: Any) -> dict[str, Any]:
+def _measured(out: Path, cut: Split, given: dict[str, Any], view: Any) -> dict[str, Any]:
     from models.evaluate import evaluate
+    from models.examples import examples
     from models.predict import load_predictor
 
-    return evaluate(load_predictor(out, given["threads"]), cut, seen=given["seen"], seed=given["seed"], progress=view)
+    predictor = load_predictor(out, given["threads"])
+    evaluation = evaluate(predictor, cut, seen=given["seen"], seed=given["seed"], progress=view)
+    return {"evaluation": evaluation, "examples": examples(predictor, cut, seed=given["seed"])}
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -249,7 +250,7 @@ def _prepare_out(out: Path, restart: bool) -> None:
 
 
 def _write_report(out: Path, report: dict[str, Any], config: TrainConfig) -> None:
-    from models.report import to_html
+    from models.report_page import to_html
 
     report.setdefault("config", asdict(config))
     (out / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
@@ -262,9 +263,10 @@ def _say_samples(preparation: dict[str, Any]) -> None:
 
 
 def _print_results(out: Path, report: dict[str, Any]) -> None:
-    from models.report import reasons
-    from stream.cli.training_view import print_results
+    from models.report import reasons, trials_table
+    from stream.cli.training_view import print_results, print_tables
 
+    print_tables([trials_table(report["settings"]["trials"])])
     print_results(report["evaluation"])
     for line in [*report["evaluation"]["verdict"], *reasons(report)]:
         click.echo(line)

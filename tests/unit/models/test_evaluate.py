@@ -15,7 +15,8 @@ from models.evaluate import evaluate
 from models.interests import InterestConfig, find_interests
 from models.prepare import Dataset, catalogue_rows
 from models.protocols import Split, split
-from models.report import reasons, result_tables, to_html
+from models.report import reasons, result_tables
+from models.report_page import to_html
 
 Array = np.ndarray[Any, Any]
 

@@ -87,7 +87,13 @@ def test_train_reports_what_it_left_out_and_how_it_compares(trained: tuple[Path,
     assert report["evaluation"]["cases"] == 60
     assert len(report["evaluation"]["verdict"]) == 4
     assert json.loads((out / "report.json").read_text(encoding="utf-8")) == report
-    assert "<table>" in (out / "report.html").read_text(encoding="utf-8")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for part in ("Left out", "Next item", "Calibration", "lstm: ndcg@10", "Weights of the blend", "Users in words"):
+        assert part in page
+    for example in report["examples"]:
+        assert example["next"] in " ".join(KINDS.values())
+        assert {each["interest"] for each in example["interests"]} == set(KINDS)
+        assert all(line.startswith("view ") for line in example["history"])
 
 
 def test_evaluate_says_the_same_as_the_training_did(shop: Path, trained: tuple[Path, dict[str, Any]]) -> None:
