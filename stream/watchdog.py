@@ -6,12 +6,12 @@ Two watches: a task that compares lag and progress, and a thread that notices wh
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from stream.errors import StalledError
@@ -43,15 +43,22 @@ class Watchdog:
 
     async def _look(self) -> None:
         app = self._app
-        with contextlib.suppress(TimeoutError):
+        connected = True
+        try:
             self.lag = await asyncio.wait_for(self._measure_lag(), self._timeout_s / 4)
+        except TimeoutError:
+            pass
+        except ConsumerNotStarted:  # a slow broker or machine: Faust's consumer thread is still connecting
+            connected = False
         self._report()
         progress = self._progress()
-        if progress != self._seen or not (sum(self.lag.values()) or app.rebalancing or app.in_recovery):
+        busy = sum(self.lag.values()) or app.rebalancing or app.in_recovery or not connected
+        if progress != self._seen or not busy:
             self._seen, self.moved = progress, time.monotonic()
             return
         if time.monotonic() - self.moved > self._timeout_s:
             doing = "recovering" if app.in_recovery else "rebalancing" if app.rebalancing else "consuming"
+            doing = doing if connected else "connecting to Kafka"
             app.fail(
                 StalledError(
                     f"nothing moved for {self._timeout_s:.0f} s while {doing}, {sum(self.lag.values())} events behind; "

@@ -1,0 +1,47 @@
+"""The watchdog while Faust's consumer thread is still connecting."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.exceptions import ConsumerNotStarted
+
+from stream.config import Settings
+from stream.errors import StalledError
+from stream.metrics import Metrics
+from stream.watchdog import Watchdog
+
+
+def connecting(failures: list[Exception]) -> Any:
+    """An app whose consumer has not started."""
+
+    def not_started() -> Any:
+        raise ConsumerNotStarted("Consumer thread not yet started")
+
+    return SimpleNamespace(
+        settings=Settings(),
+        metrics=Metrics(),
+        batch_consumer=SimpleNamespace(assignment=not_started, applied_offsets=dict),
+        store=SimpleNamespace(statistics=dict, restore_seconds=0.0),
+        recovery=SimpleNamespace(active_offsets={}, active_tps=set()),
+        consumer_generation_id=0,
+        rebalancing=False,
+        in_recovery=False,
+        fail=failures.append,
+    )
+
+
+def test_a_consumer_that_is_still_connecting_is_waited_for_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[Exception] = []
+    watchdog = Watchdog(connecting(failures))
+    asyncio.run(watchdog._look())  # the first look sees something new
+    asyncio.run(watchdog._look())
+    assert failures == []
+    watchdog.moved -= Settings().stall_timeout_s + 1
+    asyncio.run(watchdog._look())
+    (failure,) = failures
+    assert isinstance(failure, StalledError)
+    assert "connecting to Kafka" in str(failure)
