@@ -162,8 +162,11 @@ def check_host_listener() -> None:
 def second_worker(compose: Compose) -> None:
     """Scale to two, stop one, and the other goes on alone."""
     compose("--profile", "demo", "up", "-d", "--no-recreate", "--scale", "worker=2")
-    wait_for(lambda: len(containers("worker")) == 2, PATIENCE_S, "there is no second worker")
-    wait_for(lambda: share_work(containers("worker")), PATIENCE_S, "two workers do not share the partitions")
+    wait_for(
+        lambda: len(both := containers("worker")) == 2 and share_work(both),
+        PATIENCE_S,
+        "two workers do not share the partitions",
+    )
     say("; ".join(f"{name} holds partitions {sorted(lag(name))}" for name in containers("worker")))
     first, second = containers("worker")
     (tail,) = containers("tail")
