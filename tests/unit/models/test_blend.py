@@ -1,0 +1,91 @@
+"""Weights that are fitted help, and what comes out is a calibrated probability."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from models import blend, metrics
+
+USERS, ITEMS = 400, 25
+
+
+@pytest.fixture
+def scorers() -> tuple[list[Tensor], Tensor]:
+    """Six scorers of which the fourth and the second know something, and the items that came."""
+    torch.manual_seed(7)
+    truth = torch.randn(USERS, ITEMS + 1)
+    truth[:, 0] = float("-inf")
+    targets = torch.distributions.Categorical(logits=2 * truth).sample()  # type: ignore[no-untyped-call]
+    known = truth.clone()
+    known[:, 0] = 0
+    noise = [torch.randn(USERS, ITEMS + 1) for _ in range(6)]
+    noise[3] = noise[3] * 0.3 + known
+    noise[1] = noise[1] + 0.5 * known
+    return noise, targets
+
+
+def loss_of(features: list[Tensor], weights: Tensor, targets: Tensor) -> float:
+    return torch.nn.functional.cross_entropy(blend.weighted(features, weights), targets).item()
+
+
+def test_fitted_item_weights_lower_the_loss_and_find_who_knows(scorers: tuple[list[Tensor], Tensor]) -> None:
+    features, targets = scorers
+    weights = blend.fit_item_weights(features, targets)
+    start = torch.tensor([0.5, 0.5, 0.3, 0.0, 0.0, 0.0])
+    assert loss_of(features, weights, targets) < loss_of(features, start, targets) - 0.3
+    assert weights.argmax() == 3
+    assert weights[[0, 2, 4, 5]].abs().max() < weights[3] / 3
+
+
+def test_what_is_not_in_the_catalogue_cannot_be_recommended(scorers: tuple[list[Tensor], Tensor]) -> None:
+    assert (blend.weighted(scorers[0], torch.ones(6))[:, 0] == float("-inf")).all()
+
+
+def test_fitted_interest_probabilities_are_calibrated_and_between_0_and_1() -> None:
+    """An opinion that is far too sure of itself: the fit must take it back."""
+    torch.manual_seed(8)
+    logit = torch.randn(6_000, 4)
+    happened = (torch.rand(6_000, 4) < torch.sigmoid(logit)).float()
+    features = torch.stack((4 * logit, *(torch.randn(6_000, 4) for _ in range(4)), torch.ones(6_000, 4)), 2)
+    train, test = slice(0, 4_000), slice(4_000, None)
+    weights = blend.fit_interest_weights(features[train], happened[train])
+    said = torch.sigmoid(features[test] @ weights)
+    assert said.min() >= 0
+    assert said.max() <= 1
+    before = torch.sigmoid(features[test, :, 0])
+    touched = happened[test].numpy() > 0
+    assert metrics.calibration_error(said.numpy(), touched) < 0.04
+    assert metrics.calibration_error(before.numpy(), touched) > 0.12
+    assert weights[0].item() == pytest.approx(0.25, abs=0.04)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_opinions_that_are_certain_stay_finite(value: float) -> None:
+    items, base = torch.full((2, 3), value), torch.full((3,), value)
+    features = blend.interest_features(items, torch.zeros(2, 3), [items, items], base)
+    assert features.shape == (2, 3, len(blend.INTEREST_FEATURES))
+    assert torch.isfinite(features).all()
+
+
+def test_own_shares_by_hand() -> None:
+    """Three events, the newest and the oldest touch; half-life 1; two prior events of the base rate 0.25."""
+    touched = torch.zeros(1, 32, 1)
+    touched[0, [0, 2]] = 1
+    there = torch.zeros(1, 32)
+    there[0, :3] = 1
+    share = blend.own_shares(touched, there, torch.tensor([0.25]), 1.0)
+    assert share.item() == pytest.approx((1 + 0.25 + 2 * 0.25) / (1 + 0.5 + 0.25 + 2))
+    nothing = blend.own_shares(torch.zeros(1, 32, 1), torch.zeros(1, 32), torch.tensor([0.25]), 1.0)
+    assert nothing.item() == pytest.approx(0.25)
+
+
+def test_item_features_of_a_user_without_history_are_finite() -> None:
+    rows = torch.zeros(2, 32, dtype=torch.long)
+    zeros = torch.zeros(2, ITEMS + 1)
+    found = blend.item_features(zeros, zeros, zeros, torch.zeros(ITEMS + 1), rows)
+    assert len(found) == len(blend.ITEM_SCORERS)
+    assert all(torch.isfinite(each).all() for each in found)
+    seen = dict(zip(blend.ITEM_SCORERS, found, strict=True))
+    assert (seen["seen"][:, 1:] == 0).all()

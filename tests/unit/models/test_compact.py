@@ -1,0 +1,57 @@
+"""The stored form of an event: its layout and its hashes are in users' clusters and must not move."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import pytest
+
+from models.compact import ACTION_CODES, ACTIONS, COMPACT, RECENT, TEXT_BYTES, hash64, text_of
+
+
+def test_the_layout_is_the_one_in_stored_states() -> None:
+    assert COMPACT.itemsize == 56
+    offsets = {name: COMPACT.fields[name][1] for name in COMPACT.names}  # type: ignore[index, union-attr]
+    assert offsets == {"key": 0, "event_id": 8, "time_ms": 16, "action": 24, "kind": 25, "text": 26}
+    assert (RECENT, TEXT_BYTES) == (32, 30)
+
+
+def test_the_order_of_actions_is_the_one_in_stored_states_and_weights() -> None:
+    assert ACTIONS[:10] == (
+        "other",
+        "view",
+        "click",
+        "search",
+        "like",
+        "share",
+        "follow",
+        "save",
+        "add_to_cart",
+        "purchase",
+    )
+    assert ACTIONS[10:] == (
+        "rate",
+        "play",
+        "dislike",
+        "comment",
+        "remove_from_cart",
+        "cancel",
+        "unfollow",
+        "impression",
+        "skip",
+        "edit",
+    )
+    assert ACTION_CODES["buy"] == ACTIONS.index("purchase")
+
+
+@pytest.mark.parametrize("text", ["", "item-1", "普洱茶", "\ud800"])
+def test_keys_are_the_first_eight_bytes_of_blake2b(text: str) -> None:
+    """BLAKE2b with an output of 8 bytes (RFC 7693), read little-endian; a zero would mark an empty slot."""
+    expected = int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    assert hash64(text) == expected != 0
+
+
+def test_a_character_cut_in_two_is_dropped() -> None:
+    raw = ("普" * 11).encode()[:TEXT_BYTES]
+    assert text_of(raw) == "普" * 10
+    assert text_of(raw[:-1]) == "普" * 9

@@ -1,0 +1,92 @@
+"""The vectorised counts against slow loops over the definition at the top of models/cooccurrence.py."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from models.cooccurrence import learn
+
+ITEMS = 15
+
+
+def slow(sequences: list[list[int]]) -> dict[tuple[int, int], float]:
+    """Strength of every ordered pair."""
+    together: dict[tuple[int, int], float] = defaultdict(float)
+    count = [0] * (ITEMS + 1)
+    for rows in sequences:
+        for place, row in enumerate(rows):
+            count[row] += 1
+            for distance in range(1, 11):
+                if place + distance < len(rows):
+                    after = rows[place + distance]
+                    if row and after and row != after:
+                        together[row, after] += 1 / distance
+                        together[after, row] += 0.5 / distance
+    return {pair: value / (count[pair[1]] + 1) ** 0.5 for pair, value in together.items()}
+
+
+def drawn(seed: int) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    sequences = [random.integers(0, ITEMS + 1, random.integers(1, 30)).tolist() for _ in range(12)]
+    return sequences, np.concatenate(sequences), np.concatenate(([0], np.cumsum([len(each) for each in sequences])))
+
+
+def test_the_table_is_the_definition() -> None:
+    sequences, rows, starts = drawn(0)
+    found, expected = learn(rows, starts, ITEMS), slow(sequences)
+    stored = {
+        (item, near): weight
+        for item in range(ITEMS + 1)
+        for near, weight in zip(found.neighbours[item].tolist(), found.weights[item].tolist(), strict=True)
+        if near
+    }
+    assert stored.keys() == expected.keys()
+    assert all(abs(stored[pair] - expected[pair]) < 1e-5 for pair in expected)
+    assert (found.weights[found.neighbours == 0] == 0).all()
+
+
+def test_only_the_strongest_neighbours_are_kept() -> None:
+    sequences, rows, starts = drawn(1)
+    found, expected = learn(rows, starts, ITEMS, most=3), slow(sequences)
+    for item in range(1, ITEMS + 1):
+        strengths = sorted((value for (first, _), value in expected.items() if first == item), reverse=True)
+        np.testing.assert_allclose(found.weights[item], (strengths + [0.0] * 3)[:3], atol=1e-5)
+
+
+def test_scores_decay_with_age_and_end_after_fifteen_events() -> None:
+    _, rows, starts = drawn(2)
+    found = learn(rows, starts, ITEMS)
+    random = np.random.default_rng(3)
+    recent = random.integers(0, ITEMS + 1, (4, 32))
+    scores = found.scores(recent)
+    expected = np.zeros((4, ITEMS + 1))
+    for user in range(4):
+        for age in range(15):
+            row = recent[user, age]
+            np.add.at(expected[user], found.neighbours[row], 0.7**age * found.weights[row])
+    expected[:, 0] = 0
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    changed = recent.copy()
+    changed[:, 15:] = 1
+    assert (found.scores(changed) == scores).all()
+
+
+def test_users_do_not_touch_each_other() -> None:
+    rows, starts = np.array([1, 2, 3, 4]), np.array([0, 2, 4])
+    found = learn(rows, starts, ITEMS)
+    assert found.neighbours[2].tolist() == [1]
+    assert found.neighbours[3].tolist() == [4]
+
+
+def test_what_came_after_counts_twice_what_came_before() -> None:
+    """One user: 1, 2. Forwards 1 / distance = 1, backwards half; each divided by the root of count + 1 = 2."""
+    found = learn(np.array([1, 2]), np.array([0, 2]), ITEMS)
+    assert abs(found.weights[1, 0] - 1 / 2**0.5) < 1e-6
+    assert abs(found.weights[2, 0] - 0.5 / 2**0.5) < 1e-6
+
+
+def test_nothing_to_learn_from_is_no_failure() -> None:
+    found = learn(np.array([3, 0, 3]), np.array([0, 2, 3]), ITEMS)
+    assert (found.scores(np.full((2, 32), 3)) == 0).all()
