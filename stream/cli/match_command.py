@@ -48,9 +48,9 @@ def command(
     \b
     Examples:
       interest-stream match --model DIR --phrases interests.txt
-      interest-stream match --model DIR --phrases taxonomy.tsv --out mapping.jsonl \\
+      interest-stream match --model DIR --phrases taxonomy.tsv --out map.jsonl \\
           --encode-with ~/models/all-MiniLM-L6-v2
-      interest-stream worker --model DIR --zero-shot mapping.jsonl
+      interest-stream worker --model DIR --zero-shot map.jsonl
 
     Exit codes: 0 mapped, 1 a file cannot be used, 2 wrong use.
     """

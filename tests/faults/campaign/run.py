@@ -17,10 +17,10 @@ from typing import Any, Final, cast
 
 import orjson
 
+from stream.asking import Predictor
 from stream.audit_events import Limits
 from stream.config import Settings
 from stream.local_kafka import LocalKafka
-from stream.scoring import Predictor
 from stream.topics import create_topics
 from tests.faults.campaign.forked import Forked
 from tests.faults.campaign.load import Load

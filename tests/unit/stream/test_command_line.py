@@ -55,7 +55,8 @@ def test_help_is_a_sentence_examples_and_exit_codes(words: tuple[str, ...], caps
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_the_examples_of_the_help_parse(words: tuple[str, ...]) -> None:
-    for line in re.findall(r"interest-stream ([^|>\n]+)", ALL[words].help or ""):
+    text = re.sub(r"\\\n\s*", "", ALL[words].help or "")  # a backslash continues a line
+    for line in re.findall(r"interest-stream ([^|>\n]+)", text):
         parses(line)
 
 

@@ -82,6 +82,6 @@ def test_a_worker_that_joins_a_busy_group_is_not_refused(monkeypatch: pytest.Mon
         return []
 
     monkeypatch.setattr(preflight, "AIOKafkaConsumer", LivelyConsumer)
-    monkeypatch.setattr(preflight, "check_reachable", nothing)
+    monkeypatch.setattr(preflight, "start_client", nothing)
     monkeypatch.setattr(preflight, "check_topics", nothing)
     assert asyncio.run(preflight.preflight(Settings())) == 1
