@@ -18,6 +18,8 @@ Array = np.ndarray[Any, Any]
 WINDOW: Final = 10
 LOOK_BACK: Final = 15
 DECAY: Final = 0.7
+PART: Final = 500_000
+"""Events whose pairs are counted at once: 10 million pairs, some 500 MB while they are sorted."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,29 @@ class Cooccurrence:
 
 
 def learn(rows: Array, user_start: Array, items: int, most: int = 64) -> Cooccurrence:
-    """Count the pairs of sequences: item rows int [N], the events of user u at user_start[u]:user_start[u + 1]."""
+    """Count the pairs of sequences: item rows int [N], the events of user u at user_start[u]:user_start[u + 1].
+
+    Users are counted PART events at a time and the sums merged, so memory follows the pairs that exist, not the events.
+    """
+    keys, totals = np.zeros(0, np.int64), np.zeros(0, np.float32)
+    first = 0
+    while first < len(user_start) - 1:
+        last = max(int(np.searchsorted(user_start, user_start[first] + PART, side="right")) - 1, first + 1)
+        part, starts = rows[user_start[first] : user_start[last]], user_start[first : last + 1] - user_start[first]
+        keys, totals = _merged(keys, totals, *_pairs(part, starts, items))
+        first = last
+    return _strongest(keys, totals, np.bincount(rows, minlength=items + 1), items, most)
+
+
+def learn_before_last(rows: Array, user_start: Array, items: int) -> Cooccurrence:
+    """The same without each user's last event: what a validation on that event may know."""
+    keep = np.ones(len(rows), bool)
+    keep[user_start[1:] - 1] = False
+    return learn(rows[keep], user_start - np.arange(len(user_start)), items)
+
+
+def _pairs(rows: Array, user_start: Array, items: int) -> tuple[Array, Array]:
+    """Sorted unique keys first * (items + 1) + second of the pairs of some users, and their summed weights."""
     owner = np.repeat(np.arange(len(user_start) - 1), np.diff(user_start))
     pairs, weights = [], []
     for distance in range(1, WINDOW + 1):
@@ -52,10 +76,23 @@ def learn(rows: Array, user_start: Array, items: int, most: int = 64) -> Cooccur
         back = second[good].astype(np.int64) * (items + 1) + first[good]
         pairs += [ahead, back]
         weights += [np.full(len(ahead), 1.0 / distance), np.full(len(back), 0.5 / distance)]
-    counts = np.bincount(rows, minlength=items + 1)
-    unique, places = np.unique(np.concatenate(pairs), return_inverse=True)
-    totals = np.bincount(places, np.concatenate(weights)) if len(unique) else np.zeros(0)
-    first, second = unique // (items + 1), unique % (items + 1)
+    return _summed(np.concatenate(pairs), np.concatenate(weights))
+
+
+def _merged(keys: Array, totals: Array, more: Array, weights: Array) -> tuple[Array, Array]:
+    return (
+        (more, weights) if not len(keys) else _summed(np.concatenate((keys, more)), np.concatenate((totals, weights)))
+    )
+
+
+def _summed(keys: Array, weights: Array) -> tuple[Array, Array]:
+    unique, places = np.unique(keys, return_inverse=True)
+    return unique, np.bincount(places, weights, minlength=len(unique)).astype(np.float32)
+
+
+def _strongest(keys: Array, totals: Array, counts: Array, items: int, most: int) -> Cooccurrence:
+    """The `most` best neighbours of each item, by weight over the square root of how often the neighbour occurs."""
+    first, second = keys // (items + 1), keys % (items + 1)
     strength = totals / np.sqrt(counts[second] + 1.0)
     order = np.lexsort((second, -strength, first))
     first, second, strength = first[order], second[order], strength[order]

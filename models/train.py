@@ -325,8 +325,7 @@ class Training:
         self.progress("blend", 0, 1, {})
         network = self.network.eval()
         items, starts = len(self.dataset.item_ids), self.dataset.user_start
-        training = self.data.rows[~self.data.is_validation]
-        pairs = cooccurrence.learn(training, starts - np.arange(len(starts)), items)
+        pairs = cooccurrence.learn_before_last(self.data.rows, starts, items)
         blend = Blend(
             torch.tensor([1.0, 0, 0, 0, 0, 0]), torch.tensor([1.0, 0, 0, 0, 0, 0]), self.base, self.log_popularity
         )
@@ -341,9 +340,7 @@ class Training:
         )
         predictor = Predictor(network, self.tokenizer, pairs, blend, self.membership, info)
         blend, figures = fit_blend(predictor, blend, self.dataset, self.data.rows, self.validation_users)
-        pairs = cooccurrence.learn(
-            self.data.rows, starts, items
-        )  # the weights are fitted: now the newest events count too
+        pairs = cooccurrence.learn(self.data.rows, starts, items)  # the weights are fitted: the newest events count too
         report = {
             "config": asdict(self.config),
             "network": asdict(network.config),

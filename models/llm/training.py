@@ -21,6 +21,7 @@ from torch import Tensor
 
 from models import blend as blending
 from models.blend import Blend
+from models.cooccurrence import learn_before_last
 from models.errors import ModelDataError
 from models.llm import lora
 from models.llm.base_model import BaseModel
@@ -273,10 +274,14 @@ class _Training:
     def _fit_blend(self) -> tuple[Blend, dict[str, Any]]:
         most = max(100, min(self.config.blend_users, BLEND_CELLS // len(self.small.info.items)))
         users = self._validation_users(most)
-        start, last = self.dataset.user_start[:-1][users], self.dataset.user_start[1:][users] - 1
+        first, last = self.dataset.user_start[:-1][users], self.dataset.user_start[1:][users] - 1
         rows = self.histories.rows[last]
-        cases = Cases(last, users, last - start, rows.astype(np.int32) - 1, self.dataset.events["time_ms"][last])
-        predictor = HostedPredictor(*self.small.parts, self.base, self.bridge)
+        cases = Cases(last, users, last - first, rows.astype(np.int32) - 1, self.dataset.events["time_ms"][last])
+        network, tokenizer, _, start, membership, info = self.small.parts
+        pairs = learn_before_last(
+            self.histories.rows, self.dataset.user_start, len(info.items)
+        )  # the model's counts all
+        predictor = HostedPredictor(network, tokenizer, pairs, start, membership, info, self.base, self.bridge)
         self.progress("blend", 0, len(users), {})
         places, readings = [], []
         with torch.no_grad():

@@ -266,7 +266,7 @@ def _print_results(out: Path, report: dict[str, Any]) -> None:
     from models.report import reasons, trials_table
     from stream.cli.training_view import print_results, print_tables
 
-    print_tables([trials_table(report["settings"]["trials"])])
+    print_tables([trials_table(report.get("settings", {}).get("trials", []))])
     print_results(report["evaluation"])
     for line in [*report["evaluation"]["verdict"], *reasons(report)]:
         click.echo(line)

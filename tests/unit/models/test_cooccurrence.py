@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
+import pytest
 
-from models.cooccurrence import learn
+from models import cooccurrence
+from models.cooccurrence import learn, learn_before_last
 
 ITEMS = 15
 
@@ -33,7 +35,9 @@ def drawn(seed: int) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
     return sequences, np.concatenate(sequences), np.concatenate(([0], np.cumsum([len(each) for each in sequences])))
 
 
-def test_the_table_is_the_definition() -> None:
+@pytest.mark.parametrize("part", [1, 7, 10_000])
+def test_the_table_is_the_definition_in_parts_of_any_size(monkeypatch: pytest.MonkeyPatch, part: int) -> None:
+    monkeypatch.setattr(cooccurrence, "PART", part)
     sequences, rows, starts = drawn(0)
     found, expected = learn(rows, starts, ITEMS), slow(sequences)
     stored = {
@@ -90,3 +94,11 @@ def test_what_came_after_counts_twice_what_came_before() -> None:
 def test_nothing_to_learn_from_is_no_failure() -> None:
     found = learn(np.array([3, 0, 3]), np.array([0, 2, 3]), ITEMS)
     assert (found.scores(np.full((2, 32), 3)) == 0).all()
+
+
+def test_before_last_knows_nothing_of_the_last_events() -> None:
+    rows, starts = np.array([1, 2, 3, 4, 5, 6]), np.array([0, 3, 6])
+    without = learn(np.array([1, 2, 4, 5]), np.array([0, 2, 4]), ITEMS)
+    found = learn_before_last(rows, starts, ITEMS)
+    assert (found.neighbours == without.neighbours).all()
+    assert (found.weights == without.weights).all()
