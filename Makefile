@@ -7,7 +7,7 @@ ARGS ?=
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast check fmt lock demo-model bench compose-test faults faults-long clean
+.PHONY: help install demo test test-fast check fmt lock demo-model bench results-quick compose-test faults faults-long clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ faults-long: $(INSTALLED) ## the same for hours: more seeds of everything
 
 bench: $(INSTALLED) ## events/s and latency of one worker on a fresh topic
 	@$(BIN)/interest-stream bench $(ARGS)
+
+results-quick: $(INSTALLED) ## measure the small rows of docs/results.md again; DATA=FOLDER of the data sets
+	@$(BIN)/python -m tests.benchmarks.results_quick "$(DATA)"
 
 compose-test: $(INSTALLED) ## build the image, run docker-compose.yml for real, scale, tear down (says where it cannot)
 	@$(BIN)/python deploy/compose_test.py $(ARGS)

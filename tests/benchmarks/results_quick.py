@@ -1,0 +1,78 @@
+"""The small rows of docs/results.md again: quick trainings beside their baselines, and drift of the shipped model.
+
+    make results-quick DATA=FOLDER       (or: python -m tests.benchmarks.results_quick FOLDER)
+
+FOLDER holds a folder for each data set below with events.tsv.gz and items.jsonl.gz, or sequences.txt.gz. A set that is not there
+is left out and named. Prints Markdown; the models stay in a temporary folder that is named at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+SETS: Final[dict[str, tuple[str, ...]]] = {
+    "movietweetings": (),
+    "retail": (),
+    "beauty": ("--sequences", "--seen", "remove"),
+}
+DRIFTING_USERS: Final = 300
+
+
+def main(folder: Path) -> int:
+    """Exit code 0 if every set that is there could be measured."""
+    models = Path(tempfile.mkdtemp(prefix="results-quick-"))
+    failed = False
+    for name, more in SETS.items():
+        files = _files(folder / name)
+        if not files:
+            _say(f"\n{name}: not in {folder}, left out\n")
+            continue
+        report = _json("train", *files, *more, "--out", str(models / name), "--json")
+        failed = failed or report is None
+        if report is not None:
+            _say(f"\n### {name}, trained in {report['seconds'] / 60:.1f} minutes\n\n{_table(report['evaluation'])}")
+    drift = _json("evaluate", "--drift", str(DRIFTING_USERS), "--json")
+    if drift is not None:
+        _say(f"\n### drift\n\n{json.dumps(drift, indent=1)}")
+    _say(f"\nModels and reports: {models}")
+    return int(failed or drift is None)
+
+
+def _files(folder: Path) -> list[str]:
+    if (folder / "sequences.txt.gz").exists():
+        return ["--events", str(folder / "sequences.txt.gz")]
+    if (folder / "events.tsv.gz").exists():
+        return ["--events", str(folder / "events.tsv.gz"), "--items", str(folder / "items.jsonl.gz")]
+    return []
+
+
+def _json(*words: str) -> dict[str, Any] | None:
+    """What a command of interest-stream prints; its progress goes to standard error. None if it failed."""
+    done = subprocess.run([sys.executable, "-m", "stream.cli", *words], stdout=subprocess.PIPE, check=False)
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+def _table(evaluation: dict[str, Any]) -> str:
+    lines = ["| scorer | HR@10 | NDCG@10 | model minus this, HR@10 |", "|---|---|---|---|"]
+    for row in evaluation["items"]:
+        difference: Sequence[float] | None = row.get("model minus this", {}).get("HR@10")
+        between = "" if difference is None else f"{difference[0]:+.4f} .. {difference[1]:+.4f}"
+        lines.append(f"| {row['scorer']} | {row['HR@10']:.4f} | {row['NDCG@10']:.4f} | {between} |")
+    return "\n".join([*lines, "", f"{evaluation['cases']:,} cases. {evaluation['description']}."])
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
+        sys.exit("name the folder of the data sets: make results-quick DATA=FOLDER")
+    sys.exit(main(Path(sys.argv[1])))
