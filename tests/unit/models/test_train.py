@@ -1,0 +1,87 @@
+"""Training reaches what can be reached, and two runs of the same are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.errors import ModelDataError
+from models.interests import InterestConfig, find_interests
+from models.predictor import load
+from models.prepare import Dataset
+from models.train import TrainConfig, train
+
+pytestmark = pytest.mark.slow
+
+SMALL = TrainConfig(
+    width=16, dropout=0.0, batch=8, text_epochs=1, lstm_epochs=40, bridge_epochs=20, patience=1_000, learning_rate=1e-2
+)
+
+
+@pytest.fixture
+def eight(prepared: Callable[..., Dataset]) -> Dataset:
+    """Eight users, each with an order of its own through the same letters: only remembering it tells what comes next."""
+    letters = "abcdefgh"
+    orders = [letters[user:] + letters[:user] for user in range(4)]
+    orders += [order[::-1] for order in orders]
+    events = [
+        (f"u{user}", item, 1_000 * place) for user, order in enumerate(orders) for place, item in enumerate(order * 2)
+    ]
+    items = {letter: (letter.upper(),) for letter in letters}
+    return find_interests(prepared(events, items), InterestConfig(least_items=1, largest_share=1))
+
+
+def test_eight_sequences_are_learned_by_heart(eight: Dataset, tmp_path: Path) -> None:
+    report = train(eight, tmp_path / "model", SMALL)
+    for stage in ("lstm", "bridge"):
+        curve = report["curves"][stage]
+        assert curve[-1]["ndcg@10"] == 1.0
+    assert report["curves"]["lstm"][-1]["loss"] < 0.35  # nats; guessing one of eight letters costs 2.08
+    assert report["curves"]["bridge"][-1]["loss"] < report["curves"]["bridge"][0]["loss"]
+    assert load(tmp_path / "model").info.items == tuple("abcdefgh")
+
+
+def test_equal_seeds_equal_models_and_other_seeds_others(eight: Dataset, tmp_path: Path) -> None:
+    short = replace(SMALL, lstm_epochs=2, bridge_epochs=2)
+
+    def fingerprint(name: str, **changes: Any) -> int:
+        train(eight, tmp_path / name, replace(short, **changes))
+        return load(tmp_path / name).info.fingerprint
+
+    first = fingerprint("first")
+    assert fingerprint("again") == first
+    assert fingerprint("other", seed=1) != first
+
+
+def test_a_stopped_training_goes_on_where_it_stopped(eight: Dataset, tmp_path: Path) -> None:
+    short = replace(SMALL, lstm_epochs=4, bridge_epochs=3)
+    train(eight, tmp_path / "whole", short)
+
+    def stopping(at: tuple[str, int]) -> Callable[[str, int, int, dict[str, Any]], None]:
+        def stop(stage: str, done: int, total: int, figures: dict[str, Any]) -> None:
+            if (stage, done) == at:
+                raise KeyboardInterrupt
+
+        return stop
+
+    for at in (("text", 1), ("lstm", 2), ("bridge", 1), ("bridge", 3)):
+        with pytest.raises(KeyboardInterrupt):
+            train(eight, tmp_path / "parts", short, stopping(at))
+    train(eight, tmp_path / "parts", short)
+    assert load(tmp_path / "parts").info.fingerprint == load(tmp_path / "whole").info.fingerprint
+
+
+def test_checkpoints_of_other_settings_are_refused(eight: Dataset, tmp_path: Path) -> None:
+    short = replace(SMALL, lstm_epochs=1, bridge_epochs=1)
+    train(eight, tmp_path / "model", short)
+    with pytest.raises(ModelDataError, match="other data or settings"):
+        train(eight, tmp_path / "model", replace(short, seed=5))
+
+
+def test_data_without_interests_is_refused(prepared: Callable[..., Dataset], tmp_path: Path) -> None:
+    with pytest.raises(ModelDataError, match="has no interests yet"):
+        train(prepared([("u", "a", 1), ("u", "b", 2)], "ab"), tmp_path / "model", SMALL)
