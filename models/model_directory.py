@@ -31,7 +31,7 @@ from models.blend import Blend
 from models.bridge import InterestNetwork, NetworkConfig
 from models.cooccurrence import Cooccurrence
 from models.errors import ModelDataError, ModelDirectoryError
-from models.predict import Hosting, ModelInfo
+from models.predict import DEMO_MODEL, Hosting, ModelInfo
 from models.predictor import Predictor
 from models.vocabulary import Tokenizer
 
@@ -158,6 +158,14 @@ def read_model(path: Path, hosting: Hosting) -> Predictor:
     from models.llm.directory import host
 
     return host(path, files, parts, hosting)
+
+
+def read_titles(path: Path | None) -> tuple[dict[str, str], Path | None]:
+    """Titles by item_id, and where the language model was in training, if there is one; None: of the demo model."""
+    files = _checked_files(path or DEMO_MODEL)
+    catalogue = [json.loads(line) for line in files["catalogue.jsonl"].splitlines() if line.strip()]
+    place = Path(json.loads(files[HOSTED[0]])["path"]) if HOSTED[0] in files else None
+    return {item["item_id"]: item["title"] for item in catalogue}, place
 
 
 def membership_of(catalogue: list[dict[str, Any]], interests: int) -> Array:

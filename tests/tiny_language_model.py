@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -47,3 +48,11 @@ def write_tiny_model(folder: Path, *, seed: int = 0, kind: str = "llama") -> Pat
     model.save_pretrained(folder)
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", chat_template=CHAT).save_pretrained(folder)
     return folder
+
+
+def packaged(package: str, name: str) -> Path:
+    """A file or folder inside an installed package, which is not imported."""
+    found = find_spec(package)
+    assert found is not None
+    assert found.submodule_search_locations
+    return Path(found.submodule_search_locations[0]) / name

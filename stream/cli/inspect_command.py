@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,7 +14,7 @@ from rich.cells import set_cell_size
 from stream.cli import options
 from stream.cli.tail_command import ARROWS, subject
 from stream.config import from_environment
-from stream.errors import DataError
+from stream.errors import DataError, ModelError
 from stream.subscribe import Held, look_up, recent_events
 
 SHOWN = 10
@@ -25,16 +26,35 @@ BAR = 24
 @click.option("--user", required=True, help="The user_id.")
 @click.option("--app-id", metavar="NAME", help="Worker group.  [default: interest-stream]")
 @click.option("--profiles-topic", metavar="NAME", help="[default: interest-profiles]")
+@click.option("--explain", is_flag=True, help="Two sentences by a language model, from the profile only.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="DIR",
+    help="With --explain: the model directory, for titles and its language model.  [default: the demo model]",
+)
+@options.language_model
 @options.as_json
 @options.broker
 @options.verbose
-def command(user: str, app_id: str | None, profiles_topic: str | None, as_json: bool, broker: str) -> None:
+def command(
+    user: str,
+    app_id: str | None,
+    profiles_topic: str | None,
+    explain: bool,
+    model: Path | None,
+    language_model: Path | None,
+    as_json: bool,
+    broker: str,
+) -> None:
     """Show what is held about one user: the state in the changelog, and the latest profile, in words.
 
     \b
     Examples:
       interest-stream inspect --user user-7
       interest-stream inspect --user user-7 --json
+      interest-stream inspect --user user-7 --explain --model DIR --language-model ~/models/SmolLM2-135M-Instruct
 
     Exit codes: 0 shown, 1 nothing is held, or no broker, 2 wrong use.
     """
@@ -45,7 +65,27 @@ def command(user: str, app_id: str | None, profiles_topic: str | None, as_json: 
             f"nothing is held about user {user!r} by {settings.app_id}; check --user and --app-id, or whether the worker has caught up"
         )
     found = as_dictionary(user, held)
+    if explain and held.profile is not None:
+        found["explanation"] = explanation(held.profile, model, language_model)
     click.echo(json.dumps(found, ensure_ascii=False) if as_json else in_words(found))
+
+
+def explanation(profile: dict[str, Any], model: Path | None, language_model: Path | None) -> dict[str, Any]:
+    """Two sentences and who made them. Raises ModelError."""
+    from models.errors import ModelDirectoryError
+    from models.llm.base_model import load
+    from models.llm.explain import explain, facts_of, speaker
+    from models.model_directory import read_titles
+
+    try:
+        titles, known = read_titles(model)
+        place = language_model or known
+        if place is None:
+            raise ModelError("--explain needs a language model; name one with --language-model PATH")
+        text, by_model = explain(facts_of(profile, titles), speaker(load(place)))
+    except ModelDirectoryError as error:
+        raise ModelError(str(error)) from None
+    return {"text": text, "by": "language model" if by_model else "rule: what the model said did not hold"}
 
 
 def as_dictionary(user: str, held: Held) -> dict[str, Any]:
@@ -71,6 +111,8 @@ def in_words(found: dict[str, Any]) -> str:
     state, profile = found["state"], found["profile"]
     parts = [_interests(profile) if profile else ["No profile is published yet."]]
     parts.append(_history(state) if state else ["No state is held: the profile is older than the changelog."])
+    if "explanation" in found:
+        parts.insert(1, [found["explanation"]["text"], f"(by {found['explanation']['by']})"])
     return "\n\n".join("\n".join(each) for each in ([_heading(found)], *parts))
 
 

