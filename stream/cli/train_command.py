@@ -58,6 +58,13 @@ _FILE = click.Path(path_type=Path)
     "--epochs", type=click.IntRange(1), default=None, help="Most epochs of each neural stage, instead of the effort's."
 )
 @click.option(
+    "--encode-with",
+    type=_FILE,
+    default=None,
+    metavar="PATH",
+    help="A sentence encoder or language model that teaches the small text model the catalogue's texts; not needed later.",
+)
+@click.option(
     "--language-model",
     type=_FILE,
     default=None,
@@ -108,6 +115,8 @@ def command(out: Path, as_json: bool, restart: bool, **given: Any) -> None:
         raise UsageError("name event files with --events, or a population with --simulate, one of them")
     if (given["lora"] or given["start_from"] or given["language_model_layers"]) and not given["language_model"]:
         raise UsageError("--lora, --start-from and --language-model-layers go with --language-model PATH")
+    if given["encode_with"] and given["start_from"]:
+        raise UsageError("--encode-with teaches the small model, which --start-from takes as it is; give one of them")
     _prepare_out(out, restart)
     try:
         report = _train(out, given, as_json)
@@ -127,12 +136,15 @@ def command(out: Path, as_json: bool, restart: bool, **given: Any) -> None:
 def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
     from models.choose import choose
     from models.effort import effort_of, settings_for
+    from models.llm.base_model import load
+    from models.llm.taught import TaughtTraining
     from models.protocols import split
     from models.report import preparation_tables
     from models.train import train
     from stream.cli.training_view import ProgressView, print_tables
 
     base = _language_model(given)
+    teacher = load(given["encode_with"]) if given["encode_with"] else None
     dataset = _dataset(given)
     if not as_json:
         print_tables(preparation_tables(dataset.report))
@@ -148,7 +160,11 @@ def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
         report = _started(out, given["start_from"], dataset)
         if report is None:
             config, trials = choose(cut.train, out, effort, config, view) if effort.alternatives else (config, [])
-            report = train(cut.train, out, config, view, effort.minutes - effort.trial_minutes)
+            minutes = effort.minutes - effort.trial_minutes
+            if teacher is None:
+                report = train(cut.train, out, config, view, minutes)
+            else:
+                report = TaughtTraining(cut.train, out, config, view, teacher).run(minutes)
             report["settings"] = {"reasons": reasons, "trials": trials}
         if base is not None:
             report["language_model"] = _hosted(base, out, cut, given, view)

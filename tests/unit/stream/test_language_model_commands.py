@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from models.compact import COMPACT, hash64
 from models.predict import load_predictor
@@ -131,6 +132,22 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     assert (tmp_path / "parts" / "language_model.safetensors").read_bytes() == (
         tmp_path / "whole" / "language_model.safetensors"
     ).read_bytes()
+
+
+def test_a_teacher_is_asked_once_and_not_needed_when_serving(shop: Path, tmp_path: Path) -> None:
+    teacher, out = write_tiny_model(tmp_path / "teacher"), tmp_path / "taught"
+    done = run(*training(shop, out, "--encode-with", teacher, "--json"))
+    assert done.returncode == 0, done.stderr
+    losses = [each["loss"] for each in json.loads(done.stdout)["curves"]["taught"]]
+    assert losses[-1] < losses[0]
+    shutil.rmtree(teacher)
+    predictor = load_predictor(out)
+    taught = predictor.network.text[1:]
+    said = predictor.encode_texts([f"{title} Outdoor" for title in predictor.info.titles])
+    own = torch.nn.functional.cosine_similarity(said, taught).mean()
+    others = torch.nn.functional.cosine_similarity(said, taught.roll(1, 0)).mean()
+    assert own > others  # what the small model says of a title is nearest to what the teacher said of it
+    assert rank(out, tmp_path).returncode == 0
 
 
 def test_wrong_use_is_named(shop: Path, tmp_path: Path) -> None:
