@@ -54,7 +54,8 @@ def command(
     Examples:
       interest-stream inspect --user user-7
       interest-stream inspect --user user-7 --json
-      interest-stream inspect --user user-7 --explain --model DIR --language-model ~/models/SmolLM2-135M-Instruct
+      interest-stream inspect --user user-7 --explain --model DIR \\
+          --language-model ~/models/SmolLM2-135M-Instruct
 
     Exit codes: 0 shown, 1 nothing is held, or no broker, 2 wrong use.
     """
