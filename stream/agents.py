@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from faust.types import TP, EventT
 
@@ -24,10 +24,7 @@ from stream.events import Decoder, Reject
 from stream.metrics import Metrics
 from stream.scoring import Outcome, Scoring
 from stream.table import ArenaStore
-from stream.transport import Consumer, OutgoingRecord, Producer
-
-CONFIRMATION_S: Final = 0.05
-"""Between looks whether the group has answered again."""
+from stream.transport import CONFIRMATION_S, Consumer, OutgoingRecord, Producer
 
 
 @dataclass(slots=True)

@@ -26,11 +26,14 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
 
-from stream.errors import PublishError
+from stream.errors import FencedError, PublishError
 from stream.sequence import BatchSequence
 
 LONGEST_WAIT_S: Final = 0.1
 """Of one fetch: it delays every rebalance by as much."""
+
+CONFIRMATION_S: Final = 0.05
+"""Between looks whether the group has answered again."""
 
 MAX_BATCH_BYTES: Final = 786_432
 """Of one produced batch, before compression; brokers refuse 1 MiB by default."""
@@ -233,9 +236,28 @@ class Consumer(driver.Consumer):
         """Since the group last confirmed that this worker is a member; its partitions are its own for a session timeout."""
         return time.monotonic() - self._thread.last_heartbeat
 
+    async def confirm_membership(self) -> None:
+        """Return while the group's word holds; wait for it when it is older than a session. Raises FencedError."""
+        while self._thread.last_heartbeat and self.silent_s() >= self.app.conf.broker_session_timeout:
+            if self._thread.expelled or self.app.should_stop:
+                raise FencedError("a write was still queued when the group put this worker out; it was not sent")
+            await asyncio.sleep(CONFIRMATION_S)
+
 
 class Producer(driver.Producer):
     """Idempotent, with prepared batches."""
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        sender = self._ensure_producer()._sender
+        send = sender._send_produce_req
+
+        async def send_as_member(node_id: int, batches: Any) -> None:
+            # a batch is queued, the machine sleeps, another worker takes over: this is the last look before the wire
+            await self.app.consumer.confirm_membership()  # type: ignore[attr-defined]
+            await send(node_id, batches)
+
+        sender._send_produce_req = send_as_member
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}

@@ -1,11 +1,15 @@
-"""The consumer's last commit, without a broker."""
+"""The consumer's last commit, and the last look before a write, without a broker."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from stream.errors import FencedError
 from stream.transport import Consumer
 
 
@@ -35,3 +39,35 @@ def test_the_last_commit_is_not_skipped_because_another_is_under_way() -> None:
         return consumer.commits
 
     assert asyncio.run(scenario()) == 1
+
+
+class Member(Consumer):
+    """Of a group with a session timeout of 6 s that answered last so many seconds ago."""
+
+    def __init__(self, silent_s: float, expelled: bool = False) -> None:
+        conf = SimpleNamespace(broker_session_timeout=6.0)
+        self.app: Any = SimpleNamespace(conf=conf, should_stop=False)
+        self._thread: Any = SimpleNamespace(last_heartbeat=time.monotonic() - silent_s, expelled=expelled)
+
+
+def test_a_member_may_write() -> None:
+    asyncio.run(Member(silent_s=1).confirm_membership())
+
+
+def test_a_write_that_waited_through_a_pause_is_not_sent_once_the_group_has_moved_on() -> None:
+    with pytest.raises(FencedError, match="not sent"):
+        asyncio.run(Member(silent_s=60, expelled=True).confirm_membership())
+
+
+def test_a_write_waits_for_the_groups_word_and_goes_on() -> None:
+    """A broker was away: nobody has put the worker out."""
+
+    async def scenario() -> None:
+        member = Member(silent_s=60)
+        waiting = asyncio.ensure_future(member.confirm_membership())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        member._thread.last_heartbeat = time.monotonic()
+        await waiting
+
+    asyncio.run(scenario())
