@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 import pytest
 
-from stream.failpoints import BATCH_POINTS
 from tests.faults.core import World
+from tests.faults.core_runs import POINTS, crashes, find, zombie_run
 from tests.faults.oracle.checks import violations
-from tests.faults.oracle.events import c1_commit_is_covered
 from tests.faults.oracle.history import History
 from tests.faults.oracle.numbers import t2_numbers_are_right
 from tests.faults.planted import BUGS, plant
 
-POINTS = [point for point in BATCH_POINTS if point not in ("fetched", "committed")]
-COMMON = [point for point in POINTS if point != "dead_letters_sent"]
 SEEDS = 40
-
-
-def crashes(
-    seed: int, lives: int = 4, point: str = "", action: str = "kill", users: int = 8
-) -> tuple[World, dict[str, list[str]]]:
-    """A history with crashes at random points, C1 after each, then a life to the end."""
-    world, random_, found = World(seed, users=users), random.Random(seed), {}
-    for _ in range(lives):
-        world.live(point or random_.choice(COMMON), random_.randrange(1, 4), action)
-        cut = c1_commit_is_covered(world.cut())
-        if cut:
-            found["C1"] = cut
-    world.live()
-    return world, {**violations(world.finished()), **found}
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -58,24 +40,6 @@ def test_a_zombie_writes_nothing() -> None:
     world = World(1)
     world.zombie()
     assert violations(world.finished()) == {}
-
-
-def zombie_run() -> History:
-    world = World(1)
-    world.zombie()
-    return world.finished()
-
-
-def find(name: str) -> set[str]:
-    """Codes of the invariants that turn red in the run which suits a bug."""
-    if name == "zombie allowed to write":
-        return set(violations(zombie_run()))
-    if name == "1e-4 added to one component":
-        world, _ = crashes(2)
-        return {"T2"} if t2_numbers_are_right(world.finished(), world.predictor) else set()
-    if name == "batch acked in finally on error":
-        return set(crashes(1, point="before_updates", action="raise", users=60)[1])
-    return set(crashes(2, point="after_states" if "dedupe" in name else "", users=60)[1])
 
 
 @pytest.mark.parametrize("name", [name for name in BUGS if "no-op" not in name])
