@@ -13,11 +13,12 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
 def test_kill_in_the_middle_of_a_load_and_restart(pipeline: Pipeline) -> None:
     worker = pipeline.start("--max-batch-events", "500")
-    load = pipeline.produce_in_background(40_000, rate=8_000)
-    wait_until(lambda: worker.metric("batches_total") > 5, 30, "some batches are durable")
+    load = pipeline.produce_in_background(400_000, rate=4_000)
+    wait_until(lambda: worker.metric("batches_total") > 5, 60, "some batches are durable")
     worker.kill()
     assert load.is_alive(), "void: the load had ended before the kill"
     pipeline.start("--max-batch-events", "500")
+    pipeline.stop_load()
     load.join()
     pipeline.wait_applied()
     assert pipeline.audit()["users"]["compared"] == 300

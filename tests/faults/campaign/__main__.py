@@ -11,6 +11,7 @@ import argparse
 import logging
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -59,7 +60,7 @@ def cluster(folder: Path) -> Iterator[tuple[LocalKafka, Proxy]]:
     broker.folder.listener_port, broker.folder.proxy_port = listener_port, proxy_port
     proxy = Proxy(proxy_port, listener_port)
     proxy.start()
-    broker.start(timeout_s=120)
+    broker.start(timeout_s=400)
     try:
         yield broker, proxy
     finally:
@@ -73,7 +74,7 @@ def one(name: str, seed: int, broker: LocalKafka, proxy: Proxy, out: Path, bug: 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     started, error = time.monotonic(), ""
-    broker.start(timeout_s=120)  # if a scenario broke while it was down
+    broker.start(timeout_s=400)  # if a scenario broke while it was down
     run = Run(name, seed, broker, folder, proxy, bug)
     try:
         SCENARIOS[name](run)
@@ -119,6 +120,8 @@ def main() -> int:
     wanted = [each for each in plan(options) if each not in done]
     say(f"{len(wanted)} runs to do, {len(done)} done before; results in {out}")
     shutil.rmtree(out / "kafka", ignore_errors=True)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
+        signal.signal(number, _interrupted)
     forked.prepare()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers go away on purpose
     with cluster(out / "kafka") as (broker, proxy):
@@ -133,6 +136,10 @@ def main() -> int:
     results = report.read(lines)
     say(report.table(results))
     return int(any(each["violations"] for each in results if not each["planted"]))
+
+
+def _interrupted(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def say(text: str) -> None:
