@@ -32,6 +32,7 @@ class Watchdog:
         self.moved = time.monotonic()  # something moved, or there was nothing to do
         self._seen: Any = None
         self.lag: dict[int, int] = {}  # events not yet applied, by partition of the source topic
+        self.still: dict[int, tuple[int | None, float]] = {}  # of each with lag: next offset to commit, and since when
 
     async def run(self) -> None:
         """Until the app stops."""
@@ -51,6 +52,7 @@ class Watchdog:
         except ConsumerNotStarted:  # a slow broker or machine: Faust's consumer thread is still connecting
             connected = False
         self._report()
+        self._look_at_partitions()
         progress = self._progress()
         busy = sum(self.lag.values()) or app.rebalancing or app.in_recovery or not connected
         if progress != self._seen or not busy:
@@ -66,6 +68,26 @@ class Watchdog:
                 )
             )
             self.moved = time.monotonic()
+
+    def _look_at_partitions(self) -> None:
+        """One partition may stand still while the others move; it waits for its turn as long as they take together."""
+        app, now = self._app, time.monotonic()
+        applied = app.batch_consumer.applied_offsets()
+        still = {}
+        for partition, behind in self.lag.items():
+            done = applied.get(TP(app.settings.source_topic, partition))
+            if behind and not app.rebalancing and not app.in_recovery:
+                before = self.still.get(partition)
+                still[partition] = before if before is not None and before[0] == done else (done, now)
+        self.still = still
+        for partition, (_, since) in still.items():
+            if now - since > self._timeout_s * len(still):
+                app.fail(
+                    StalledError(
+                        f"partition {partition} stood still for {now - since:.0f} s, {self.lag[partition]} events behind; "
+                        "ending so that a supervisor starts a new worker"
+                    )
+                )
 
     def _progress(self) -> Any:
         app = self._app

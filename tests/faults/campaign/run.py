@@ -98,6 +98,8 @@ class Run:
         topic = self.settings.events_topic
         self.load = Load(self.settings.bootstrap, topic, journal, self.seed, rate, users, poison)
         self.load.start()
+        if not self.alive():
+            self._fault_since = time.monotonic()  # nobody is there yet who could make progress
 
     def worker(
         self, *arguments: str, failpoints: str = "", ready: bool = True, proxied: bool = False, planned: int = 0

@@ -1,4 +1,4 @@
-"""The watchdog while Faust's consumer thread is still connecting."""
+"""The watchdog while Faust's consumer thread is still connecting, and when one partition of several stands still."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from faust.exceptions import ConsumerNotStarted
+from faust.types import TP
 
 from stream.config import Settings
 from stream.errors import StalledError
@@ -45,3 +46,22 @@ def test_a_consumer_that_is_still_connecting_is_waited_for_and_not_for_ever(monk
     (failure,) = failures
     assert isinstance(failure, StalledError)
     assert "connecting to Kafka" in str(failure)
+
+
+def test_one_partition_that_stands_still_while_others_move_ends_the_worker() -> None:
+    failures: list[Exception] = []
+    app = connecting(failures)
+    moving = {"offset": 0}
+    topic = Settings().source_topic
+    app.batch_consumer.applied_offsets = lambda: {TP(topic, 0): 7, TP(topic, 1): moving["offset"]}
+    watchdog = Watchdog(app)
+    watchdog.lag = {0: 10, 1: 10}
+    for _ in range(3):
+        moving["offset"] += 1
+        watchdog._look_at_partitions()
+    assert failures == []
+    watchdog.still = {each: (done, since - 121) for each, (done, since) in watchdog.still.items()}
+    moving["offset"] += 1
+    watchdog._look_at_partitions()
+    (failure,) = failures
+    assert "partition 0 stood still" in str(failure)
