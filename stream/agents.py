@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, cast
@@ -22,9 +22,18 @@ from stream.dead_letters import DeadLetterBreaker, dead_letter
 from stream.errors import FencedError, PublishError
 from stream.events import Decoder, Reject
 from stream.metrics import Metrics
+from stream.record_batches import Record, Section, pack
 from stream.scoring import Outcome, Scoring
 from stream.table import ArenaStore
-from stream.transport import CONFIRMATION_S, Consumer, OutgoingRecord, Producer
+from stream.transport import CONFIRMATION_S, Consumer, Delivery, Producer
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What a batch leads to, as Kafka will store it."""
+
+    updates: list[Section]
+    states: list[Section]
 
 
 @dataclass(slots=True)
@@ -33,6 +42,7 @@ class Job:
 
     event: EventT[Any]
     outcome: Outcome
+    packed: Awaitable[Packed]  # made while the batch before is being published
     read_at: float
 
 
@@ -48,6 +58,7 @@ class Pipeline:
         consumer: Callable[[], Consumer],
         producer: Callable[[], Producer],
         executor: Executor,
+        packing: Executor,
         metrics: Metrics,
         fail: Callable[[Exception], None],
         failpoint: Callable[[str], None] = lambda name: None,
@@ -59,6 +70,7 @@ class Pipeline:
         self._consumer = consumer
         self._producer = producer
         self._executor = executor
+        self._packing = packing
         self._metrics = metrics
         self._fail = fail
         self._failpoint = failpoint
@@ -113,7 +125,8 @@ class Pipeline:
         outcome = await asyncio.get_running_loop().run_in_executor(self._executor, self._process, event, now_ms)
         self._metrics.compute.observe(time.perf_counter() - read_at)
         self._metrics.inflight.inc()
-        return Job(event, outcome, read_at)
+        packed = asyncio.get_running_loop().run_in_executor(self._packing, self._pack, outcome, now_ms)
+        return Job(event, outcome, packed, read_at)
 
     def _process(self, event: EventT[Any], now_ms: int) -> Outcome:
         """In the model thread."""
@@ -122,61 +135,67 @@ class Pipeline:
         self._failpoint("decoded")
         return self._scoring.process(batch, self._store().arena(message.partition), now_ms)
 
+    def _pack(self, outcome: Outcome, now_ms: int) -> Packed:
+        """In the packing thread."""
+        compression = self._settings.compression
+        return Packed(
+            list(pack(outcome.users, outcome.updates, now_ms, compression)),
+            list(pack(outcome.users, outcome.states, now_ms, compression)),
+        )
+
     async def _publish(self, job: Job) -> None:
         message, outcome = job.event.message, job.outcome
         partition, settings = message.partition, self._settings
         started = time.perf_counter()
         self._breaker.check(partition, job.event.value, outcome.rejects)
         self._failpoint("computed")
+        packed = await job.packed
         await self._ensure_owner(message)
-        update_records: list[OutgoingRecord] = [
-            (user, update, ()) for user, update in zip(outcome.users, outcome.updates, strict=True)
-        ]
         self._failpoint("before_updates")
+        producer = self._producer()
+        letters = self._dead_letters(job.event, outcome.rejects)
         await self._deliver(
-            [
-                (settings.dead_letters_topic, self._dead_letters(job.event, outcome.rejects)),
-                (settings.updates_topic, update_records),
-                (settings.profiles_topic, update_records),
-            ],
+            {
+                settings.dead_letters_topic: producer.send_records(settings.dead_letters_topic, partition, letters),
+                settings.updates_topic: producer.send_sections(settings.updates_topic, partition, packed.updates),
+                settings.profiles_topic: producer.send_sections(settings.profiles_topic, partition, packed.updates),
+            },
             partition,
             "dead_letters_sent" if outcome.rejects else "updates_sent",
         )
         self._failpoint("after_updates")
         await self._ensure_owner(message)
-        await self._write_states(partition, outcome)
+        await self._write_states(partition, packed.states)
         self._failpoint("after_states")
         self._consumer().applied(message.tp, message.offset)
         job.event.ack()
         self._measure(job, started)
 
-    async def _write_states(self, partition: int, outcome: Outcome) -> None:
+    async def _write_states(self, partition: int, states: list[Section]) -> None:
         changelog = self._settings.changelog_topic
-        states: list[OutgoingRecord] = [
-            (user, state, ()) for user, state in zip(outcome.users, outcome.states, strict=True)
-        ]
-        last = await self._deliver([(changelog, states)], partition, "states_sent")
+        sent = self._producer().send_sections(changelog, partition, states)
+        last = await self._deliver({changelog: sent}, partition, "states_sent")
         if changelog in last:
             self._store().set_persisted_offset(TP(changelog, partition), last[changelog])
 
     async def _deliver(
-        self, outgoing: Iterable[tuple[str, Iterable[OutgoingRecord]]], partition: int, sent_point: str
+        self, sending: Mapping[str, Awaitable[list[Delivery]]], partition: int, sent_point: str
     ) -> dict[str, int]:
-        """Send all, await all; the last offset written of each topic. Raises PublishError."""
-        deliveries: list[tuple[str, Awaitable[Any], int]] = []
-        for topic, records in outgoing:
-            sent = await self._producer().send_records(topic, partition, records)
-            deliveries.extend((topic, future, count) for future, count in sent)
+        """Send to all topics side by side, await all; the last offset written of each. Raises PublishError."""
+        sent = await asyncio.gather(*sending.values())
         self._failpoint(sent_point)
         last: dict[str, int] = {}
-        for topic, future, count in deliveries:
-            try:
-                metadata = await future
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                raise PublishError(f"{topic}[{partition}] refused a write: {type(error).__name__}: {error}") from error
-            last[topic] = metadata.offset + count - 1
+        for topic, deliveries in zip(sending, sent, strict=True):
+            for future, count in deliveries:
+                try:
+                    metadata = await future
+                except asyncio.CancelledError:
+                    raise
+                except Exception as error:
+                    raise PublishError(
+                        f"{topic}[{partition}] refused a write: {type(error).__name__}: {error}"
+                    ) from error
+                last[topic] = metadata.offset + count - 1
         return last
 
     async def _ensure_owner(self, message: Any) -> None:
@@ -190,7 +209,7 @@ class Pipeline:
             f"{message.tp.topic}[{message.partition}] is not ours any more: {reason}; its batch was not written"
         )
 
-    def _dead_letters(self, event: EventT[Any], rejects: list[Reject]) -> list[OutgoingRecord]:
+    def _dead_letters(self, event: EventT[Any], rejects: list[Reject]) -> list[Record]:
         if not rejects:
             return []
         by_offset = {record.offset: record for record in cast(list[Any], event.value)}

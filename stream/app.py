@@ -137,6 +137,7 @@ def build_app(
         consumer=lambda: app.batch_consumer,
         producer=lambda: app.batch_producer,
         executor=executor,
+        packing=ThreadPoolExecutor(max_workers=1, thread_name_prefix="packing"),
         metrics=metrics,
         fail=app.fail,
         failpoint=failpoint,

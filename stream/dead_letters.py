@@ -26,7 +26,7 @@ from stream.events import Reject
 PREFIX: Final = "is.dlq."
 PREVIOUS: Final = "is.dlq.previous."
 MAX_KEPT_BYTES: Final = 640_000
-"""Below the largest record the worker writes (transport.MAX_RECORD_BYTES), with room for the headers added here."""
+"""Below the largest record the worker writes (record_batches.MAX_RECORD_BYTES), with room for the headers added here."""
 KEPT_BYTES: Final = 1_024
 MESSAGE_CHARACTERS: Final = 500
 SCORE_REASON: Final = "unprocessable"

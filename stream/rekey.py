@@ -21,7 +21,8 @@ from stream.dead_letters import DeadLetterBreaker, dead_letter
 from stream.errors import PublishError
 from stream.events import ORIGIN_HEADER, BadEvent, Reject
 from stream.metrics import Metrics
-from stream.transport import Consumer, OutgoingRecord, Producer
+from stream.record_batches import Record
+from stream.transport import Consumer, Producer
 
 
 class _User(msgspec.Struct):
@@ -110,7 +111,7 @@ def user_of(value: bytes | None, max_value_bytes: int) -> bytes:
         raise BadEvent("no-user", f"no user_id to forward by: {error}", type(error).__name__) from None
 
 
-def forwarded_record(message: Any, record: Any, user: bytes) -> OutgoingRecord:
+def forwarded_record(message: Any, record: Any, user: bytes) -> Record:
     """The record keyed by its user, with its own headers and where it came from."""
     origin = f"{message.topic}-{message.partition}-{record.offset}".encode()
     return user, record.value, [*record.headers, (ORIGIN_HEADER, origin)]

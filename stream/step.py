@@ -20,6 +20,8 @@ Array = np.ndarray[Any, Any]
 DIGEST_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
 PARTITION_FACTOR: Final = 0xD1B54A32D192ED03
 
+_OPAQUE: Final = np.dtype((np.void, COMPACT.itemsize))  # moved as one piece, not field by field
+
 
 @dataclass(slots=True)
 class Plan:
@@ -29,7 +31,7 @@ class Plan:
     partition: int
     users: list[bytes]  # [U] with at least one new event
     rows: Array  # int64 [U] their rows in the arena
-    states: Array  # row dtype [U] copies of those rows, before the batch
+    states: Array  # row dtype [U] copies of those rows, before the batch; `fold` makes them the rows after it
     counts: Array  # int64 [U] new events of each
     events: Array  # COMPACT [N] round-major: the first event of every user, then the second of those who have one, ...
     offsets: Array  # int64 [N] source offsets, same order
@@ -45,21 +47,17 @@ def plan(batch: EventBatch, arena: Arena) -> Plan:
     owner = np.array([index.setdefault(user, len(index)) for user in batch.users], np.int64)
     users = list(index)
     rows = arena.find(users)
-    states = arena.gather(rows)
-    topic = topic_code(batch.topic)
-    fresh = _not_applied(batch, states, owner, topic)
-    replayed = int(len(fresh) - fresh.sum())
-    new = fresh & ~_repeats(batch, states, owner, fresh)
-    events = digest_events(batch.offsets, batch.checksums, batch.partition)
-    return _in_rounds(
-        batch, topic, users, rows, states, owner, np.flatnonzero(new), events, replayed, int(fresh.sum() - new.sum())
-    )
+    fresh = _not_applied(batch, arena, rows, owner)
+    new = fresh & ~_repeats(batch, arena, rows, owner, fresh)
+    return _in_rounds(batch, arena, users, rows, owner, fresh, new)
 
 
 def fold(work: Plan, memory: Array) -> Array:
-    """Rows after the batch, row dtype [U], from the plan and the model's new memory, float32 [U, S]."""
-    rows = work.states.copy()
-    counts, sizes = work.counts, work.sizes
+    """Rows after the batch, row dtype [U], from the plan and the model's new memory, float32 [U, S].
+
+    They are made in place of `work.states`, so a plan is folded once.
+    """
+    rows, counts, sizes = work.states, work.counts, work.sizes
     starts = np.concatenate(([0], np.cumsum(sizes)))
     last = starts[counts - 1] + np.arange(len(counts))  # where each user's last event lies
     digest = rows["digest"].copy()
@@ -71,7 +69,7 @@ def fold(work: Plan, memory: Array) -> Array:
     rows["time_ms"] = work.events["time_ms"][last]
     rows["count"] += counts.astype(np.uint64)
     rows["n_recent"] = np.minimum(RECENT, rows["n_recent"].astype(np.int64) + counts)
-    rows["recent"] = _recent(work.states["recent"], work.events, counts, starts)
+    _push_recent(rows["recent"], work.events, counts, starts)
     rows["memory"] = memory
     return rows
 
@@ -85,20 +83,20 @@ def digest_events(offsets: Array, checksums: Array, partition: int) -> Array:
     return z ^ (z >> np.uint64(31))
 
 
-def _not_applied(batch: EventBatch, states: Array, owner: Array, topic: int) -> Array:
+def _not_applied(batch: EventBatch, arena: Arena, rows: Array, owner: Array) -> Array:
     """Bool [N]: offsets compare only within one topic and partition."""
-    same = (states["topic"] == topic) & (states["partition"] == batch.partition)
-    last = np.where(same, states["offset"], -1)
-    return batch.offsets > last[owner]
+    newer: Array = batch.offsets > arena.last_offsets(rows, topic_code(batch.topic), batch.partition)[owner]
+    return newer
 
 
-def _repeats(batch: EventBatch, states: Array, owner: Array, fresh: Array) -> Array:
+def _repeats(batch: EventBatch, arena: Arena, rows: Array, owner: Array, fresh: Array) -> Array:
     """Bool [N]: events whose event_id is among the user's last 32 applied ones, those of this batch included."""
     repeats = np.zeros(len(owner), bool)
     ids = batch.compact["event_id"]
     candidates = np.flatnonzero(fresh & (ids != 0))
     if not len(candidates):
         return repeats
+    states = arena.gather(rows)
     held = states["recent"]["event_id"]
     slots = np.arange(RECENT)[None, :] < states["n_recent"][:, None]
     held_owner, held_slot = np.nonzero(slots & (held != 0))
@@ -124,51 +122,45 @@ def _mark_repeats(user: int, states: Array, mine: Array, ids: Array, repeats: Ar
 
 
 def _in_rounds(
-    batch: EventBatch,
-    topic: int,
-    users: list[bytes],
-    rows: Array,
-    states: Array,
-    owner: Array,
-    new: Array,
-    event_digests: Array,
-    replayed: int,
-    repeated: int,
+    batch: EventBatch, arena: Arena, users: list[bytes], rows: Array, owner: Array, fresh: Array, new: Array
 ) -> Plan:
-    counts = np.bincount(owner[new], minlength=len(users))
+    places = np.flatnonzero(new)
+    counts = np.bincount(owner[places], minlength=len(users))
     by_count = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())]
     place = np.full(len(users), -1, np.int64)
     place[by_count] = np.arange(len(by_count))
-    by_user = new[np.argsort(place[owner[new]], kind="stable")]  # user by user, each in log order
+    by_user = places[np.argsort(place[owner[places]], kind="stable")]  # user by user, each in log order
     sorted_counts = counts[by_count]
     firsts = np.repeat(np.cumsum(sorted_counts) - sorted_counts, sorted_counts)
     rank = np.arange(len(by_user)) - firsts
-    order = by_user[np.lexsort((place[owner[by_user]], rank))]
-    rounds = int(sorted_counts[0]) if len(sorted_counts) else 0
+    order = by_user[np.argsort(rank, kind="stable")]
     return Plan(
-        topic=topic,
+        topic=topic_code(batch.topic),
         partition=batch.partition,
         users=[users[each] for each in by_count.tolist()],
         rows=rows[by_count],
-        states=states[by_count],
+        states=arena.gather(rows[by_count]),
         counts=sorted_counts,
         events=batch.compact[order],
         offsets=batch.offsets[order],
-        digests=event_digests[order],
-        sizes=np.bincount(rank, minlength=rounds) if rounds else np.zeros(0, np.int64),
-        replayed=replayed,
-        repeated=repeated,
+        digests=digest_events(batch.offsets, batch.checksums, batch.partition)[order],
+        sizes=np.bincount(rank),
+        replayed=int(len(fresh) - fresh.sum()),
+        repeated=int(fresh.sum() - new.sum()),
     )
 
 
-def _recent(held: Array, events: Array, counts: Array, starts: Array) -> Array:
-    """COMPACT [U, 32], newest first: each user's new events before the ones held."""
-    users = np.arange(len(counts))[:, None]
-    back = np.arange(RECENT)[None, :]  # 0: the newest
-    is_new = back < counts[:, None]
-    recent = np.zeros((len(counts), RECENT), COMPACT)
-    places = starts[np.maximum(counts[:, None] - 1 - back, 0)] + users
-    recent[is_new] = events[places[is_new]]
-    kept = np.maximum(back - counts[:, None], 0)
-    recent[~is_new] = held[np.broadcast_to(users, is_new.shape)[~is_new], kept[~is_new]]
-    return recent
+def _push_recent(recent: Array, events: Array, counts: Array, starts: Array) -> None:
+    """Put each user's new events before the ones held, newest first, in recent COMPACT [U, 32].
+
+    Users with equally many new events lie side by side, so whole columns move at once.
+    """
+    recent, events = recent.view(_OPAQUE), events.view(_OPAQUE)
+    most, first = np.unique(-counts, return_index=True)
+    edges = [*first.tolist(), len(counts)]
+    for count, low, high in zip((-most).tolist(), edges, edges[1:], strict=False):
+        if count < RECENT:
+            recent[low:high, count:] = recent[low:high, : RECENT - count].copy()
+        for back in range(min(count, RECENT)):  # 0: the newest
+            start = int(starts[count - 1 - back])
+            recent[low:high, back] = events[start + low : start + high]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
@@ -26,7 +26,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
 
-from stream.errors import FencedError, PublishError
+from stream.errors import FencedError
+from stream.record_batches import PreparedBatch, Record, Section, pack
 from stream.sequence import BatchSequence
 
 LONGEST_WAIT_S: Final = 0.1
@@ -35,15 +36,8 @@ LONGEST_WAIT_S: Final = 0.1
 CONFIRMATION_S: Final = 0.05
 """Between looks whether the group has answered again."""
 
-MAX_BATCH_BYTES: Final = 786_432
-"""Of one produced batch, before compression; brokers refuse 1 MiB by default."""
-
-MAX_RECORD_BYTES: Final = 700_000
-"""A larger record is refused here: after one rejected batch an idempotent producer fails for good."""
-
-
-OutgoingRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]
-"""Key, value and headers of a record to send."""
+Delivery = tuple[asyncio.Future[Any], int]
+"""The future of a batch's acknowledgement, and how many records it holds."""
 
 
 class Records(list[Any]):
@@ -262,29 +256,21 @@ class Producer(driver.Producer):
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
 
-    async def send_records(
-        self, topic: str, partition: int, records: Iterable[OutgoingRecord]
-    ) -> list[tuple[asyncio.Future[Any], int]]:
-        """Queue records (key, value, headers) of one partition as full batches.
+    async def send_records(self, topic: str, partition: int, records: Iterable[Record]) -> list[Delivery]:
+        """Queue records of one partition as full batches. Raises PublishError for a record too large."""
+        rows = list(records)
+        keys, values, headers = ([row[column] for row in rows] for column in range(3))
+        compression = self.app.settings.compression  # type: ignore[attr-defined]
+        sections = pack(keys, values, int(time.time() * 1000), compression, headers)  # type: ignore[arg-type]
+        return await self.send_sections(topic, partition, sections)
 
-        Returns for each batch the future of its delivery and how many records it holds.
-        """
+    async def send_sections(self, topic: str, partition: int, sections: Iterable[Section]) -> list[Delivery]:
+        """Queue prepared batches of one partition."""
         producer = self._ensure_producer()
-        deliveries: list[tuple[asyncio.Future[Any], int]] = []
-        batch, held = producer.create_batch(), 0
-        now_ms = int(time.time() * 1000)
-        for key, value, headers in records:
-            if len(key or b"") + len(value or b"") > MAX_RECORD_BYTES:
-                raise PublishError(
-                    f"a record of {len(value or b'')} bytes for {topic} is over {MAX_RECORD_BYTES}; nothing was sent"
-                )
-            if batch.append(timestamp=now_ms, key=key, value=value, headers=list(headers)) is None:
-                deliveries.append((await producer.send_batch(batch, topic, partition=partition), held))
-                batch, held = producer.create_batch(), 0
-                batch.append(timestamp=now_ms, key=key, value=value, headers=list(headers))
-            held += 1
-        if held:
-            deliveries.append((await producer.send_batch(batch, topic, partition=partition), held))
+        deliveries: list[Delivery] = []
+        for section in sections:
+            sent = await producer.send_batch(PreparedBatch(section), topic, partition=partition)
+            deliveries.append((sent, section.count))
         return deliveries
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 
 import orjson
 from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.record.default_records import DefaultRecordBatch
 from faust.types import TP
 
 from models.predict import null_predictor
@@ -24,6 +25,7 @@ from stream.asking import Predictor, UpdateSize
 from stream.config import Settings
 from stream.events import Decoder
 from stream.metrics import Metrics
+from stream.record_batches import PreparedBatch, Section
 from stream.scoring import Scoring
 from stream.state import Arena
 from tests.faults.oracle.history import History, Poll, Record, Sent, fingerprint
@@ -78,6 +80,11 @@ class Broker:
         if not found:
             return []
         return [(asyncio.ensure_future(self._append(topic, partition, found)), len(found))]
+
+    async def send_sections(self, topic: str, partition: int, sections: Iterable[Section]) -> list[tuple[Any, int]]:
+        batches = (DefaultRecordBatch(PreparedBatch(section)._build()) for section in sections)
+        records = [(record.key, record.value, record.headers) for batch in batches for record in batch]
+        return await self.send_records(topic, partition, records)
 
     async def _append(self, topic: str, partition: int, records: list[Any]) -> Any:
         for _ in range(self.world.random.randrange(4)):
@@ -215,6 +222,7 @@ class World:
             consumer=lambda: cast(Any, broker),
             producer=lambda: cast(Any, broker),
             executor=InlineExecutor(),
+            packing=InlineExecutor(),
             metrics=Metrics(),
             fail=fail,
             failpoint=failpoint,

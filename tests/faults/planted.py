@@ -33,7 +33,7 @@ def commit_before_changelog_ack(patch: Patch, every: int) -> None:
 
 
 def no_dedupe_on_replay(patch: Patch, every: int) -> None:
-    patch(step, "_not_applied", lambda batch, states, owner, topic: np.ones(len(batch.offsets), bool))
+    patch(step, "_not_applied", lambda batch, arena, rows, owner: np.ones(len(batch.offsets), bool))
 
 
 def dedupe_only_in_memory(patch: Patch, every: int) -> None:
@@ -117,8 +117,9 @@ def stale_update_again(patch: Patch, every: int) -> None:
             user, update = kept.pop(partition)
             changed = orjson.loads(update)
             changed["interests"][0]["probability"] += 0.25
-            self._producer()
-            await self._deliver([(self._settings.updates_topic, [(user, orjson.dumps(changed), ())])], partition, "")
+            topic = self._settings.updates_topic
+            again = self._producer().send_records(topic, partition, [(user, orjson.dumps(changed), ())])
+            await self._deliver({topic: again}, partition, "")
         elif outcome.users:
             kept[partition] = outcome.users[0], outcome.updates[0]
         await original(self, job)
