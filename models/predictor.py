@@ -5,6 +5,7 @@ Glossary: U users, N events, R rounds, S floats of state, D width, V items (row 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,9 +25,12 @@ from models.compact import COMPACT, NO_TEXT, RECENT, text_of
 from models.cooccurrence import Cooccurrence
 from models.lstm import input_gates
 from models.predict import Hosting, ModelInfo, Scores
+from models.reader import Reader, faster_reader
 from models.vocabulary import ItemIndex, Tokenizer, gap_buckets
 
 Array = np.ndarray[Any, Any]
+
+log = logging.getLogger("interest_stream")
 
 CHUNK: Final = 512
 """Users scored in one pass: activations stay in the cache."""
@@ -78,6 +82,16 @@ class Predictor:
                 answers=self._tables.answers,
                 interests=self._tables.interests,
             )
+        self._reader: Reader | None = None
+
+    def set_precision(self, precision: str) -> str:
+        """Read the language model in float32 or bfloat16, or ("") in the one that is faster here; returns which, and why."""
+        with torch.inference_mode():
+            if not precision:
+                self._reader, why = faster_reader(self._network.language_model)
+                return why
+            self._reader = Reader(self._network.language_model, torch.bfloat16) if precision == "bfloat16" else None
+        return f"{precision}: as set"
 
     @property
     def network(self) -> InterestNetwork:
@@ -222,6 +236,8 @@ class Predictor:
         """
         model = self._network.language_model
         tokens, bias = self._network.serving_tokens(x, there, feature)
+        if self._reader is not None:
+            return *self._reader(tokens, bias), bias
         for block in model.blocks[:-1]:
             tokens = block(tokens, bias)
         return model.norm(model.blocks[-1](tokens, bias, last=1)[:, -1]), tokens, bias
@@ -348,11 +364,14 @@ def _previous_times(times: Array, sizes: Array, previous_ms: Array) -> Array:
 
 
 def load(path: Path, threads: int = 1, hosting: Hosting | None = None) -> Predictor:
-    """Read and check a model directory."""
+    """Read and check a model directory. With `hosting` it is made to serve; without, it computes as in training."""
     from models.model_directory import read_model
 
     torch.set_num_threads(threads)
-    return read_model(path, hosting or Hosting())
+    predictor = read_model(path, hosting or Hosting())
+    if hosting is not None:
+        log.info("precision %s", predictor.set_precision(hosting.precision))
+    return predictor
 
 
 def no_events(users: int) -> Array:

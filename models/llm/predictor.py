@@ -36,6 +36,10 @@ FRESHNESS: Final = 0.8
 class LikenessPredictor(Predictor):
     """Causes by likeness: for a model that cannot be looked into at a bearable price. By itself: scores of the LSTM alone."""
 
+    def set_precision(self, precision: str) -> str:
+        """The hosted model was loaded in its own."""
+        return f"{precision or 'as in training'}: of the hosted language model"
+
     def _answer(self, newest: Array, x: Tensor, there: Tensor, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return feature, x, there
 

@@ -32,10 +32,10 @@ def observe(path: str) -> None:
 
     write_states, on_stop = Pipeline._write_states, InterestApp.on_stop
 
-    async def watched_write(self: Pipeline, partition: int, outcome: Any) -> None:
+    async def watched_write(self: Pipeline, partition: int, states: list[Section]) -> None:
         tell(start=time.monotonic(), partition=partition)
         try:
-            await write_states(self, partition, outcome)
+            await write_states(self, partition, states)
         finally:
             tell(end=time.monotonic(), partition=partition)
 
