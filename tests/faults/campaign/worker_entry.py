@@ -20,6 +20,7 @@ import orjson
 from stream.agents import Pipeline
 from stream.app import InterestApp
 from stream.cli import main
+from stream.record_batches import Section
 from tests.faults.planted import plant
 
 
