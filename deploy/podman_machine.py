@@ -49,8 +49,9 @@ RUN_KAFKA = f"""\
 # As the official image: variables to properties and format, by Kafka's own class; then Kafka.
 set -eu
 export CLUSTER_ID="${{CLUSTER_ID:-5L6g3nShT-eMCtK--X86sw}}"
-({JAVA} kafka.docker.KafkaDockerWrapper setup --default-configs-dir /etc/kafka/docker \\
-    --mounted-configs-dir /mnt/shared/config --final-configs-dir /opt/kafka/config)
+said=$({JAVA} kafka.docker.KafkaDockerWrapper setup --default-configs-dir /etc/kafka/docker \\
+    --mounted-configs-dir /mnt/shared/config --final-configs-dir /opt/kafka/config 2>&1) || \\
+    echo "$said" | grep -i 'already formatted' || {{ echo "$said"; exit 1; }}
 {JAVA} -Xmx1g kafka.Kafka /opt/kafka/config/server.properties
 """
 API_VERSIONS = (
