@@ -48,6 +48,10 @@ class BatchSequence(Generic[Partition]):
         self._next[partition] = last + 1
         self._delivered.setdefault(partition, deque()).append(last)
 
+    def waiting(self, partition: Partition) -> int:
+        """Batches delivered and not yet applied."""
+        return len(self._delivered.get(partition, ()))
+
     def apply(self, partition: Partition, last: int) -> bool:
         """Whether a batch up to `last`, now durable, moves the commit; not so if it was read before reading began anew.
 

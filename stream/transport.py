@@ -33,6 +33,12 @@ from stream.sequence import BatchSequence
 LONGEST_WAIT_S: Final = 0.1
 """Of one fetch: it delays every rebalance by as much."""
 
+SHORTEST_WAIT_S: Final = 0.01
+"""Until a batch may have been applied, when enough are under way."""
+
+MOST_WAITING: Final = 4
+"""Batches of a partition between fetch and commit: one computing, one publishing, one between, one ready."""
+
 CONFIRMATION_S: Final = 0.05
 """Between looks whether the group has answered again."""
 
@@ -103,7 +109,7 @@ class Consumer(driver.Consumer):
         wanted = self._wanted()
         generation = self.app.consumer_generation_id
         if not wanted:
-            await self.sleep(LONGEST_WAIT_S)
+            await self.sleep(SHORTEST_WAIT_S if self._get_active_partitions() else LONGEST_WAIT_S)
             return
         fetched: Mapping[TP, list[Any]] = await self._getmany(wanted, min(timeout, LONGEST_WAIT_S))
         for tp, records in fetched.items():
@@ -123,11 +129,17 @@ class Consumer(driver.Consumer):
                 yield tp, self._batch_message(tp, records, generation)
 
     def _wanted(self) -> set[TP]:
-        """Active partitions; those of the source only once recovery is over, because its last act is to empty the agents' queues."""
+        """Active partitions; those of the source only once recovery is over, because its last act is to empty the agents' queues.
+
+        A partition with enough batches under way waits, and no other does.
+        """
         active = set(self._get_active_partitions())
         if self.app.recovery.completed.is_set():  # type: ignore[attr-defined]
-            return active
+            return {tp for tp in active if self._sequence.waiting(tp) < MOST_WAITING}
         return {tp for tp in active if self._is_changelog_tp(tp)}
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Stock pauses the partition and takes an arbitrary one back when the queue runs low: under load one may starve for ever."""
 
     def _batch_message(self, tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
         last = records[-1]

@@ -52,3 +52,11 @@ def test_a_batch_from_before_a_new_start_commits_nothing(sequence: BatchSequence
 
 def test_a_replayed_batch_may_begin_earlier(sequence: BatchSequence[int]) -> None:
     assert sequence.gap(0, 90) is None
+
+
+def test_batches_under_way_are_counted_by_partition(sequence: BatchSequence[int]) -> None:
+    sequence.deliver(0, 149)
+    sequence.deliver(0, 199)
+    assert (sequence.waiting(0), sequence.waiting(1)) == (2, 0)
+    sequence.apply(0, 149)
+    assert sequence.waiting(0) == 1
