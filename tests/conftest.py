@@ -12,10 +12,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from stream.local_kafka import LocalKafka, serves
 from stream.ports import free_ports
+
+# a busy machine is no failure: no example has a deadline, and slow generation is not unhealthy
+hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("house")
 
 BROKER_VARIABLE = "INTEREST_STREAM_TEST_BROKER"
 IMAGE_VARIABLE = "INTEREST_STREAM_KAFKA_IMAGE"

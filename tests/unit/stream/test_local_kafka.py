@@ -17,6 +17,7 @@ from stream import processes
 from stream.errors import BrokerError
 from stream.kafka_folder import KafkaFolder
 from stream.local_kafka import LocalKafka
+from stream.ports import free_ports
 
 
 @pytest.fixture
@@ -28,13 +29,13 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_a_taken_port_is_named_with_its_option_before_anything_starts(tmp_path: Path) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        port, free = free_ports(2)
+        taken.bind(("127.0.0.1", port))
         taken.listen()
-        port = taken.getsockname()[1]
         with pytest.raises(BrokerError, match=rf"port {port} .*--port"):
             LocalKafka(tmp_path / "one", port).start()
         with pytest.raises(BrokerError, match=rf"port {port} .*--controller-port"):
-            LocalKafka(tmp_path / "two", port - 1 if port > 1024 else port + 1, port).start()
+            LocalKafka(tmp_path / "two", free, port).start()
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
