@@ -19,8 +19,11 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
 def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalKafka, Proxy, Path]]:
     folder = tmp_path_factory.mktemp("campaign")
     forked.prepare()
-    with cluster(folder / "kafka") as (broker, proxy):
-        yield broker, proxy, folder
+    try:
+        with cluster(folder / "kafka") as (broker, proxy):
+            yield broker, proxy, folder
+    finally:
+        forked.end()
 
 
 @pytest.mark.parametrize(("scenario", "trials"), [("W4", 11)])

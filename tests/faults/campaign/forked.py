@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -24,8 +25,15 @@ PRELOAD = [
 
 
 def prepare() -> None:
-    """Before the first worker."""
+    """Start the server, before the first worker."""
     CONTEXT.set_forkserver_preload(PRELOAD)
+    forkserver.ensure_running()
+
+
+def end() -> None:
+    """Stop the server; else it lives as long as this process."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
 
 
 class Forked:
