@@ -1,0 +1,127 @@
+"""A batch through the model: one event on which it fails is parked alone, and its neighbours are applied once."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.compact import hash64
+from models.predict import NullPredictor, null_predictor
+from stream.asking import UpdateSize
+from stream.events import Decoder, Reject
+from stream.scoring import Outcome, Scoring
+from stream.state import Arena, decode_record
+from tests.contracts import faults
+
+TIME_MS = 1_767_225_600_000
+POISON = hash64("poison")
+
+
+class Fussy(NullPredictor):
+    """Fails on the item `poison`, in a way that is asked for; its memory is the sum of the keys it saw."""
+
+    def __init__(self, failure: str) -> None:
+        super().__init__(null_predictor(2).info)
+        self.failure = failure
+
+    def step(self, state: Any, events: Any, sizes: Any, previous_ms: Any) -> Any:
+        bad = events["key"] == POISON
+        if bad.any() and self.failure != "not finite":
+            raise {"arithmetic": ZeroDivisionError, "shape": ValueError, "torch": RuntimeError, "bug": KeyError}[
+                self.failure
+            ]("no")
+        state = super().step(state, events, sizes, previous_ms)
+        if bad.any():
+            state[:, 1] = np.nan
+        return state
+
+
+def batch(items: list[tuple[str, str]], first: int = 0) -> Any:
+    """Events (user, item) of one partition."""
+    records = [
+        SimpleNamespace(
+            key=user.encode(),
+            value=orjson.dumps({"user_id": user, "action": "view", "time": TIME_MS, "item_id": item}),
+            headers=(),
+            offset=first + place,
+            timestamp=TIME_MS,
+        )
+        for place, (user, item) in enumerate(items)
+    ]
+    return Decoder().decode("clickstream", 0, records)
+
+
+def applied(items: list[tuple[str, str]], failure: str = "shape") -> tuple[Outcome, Arena]:
+    arena = Arena(2, 1, 4)
+    return Scoring(Fussy(failure), UpdateSize()).process(batch(items), arena, TIME_MS), arena
+
+
+@pytest.mark.parametrize("failure", ["arithmetic", "shape", "torch", "not finite"])
+def test_only_the_event_that_fails_is_parked(failure: str) -> None:
+    items = [(f"u{place % 3}", f"i{place}") for place in range(31)]
+    items.insert(17, ("u1", "poison"))
+    outcome, arena = applied(items, failure)
+    assert [(each.offset, each.reason) for each in outcome.rejects] == [(17, "unprocessable")]
+    assert outcome.rejects[0].message
+    assert outcome.applied == 31
+    rows = arena.gather(arena.find([b"u0", b"u1", b"u2"]))
+    assert rows["count"].tolist() == [11, 10, 10]
+    assert np.isfinite(rows["memory"]).all()
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["poison", "i1", "i2", "i3"])), min_size=1, max_size=40)
+)
+def test_states_are_those_of_a_topic_without_the_poison(items: list[tuple[str, str]]) -> None:
+    outcome, arena = applied(items)
+    bad = [place for place, (_, item) in enumerate(items) if item == "poison"]
+    assert [each.offset for each in outcome.rejects] == bad
+    alone = Arena(2, 1, 4)
+    scoring = Scoring(null_predictor(2), UpdateSize())
+    for place, item in enumerate(items):
+        if place not in bad:
+            scoring.process(batch([item], first=place), alone, TIME_MS)
+    users = alone.users()
+    assert [arena.encoded(user) for user in users] == [alone.encoded(user) for user in users]
+    latest = dict(zip(outcome.users, outcome.states, strict=True))
+    assert {user: latest[user] for user in users} == {user: alone.encoded(user) for user in users}
+
+
+def test_a_fault_of_the_program_is_no_fault_of_an_event() -> None:
+    """It stops the worker; parking every event would empty the topic into the dead letters."""
+    with pytest.raises(KeyError):
+        applied([("u", "i1"), ("u", "poison")], "bug")
+
+
+def test_a_failure_leaves_the_arena_as_it_was() -> None:
+    _, arena = applied([("u", "i1")])
+    before = copy.copy(arena.encoded(b"u"))
+    outcome = Scoring(Fussy("torch"), UpdateSize()).process(batch([("u", "poison")], first=1), arena, TIME_MS)
+    assert arena.encoded(b"u") == before
+    assert (outcome.users, outcome.updates, outcome.states, outcome.applied) == ([], [], [], 0)
+
+
+def test_a_user_is_scored_once_and_the_update_speaks_of_the_last_event() -> None:
+    outcome, _ = applied([("u", "i1"), ("v", "i2"), ("u", "i3")])
+    assert outcome.users == [b"u", b"v"]
+    update = orjson.loads(outcome.updates[0])
+    assert not faults("update-1", update)
+    assert (update["source"]["offset"], update["events_seen"]) == (2, 2)
+    assert int(decode_record(outcome.states[0]).header["offset"]) == 2
+
+
+def test_bad_records_come_first_and_a_batch_of_nothing_does_nothing() -> None:
+    bad = batch([("u", "i1")])
+    fault = Reject(9, "not-json", "", "", None)
+    bad.rejects.append(fault)
+    outcome = Scoring(null_predictor(2), UpdateSize()).process(bad, Arena(2, 1, 4), TIME_MS)
+    assert outcome.rejects == [fault]
+    empty = Scoring(null_predictor(2), UpdateSize()).process(batch([]), Arena(2, 1, 4), TIME_MS)
+    assert (empty.users, empty.applied, empty.rejects) == ([], 0, [])

@@ -1,0 +1,142 @@
+"""A worker that lives and consumes nothing is ended; one that has nothing to do, or moves, is not."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stream import watchdog as module
+from stream.errors import StalledError
+from stream.metrics import Metrics
+from stream.watchdog import Watchdog
+
+
+class Clock:
+    """time.monotonic and time.sleep, by hand."""
+
+    now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Worker:
+    """What the watchdog sees of an app: one partition, an end, and how far it came."""
+
+    def __init__(self) -> None:
+        self.settings = SimpleNamespace(stall_timeout_s=60.0, source_topic="clicks")
+        self.metrics = Metrics()
+        self.store = SimpleNamespace(statistics=dict, restore_seconds=0.0)
+        self.recovery = SimpleNamespace(active_tps=set(), active_offsets={})
+        self.consumer_generation_id, self.rebalancing, self.in_recovery = 1, False, False
+        self.failures: list[Exception] = []
+        self.fail = self.failures.append
+        self.batch_consumer = self
+        self.end, self.begin, self.done, self.committed = 0, 0, 0, 0
+        self.silent = False
+        self._committed_offset = {("clicks", 0): 0}
+
+    def assignment(self) -> set[Any]:
+        return {SimpleTP("clicks", 0)}
+
+    def applied_offsets(self) -> dict[Any, int]:
+        return {("clicks", 0): self.done} if self.done else {}
+
+    async def highwaters(self, *_: Any) -> dict[Any, int]:
+        if self.silent:
+            raise TimeoutError
+        return {SimpleTP("clicks", 0): self.end}
+
+    async def earliest_offsets(self, *_: Any) -> dict[Any, int]:
+        return {SimpleTP("clicks", 0): self.begin}
+
+
+class SimpleTP(tuple[str, int]):
+    """Equal to Faust's and Kafka's partitions, which are such tuples."""
+
+    def __new__(cls, topic: str, partition: int) -> SimpleTP:
+        return super().__new__(cls, (topic, partition))
+
+    topic = property(lambda self: self[0])
+    partition = property(lambda self: self[1])
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def look(dog: Watchdog, clock: Clock, seconds: float) -> None:
+    clock.now += seconds
+    asyncio.run(dog._look())
+
+
+def watched(clock: Clock, **changes: Any) -> tuple[Worker, Watchdog]:
+    worker = Worker()
+    for name, value in changes.items():
+        setattr(worker, name, value)
+    dog = Watchdog(worker)  # type: ignore[arg-type]
+    look(dog, clock, 0)
+    return worker, dog
+
+
+def test_lag_and_no_progress_ends_the_worker_with_its_reason(clock: Clock) -> None:
+    worker, dog = watched(clock, end=50, done=8)
+    look(dog, clock, 60)
+    assert not worker.failures
+    look(dog, clock, 1)
+    (failure,) = worker.failures
+    assert isinstance(failure, StalledError)
+    assert "nothing moved for 60 s while consuming, 42 events behind" in str(failure)
+
+
+@pytest.mark.parametrize(("state", "told"), [("in_recovery", "recovering"), ("rebalancing", "rebalancing")])
+def test_a_recovery_or_rebalance_that_hangs_ends_it_without_lag(clock: Clock, state: str, told: str) -> None:
+    worker, dog = watched(clock, **{state: True})
+    look(dog, clock, 61)
+    assert f"while {told}" in str(worker.failures[0])
+
+
+def test_a_worker_that_moves_is_left_alone_however_far_behind(clock: Clock) -> None:
+    worker, dog = watched(clock, end=1_000_000, done=1)
+    for step in range(2, 12):
+        worker.done = step
+        look(dog, clock, 50)
+    worker.consumer_generation_id = 2
+    look(dog, clock, 50)
+    worker.in_recovery, worker.recovery = True, SimpleNamespace(active_tps={1}, active_offsets={("log", 0): 5})
+    look(dog, clock, 50)
+    worker.recovery.active_offsets = {("log", 0): 6}
+    look(dog, clock, 50)
+    assert not worker.failures
+
+
+def test_a_worker_with_nothing_to_do_is_left_alone(clock: Clock) -> None:
+    worker, dog = watched(clock, end=9, done=9)
+    look(dog, clock, 10_000)
+    worker.end = 10
+    look(dog, clock, 30)
+    assert not worker.failures
+    assert dog.lag == {0: 1}
+
+
+def test_events_that_retention_deleted_are_no_lag(clock: Clock) -> None:
+    _, dog = watched(clock, begin=90, end=100, done=0)
+    assert dog.lag == {0: 10}
+
+
+def test_a_broker_that_does_not_answer_keeps_the_last_known_lag(clock: Clock) -> None:
+    worker, dog = watched(clock, end=50)
+    worker.silent = True
+    look(dog, clock, 61)
+    assert len(worker.failures) == 1
+
+
+def test_lag_is_measured_for_prometheus(clock: Clock) -> None:
+    worker, _ = watched(clock, end=50, done=8)
+    assert b'interest_stream_consumer_lag{partition="0",topic="clicks"} 42.0' in worker.metrics.text()
