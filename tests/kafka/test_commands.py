@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from tests.contracts import faults
 from tests.faults.harness import Pipeline, make_pipeline, wait_until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(480)]
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 TIME_MS = 1_767_225_600_000
@@ -144,9 +144,7 @@ def check_tail(pipeline: Pipeline) -> None:
     assert not [fault for update in updates for fault in faults("update-1", update)]
     done = pipeline.run("tail", "--user", "user-3", "--from-beginning", "--limit", "1")
     assert (done.returncode, done.stdout.count("\n")) == (0, 1)
-    assert re.match(
-        r"2026-01-01 00:00:0\d user-3 \(\d events\): .*% ?.*\| next item-\d{4}.*\| because view item-\d{4}", done.stdout
-    )
+    assert re.match(r"01-01 00:00:0\d +user-3 .*\d% .* view item-\d{4}$", done.stdout)
 
 
 def check_inspect(pipeline: Pipeline) -> None:
@@ -163,8 +161,8 @@ def check_inspect(pipeline: Pipeline) -> None:
     assert not faults("profile-1", found["profile"])
     assert found["profile"]["source"]["offset"] == found["state"]["last_offset"]
     words = pipeline.run("inspect", "--user", "user-3").stdout
-    assert "user user-3\n  4 events applied, the last at offset" in words
-    assert "interests now:" in words
+    assert words.startswith("user-3: 4 events, the last on 2026-01-01 00:00:01 UTC")
+    assert "Interests now" in words
     nobody = pipeline.run("inspect", "--user", "nobody")
     assert (nobody.returncode, nobody.stdout) == (1, "")
     assert "nothing is held about user 'nobody'" in nobody.stderr
