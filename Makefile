@@ -47,8 +47,8 @@ faults: $(INSTALLED) ## the fault campaign, each scenario once or twice, under a
 faults-long: $(INSTALLED) ## the same for hours: more seeds of everything
 	$(BIN)/python -m tests.faults.campaign --tier long $(ARGS)
 
-bench: $(INSTALLED) ## events/s and latency of one worker on a fresh topic
-	@$(BIN)/interest-stream bench $(ARGS)
+bench: $(INSTALLED) ## interest-stream beside its peers, a table and a chart; ARGS="--quick" for the short form
+	@$(BIN)/interest-stream bench compare --out docs/speed.json $(ARGS)
 
 results-quick: $(INSTALLED) ## measure the small rows of docs/results.md again; DATA=FOLDER of the data sets
 	@$(BIN)/python -m tests.benchmarks.results_quick "$(DATA)"

@@ -87,12 +87,12 @@ def run_bench(
         say(f"producing {events} events of {users} users")
         asyncio.run(produce_backlog(settings, events, users, items))
         say("draining them with one worker")
-        with _worker(settings, arguments) as worker:
+        with running_worker(settings, arguments) as worker:
             drained = worker.drain(events)
             say(f"latency: {rate:.0f} events/s for {seconds:.0f} s")
             latencies = asyncio.run(_paced(settings, rate, seconds, users, items)) if seconds else np.zeros(0)
         say("auditing")
-        audit = _audit(settings)
+        audited = audit(settings)
     finally:
         asyncio.run(remove_topics(settings))
     p50, p99 = np.percentile(latencies, (50, 99)) * 1000 if len(latencies) else (float("nan"), float("nan"))
@@ -104,7 +104,7 @@ def run_bench(
         latency_p50_ms=round(float(p50), 1),
         latency_p99_ms=round(float(p99), 1),
         latency_events=len(latencies),
-        audit=audit,
+        audit=audited,
     )
 
 
@@ -115,6 +115,11 @@ class BenchWorker:
         self._process, self._log = process, log
         self._started = time.perf_counter()
         self._url = ""
+
+    def kill(self) -> None:
+        """As a machine that loses its power."""
+        self._process.kill()
+        self._process.wait()
 
     def drain(self, events: int) -> dict[str, Any]:
         """Wait until all events are applied; figures from the first durable batch to the last."""
@@ -173,7 +178,8 @@ def parse_sample(text: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _worker(settings: Settings, arguments: list[str]) -> Iterator[BenchWorker]:
+def running_worker(settings: Settings, arguments: list[str]) -> Iterator[BenchWorker]:
+    """A worker process with these settings; stopped at the end."""
     names = ("app_id", "events_topic", "updates_topic", "profiles_topic", "dead_letters_topic")
     environment = {**os.environ, **{f"INTEREST_STREAM_{name.upper()}": getattr(settings, name) for name in names}}
     with tempfile.TemporaryDirectory(prefix="interest-stream-bench-") as folder:
@@ -270,7 +276,8 @@ async def _read_updates(
     return latencies
 
 
-def _audit(settings: Settings) -> str:
+def audit(settings: Settings) -> str:
+    """Figures count only if every event was applied exactly once. Raises Failure."""
     command = [sys.executable, "-m", "stream.cli", "audit", "--json", "--broker", settings.broker]
     command += [
         "--app-id",

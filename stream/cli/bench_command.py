@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import click
 
 from stream.cli import options
 from stream.config import from_environment
+from stream.errors import UsageError
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--events", default=400_000, show_default=True, type=click.IntRange(1_000), help="Events of the backlog.")
 @click.option("--users", default=5_000, show_default=True, type=click.IntRange(1), help="Users they belong to.")
 @click.option(
@@ -27,7 +30,9 @@ from stream.config import from_environment
 @options.as_json
 @options.broker
 @options.verbose
+@click.pass_context
 def command(
+    context: click.Context,
     events: int,
     users: int,
     model: Path | None,
@@ -44,9 +49,12 @@ def command(
     Examples:
       interest-stream bench
       interest-stream bench --events 400000 --users 5000 --null-model --json
+      interest-stream bench compare --help
 
     Exit codes: 0 measured and the audit was clean, 1 failed, 2 wrong use.
     """
+    if context.invoked_subcommand:
+        return
     from models.predict import load_predictor
     from stream import bench
 
@@ -80,3 +88,14 @@ def command(
             f"event to update at {result.latency_rate:,.0f} events/s, open loop: p50 {result.latency_p50_ms} ms, "
             f"p99 {result.latency_p99_ms} ms ({result.latency_events:,} events)"
         )
+
+
+@command.command("compare", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def compare(words: tuple[str, ...]) -> None:
+    """interest-stream beside Faust, Quix Streams, Bytewax and a bare loop; from a checkout of the repository."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / "tests" / "benchmarks" / "compare.py").exists():
+        raise UsageError("bench compare needs the peers' scripts; run it in a checkout of the repository")
+    done = subprocess.run([sys.executable, "-m", "tests.benchmarks.compare", *words], cwd=checkout, check=False)
+    raise click.exceptions.Exit(done.returncode)

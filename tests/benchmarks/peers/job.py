@@ -1,0 +1,231 @@
+"""The job that every form does, and its meter: decode, one LSTM step an event in each user's order, a language-model score of each
+touched user, an update. What differs between the forms is the pipeline around it.
+
+JOB_SCORER=plain  as a user of PyTorch would write it, batched by hand: eager float32, state as bytes, updates by orjson. It does less
+                  than ours: no co-occurrence, no calibration, no reasons, no digest, no replay rules, no dead letters.
+JOB_SCORER=ours   stream.scoring.Scoring, given the states of the touched users.
+JOB_MODEL=null    the same without a model, so that the pipeline alone is measured.
+
+Each form reads JOB_SOURCE from the start, publishes to JOB_UPDATES, and prints one line RATE {json} after JOB_EVENTS events or
+JOB_SECONDS seconds; it counts from the end of its first batch until everything published is flushed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import orjson
+
+BROKER = os.environ["JOB_BROKER"]
+SOURCE, UPDATES, CHANGELOG = os.environ["JOB_SOURCE"], os.environ["JOB_UPDATES"], os.environ["JOB_CHANGELOG"]
+GROUP, FOLDER = os.environ["JOB_GROUP"], os.environ["JOB_FOLDER"]
+BATCH = int(os.environ.get("JOB_BATCH", "4096"))
+EVENTS, SECONDS = int(os.environ["JOB_EVENTS"]), float(os.environ["JOB_SECONDS"])
+REAL, OURS = os.environ["JOB_MODEL"] == "real", os.environ["JOB_SCORER"] == "ours"
+PARTITIONS, SESSION_S, RECENT, BEST = 4, 6, 8, 5
+
+STATE = np.dtype(
+    [
+        ("count", "<i8"),
+        ("time", "<i8"),
+        ("memory", "<f4", (128,)),
+        ("rows", "<i8", (RECENT,)),
+        ("actions", "<i8", (RECENT,)),
+        ("gaps", "<i8", (RECENT,)),
+    ]
+)
+ZERO = np.zeros(1, STATE).tobytes()
+Load = Callable[[list[bytes]], list[bytes | None]]
+Result = tuple[list[bytes], list[bytes], list[bytes]]
+
+
+class Record(NamedTuple):
+    """A record as our decoder wants it."""
+
+    key: bytes
+    value: bytes
+    offset: int
+    timestamp: int
+    headers: Sequence[Any] = ()
+
+
+class Event(msgspec.Struct):
+    """The fields that the job uses."""
+
+    user_id: str
+    action: str
+    time: int
+    item_id: str
+
+
+decode = msgspec.json.Decoder(Event).decode
+
+
+class Plain:
+    """The job as a user of PyTorch would write it."""
+
+    def __init__(self) -> None:
+        if not REAL:
+            return
+        import torch
+
+        from models.compact import ACTION_CODES
+        from models.predict import load_predictor
+
+        self.torch = torch
+        predictor = load_predictor(None)
+        self.network, self.info, self.actions = predictor.network, predictor.info, ACTION_CODES
+        self.row_of = {item: row for row, item in enumerate(self.info.items, 1)}
+        with torch.inference_mode():
+            self.items, self.interests = self.network.item_candidates(), self.network.interest_candidates()
+
+    def batch(self, records: Sequence[Record], partition: int, load: Load) -> Result:
+        """Users, their new states, their updates."""
+        events = [decode(record.value) for record in records]
+        seen: dict[bytes, int] = {}
+        group = np.array([seen.setdefault(record.key, len(seen)) for record in records])
+        users = list(seen)
+        states = np.frombuffer(b"".join(state or ZERO for state in load(users)), STATE).copy()
+        states["count"] += np.bincount(group, minlength=len(users))
+        scores = self._score(events, group, states) if REAL else self._constant(events, group, states)
+        updates = [
+            orjson.dumps(
+                {"user_id": user.decode(), "time": time_ms, "events_seen": count, "interests": named, "items": items}
+            )
+            for user, time_ms, count, (named, items) in zip(
+                users, states["time"].tolist(), states["count"].tolist(), scores, strict=True
+            )
+        ]
+        raw, size = states.tobytes(), STATE.itemsize
+        return users, [raw[at : at + size] for at in range(0, len(raw), size)], updates
+
+    def _constant(self, events: list[Event], group: Any, states: Any) -> list[tuple[Any, Any]]:
+        states["time"][group] = [event.time for event in events]
+        interests = [{"interest": f"interest-{number}", "probability": 0.5} for number in range(BEST)]
+        items = [{"item_id": f"item-{number}", "score": 0.0} for number in range(BEST)]
+        return [(interests, items)] * len(states)
+
+    def _score(self, events: list[Event], group: Any, states: Any) -> list[tuple[Any, Any]]:
+        from models.lstm import input_gates
+        from models.vocabulary import gap_buckets
+
+        torch, network = self.torch, self.network
+        rows = np.array([self.row_of.get(event.item_id, 0) for event in events])
+        actions = np.array([self.actions.get(event.action, 0) for event in events])
+        times = np.array([event.time for event in events])
+        order = np.argsort(group, kind="stable")
+        sorted_group = group[order]
+        first = np.flatnonzero(np.r_[True, sorted_group[1:] != sorted_group[:-1]])
+        rank = np.arange(len(group)) - first[sorted_group]
+        by_rank = np.argsort(rank, kind="stable")
+        with torch.inference_mode():
+            memory = torch.from_numpy(states["memory"].copy())
+            for part in np.split(by_rank, np.flatnonzero(np.diff(rank[by_rank])) + 1):
+                who, which = sorted_group[part], order[part]
+                before = states["time"][who]
+                gaps = gap_buckets(np.where(before == 0, -1, np.maximum(times[which] - before, 0)))
+                x = network.event_vectors(*(torch.from_numpy(each) for each in (rows[which], actions[which], gaps)))
+                stepped = memory[torch.from_numpy(who)]
+                network.lstm.step(x, input_gates(network.lstm.blocks[0].lstm, x), stepped)
+                memory[torch.from_numpy(who)] = stepped
+                states["time"][who] = times[which]
+                for name, values in (("rows", rows[which]), ("actions", actions[which]), ("gaps", gaps)):
+                    states[name][who] = np.concatenate((states[name][who][:, 1:], values[:, None]), 1)
+            states["memory"] = memory.numpy()
+            x = network.event_vectors(*(torch.from_numpy(states[name].copy()) for name in ("rows", "actions", "gaps")))
+            there = torch.arange(RECENT) >= RECENT - torch.from_numpy(states["count"].copy())[:, None]
+            feature = network.lstm.feature(x[:, -1], memory)
+            answer = network.language_model.last_hidden(*network.serving_tokens(x, there, feature))
+            items = torch.nn.functional.linear(answer, self.items, network.item_bias)[:, 1:].topk(BEST)
+            interests = torch.nn.functional.linear(answer, self.interests, network.interest_bias).sigmoid().topk(BEST)
+        return [
+            (
+                [
+                    {"interest": self.info.interests[at], "probability": value}
+                    for at, value in zip(*interest, strict=True)
+                ],
+                [{"item_id": self.info.items[at], "score": value} for at, value in zip(*item, strict=True)],
+            )
+            for interest, item in zip(
+                zip(interests.indices.tolist(), interests.values.tolist(), strict=True),
+                zip(items.indices.tolist(), items.values.tolist(), strict=True),
+                strict=True,
+            )
+        ]
+
+
+class Ours:
+    """The job by this project's decoder, rules, model and updates."""
+
+    def __init__(self) -> None:
+        from models.predict import Hosting, load_predictor, null_predictor
+        from stream.asking import UpdateSize
+        from stream.events import Decoder
+        from stream.scoring import Scoring
+        from stream.state import Arena
+
+        predictor = load_predictor(None, hosting=Hosting()) if REAL else null_predictor()
+        self.decoder, self.scoring = Decoder(), Scoring(predictor, UpdateSize())
+        self.arena = lambda: Arena(predictor.info.state_size, predictor.info.fingerprint, PARTITIONS)
+
+    def batch(self, records: Sequence[Record], partition: int, load: Load) -> Result:
+        """Users, their new states, their updates."""
+        arena, users = self.arena(), list(dict.fromkeys(record.key for record in records))
+        arena.restore((user, state) for user, state in zip(users, load(users), strict=True) if state)
+        batch = self.decoder.decode(SOURCE, partition, records)
+        outcome = self.scoring.process(batch, arena, int(time.time() * 1000))
+        return outcome.users, outcome.states, outcome.updates
+
+
+def make_job() -> Plain | Ours:
+    """The job that the environment asks for."""
+    if REAL:
+        import torch
+
+        torch.set_num_threads(1)
+    return Ours() if OURS else Plain()
+
+
+class Meter:
+    """Counts from the end of the first batch; ends the run."""
+
+    def __init__(self, on_done: Callable[[], None] | None = None) -> None:
+        self._on_done = on_done
+        self._started: float | None = None
+        self._total = self._counted = self._updates = self._batches = 0
+        self._done = False
+
+    def __call__(self, events: int, updates: int) -> None:
+        if self._done:
+            return
+        now = time.perf_counter()
+        self._total += events
+        if self._started is None:
+            self._started = now
+            return
+        self._counted += events
+        self._updates += updates
+        self._batches += 1
+        if self._total >= EVENTS or now - self._started >= SECONDS:
+            self._done = True
+            (self._on_done or self.report)()
+
+    def report(self) -> None:
+        """Call when everything published is flushed; ends the process."""
+        seconds = time.perf_counter() - (self._started or 0.0)
+        rate = {
+            "events_per_s": self._counted / seconds,
+            "updates_per_s": self._updates / seconds,
+            "events_per_batch": self._counted / max(1, self._batches),
+            "seconds": seconds,
+            "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        }
+        os.write(1, b"RATE %s\n" % json.dumps(rate).encode())
+        os._exit(0)
