@@ -13,7 +13,7 @@ A record can be read without the model that wrote it. Pure: no clock, no I/O, no
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any, Final
@@ -101,6 +101,19 @@ def _extent(value: bytes) -> tuple[int, int]:
     return memory_end, end
 
 
+def _extents(users: list[bytes], values: list[bytes], raw: np.ndarray[Any, Any]) -> tuple[int, int]:
+    """`_extent` of records of one shape, uint8 [N, L]. Raises CorruptRecordError naming the user."""
+    doubtful = 0  # the first one stands for the shape of all
+    try:
+        extent = _extent(values[doubtful])
+        checks = np.array([zlib.crc32(memoryview(value)[:-CHECK_BYTES]) for value in values], "<u4").view(np.uint8)
+        for doubtful in np.flatnonzero((raw[:, -CHECK_BYTES:] != checks.reshape(len(values), -1)).any(1)).tolist():
+            _extent(values[doubtful])
+    except CorruptRecordError as error:
+        raise CorruptRecordError(f"state of user {users[doubtful]!r}: {error}") from None
+    return extent
+
+
 @dataclass(frozen=True, slots=True)
 class ArenaStatistics:
     """What can be seen of an arena from outside."""
@@ -180,21 +193,16 @@ class Arena:
         Returns how many records went back in offset: writes of a worker that no longer owned the partition.
         Raises CorruptRecordError naming the user.
         """
-        regressions = 0
+        regressions, pending = 0, dict[bytes, bytes]()
         for user, value in records:
+            if value is None or user in pending:  # of a user only one at a time: the order of the log counts
+                regressions += self._take(pending)
+                pending.clear()
             if value is None:
                 self.remove(user)
-                continue
-            try:
-                memory_end, end = _extent(value)
-            except CorruptRecordError as error:
-                raise CorruptRecordError(f"state of user {user!r}: {error}") from None
-            row = self._index.get(user)
-            if row is not None and self._is_older(value, row):
-                regressions += 1
-                continue
-            self._take(int(self.find([user])[0]) if row is None else row, value, memory_end, end)
-        return regressions
+            else:
+                pending[user] = value
+        return regressions + self._take(pending)
 
     def stale_rows(self) -> np.ndarray[Any, Any]:
         """Rows whose memory must be rebuilt from their recent events, because another model wrote it."""
@@ -242,23 +250,32 @@ class Arena:
         """By a quarter, and where the system can without a second copy: memory stays within 1.25 times what is held."""
         self._rows.resize(max(256, self._used + self._used // 4), refcheck=False)
 
-    def _take(self, row: int, value: bytes, memory_end: int, end: int) -> None:
-        raw = np.frombuffer(value, np.uint8, end)
-        target = self._rows[row : row + 1].view(np.uint8)
-        header = np.frombuffer(value, HEADER, 1)[0]
-        if header["fingerprint"] == self._fingerprint and header["state_size"] == self._state_size:
-            target[:end] = raw
-            target[end:] = 0
-            self._stale.discard(row)
-            return
-        target[: HEADER.itemsize] = raw[: HEADER.itemsize]
-        target[HEADER.itemsize :] = 0
-        recent = self._recent_at
-        target[recent : recent + end - memory_end] = raw[memory_end:end]
-        self._rows[row]["state_size"], self._rows[row]["fingerprint"] = self._state_size, self._fingerprint
-        self._stale.add(row)
+    def _take(self, records: Mapping[bytes, bytes]) -> int:
+        """Store records of different users, those of one shape at once; how many of them were older than what is held."""
+        self.find(list(records))  # new users in the order of the log
+        shapes: dict[tuple[int, bytes], list[bytes]] = {}
+        for user, value in records.items():
+            shapes.setdefault((len(value), value[: _PREFIX.size]), []).append(user)
+        return sum(self._take_shape(users, [records[user] for user in users]) for users in shapes.values())
 
-    def _is_older(self, value: bytes, row: int) -> bool:
-        header, held = np.frombuffer(value, HEADER, 1)[0], self._rows[row]
-        same_source = header["topic"] == held["topic"] and header["partition"] == held["partition"]
-        return bool(same_source and header["offset"] < held["offset"])
+    def _take_shape(self, users: list[bytes], values: list[bytes]) -> int:
+        """The same for records of one length, number of recent events and size of memory."""
+        raw = np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1)
+        memory_end, end = _extents(users, values, raw)
+        header = np.ascontiguousarray(raw[:, : HEADER.itemsize]).view(HEADER)[:, 0]
+        rows = self.find(users)
+        held = self._rows
+        same_source = (header["topic"] == held["topic"][rows]) & (header["partition"] == held["partition"][rows])
+        older = same_source & (header["offset"] < held["offset"][rows])
+        rows, raw, header = rows[~older], raw[~older], header[~older]
+        ours = (header["fingerprint"] == self._fingerprint) & (header["state_size"] == self._state_size)
+        target, recent = held.view(np.uint8).reshape(len(held), -1), self._recent_at
+        target[:, : HEADER.itemsize][rows] = raw[:, : HEADER.itemsize]
+        target[:, HEADER.itemsize :][rows] = 0
+        target[:, recent : recent + end - memory_end][rows] = raw[:, memory_end:end]
+        if ours.any():
+            target[:, HEADER.itemsize : memory_end][rows[ours]] = raw[ours, HEADER.itemsize : memory_end]
+        self._stale.difference_update(rows[ours].tolist())
+        self._stale.update(rows[~ours].tolist())
+        held["state_size"][rows], held["fingerprint"][rows] = self._state_size, self._fingerprint
+        return int(older.sum())
