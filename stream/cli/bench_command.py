@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -90,12 +91,42 @@ def command(
         )
 
 
-@command.command("compare", context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
-def compare(words: tuple[str, ...]) -> None:
-    """interest-stream beside Faust, Quix Streams, Bytewax and a bare loop; from a checkout of the repository."""
+@command.command("compare")
+@click.option("--repeats", default=5, show_default=True, type=click.IntRange(1), help="Runs of each form, interleaved.")
+@click.option("--events", default=400_000, show_default=True, type=click.IntRange(1_000), help="Events of the topic.")
+@click.option("--window", default=8.0, show_default=True, help="Seconds that a slow form is measured for.")
+@click.option("--users", default="5000,1000000", show_default=True, help="Numbers of users, a topic each.")
+@click.option("--models", default="null,real", show_default=True, help="null, real or both.")
+@click.option("--only", multiple=True, help="Forms whose name holds this; may be given again.")
+@click.option("--quick", is_flag=True, help="One short round of a few forms; warns if ratios have fallen.")
+@click.option("--kill", is_flag=True, help="Instead of rates: kill -9 each form, and count what is lost or doubled.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON of all runs; the chart beside it as .svg.")
+@click.option("--environment", type=click.Path(path_type=Path), help="Folder of the peers' libraries, made once.")
+@options.broker
+@options.verbose
+def compare(**given: Any) -> None:
+    """Measure a worker beside Faust, Quix Streams, Bytewax and a bare loop, in a checkout of the repository.
+
+    \b
+    The same job in the documented and in the best form of each, and the limits that none can beat.
+
+    \b
+    Examples:
+      interest-stream bench compare --out docs/speed.json
+      interest-stream bench compare --quick
+
+    Exit codes: 0 measured and each audit was clean, 1 failed, 2 wrong use.
+    """
     checkout = Path(__file__).parents[2]
     if not (checkout / "tests" / "benchmarks" / "compare.py").exists():
         raise UsageError("bench compare needs the peers' scripts; run it in a checkout of the repository")
+    words: list[str] = []
+    for name, value in given.items():
+        if value is True:
+            words.append(f"--{name}")
+        elif isinstance(value, tuple):
+            words += [word for each in value for word in (f"--{name}", each)]
+        elif value is not None and value is not False:
+            words += [f"--{name}", str(value.absolute() if isinstance(value, Path) else value)]
     done = subprocess.run([sys.executable, "-m", "tests.benchmarks.compare", *words], cwd=checkout, check=False)
     raise click.exceptions.Exit(done.returncode)
