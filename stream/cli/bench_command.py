@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 from stream.cli import options
 from stream.config import from_environment
 from stream.errors import UsageError
+from stream.kafka_client import check_reachable
 
 
 @click.group(invoke_without_command=True)
@@ -120,6 +122,7 @@ def compare(**given: Any) -> None:
     checkout = Path(__file__).parents[2]
     if not (checkout / "tests" / "benchmarks" / "compare.py").exists():
         raise UsageError("bench compare needs the peers' scripts; run it in a checkout of the repository")
+    asyncio.run(check_reachable(from_environment(broker=given["broker"]).bootstrap))
     words: list[str] = []
     for name, value in given.items():
         if value is True:
