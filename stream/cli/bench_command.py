@@ -94,9 +94,25 @@ def command(
 
 
 @command.command("compare")
-@click.option("--repeats", default=5, show_default=True, type=click.IntRange(1), help="Runs of each form, interleaved.")
-@click.option("--events", default=400_000, show_default=True, type=click.IntRange(1_000), help="Events of the topic.")
-@click.option("--window", default=8.0, show_default=True, help="Seconds that a slow form is measured for.")
+@click.option(
+    "--repeats",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="NUMBER",
+    help="Runs of each form, interleaved.",
+)
+@click.option(
+    "--events",
+    default=400_000,
+    show_default=True,
+    type=click.IntRange(1_000),
+    metavar="NUMBER",
+    help="Events of the topic.",
+)
+@click.option(
+    "--window", default=8.0, show_default=True, metavar="NUMBER", help="Seconds that a slow form is measured for."
+)
 @click.option("--users", default="5000,1000000", show_default=True, help="Numbers of users, a topic each.")
 @click.option("--models", default="null,real", show_default=True, help="null, real or both.")
 @click.option("--only", multiple=True, help="Forms whose name holds this; may be given again.")
@@ -109,7 +125,6 @@ def command(
 def compare(**given: Any) -> None:
     """Measure a worker beside Faust, Quix Streams, Bytewax and a bare loop, in a checkout of the repository.
 
-    \b
     The same job in the documented and in the best form of each, and the limits that none can beat.
 
     \b
