@@ -55,12 +55,19 @@ async def create_topics(
     names = [topic.name for topic in topics]
     async with _admin(settings, admin) as client:
         found = await describe(client, names)
-        count = _count(settings, found.get(settings.source_topic), partitions)
+        created: set[str] = set()
+        if settings.source_topic not in found:
+            # First and alone: it may exist since a moment ago and not be seen yet, and then its count is the one that holds.
+            source = [topic for topic in topics if topic.name == settings.source_topic]
+            created |= await _create(client, source, partitions or DEFAULT_PARTITIONS, replication, timeout_s)
+            await _wait_for(client, [settings.source_topic], timeout_s)
+            found |= await describe(client, [settings.source_topic])
+        count = _count(settings, found[settings.source_topic], partitions)
         missing = [topic for topic in topics if topic.name not in found]
         if missing:
-            await _create(client, missing, count, replication, timeout_s)
+            created |= await _create(client, missing, count, replication, timeout_s)
             await _wait_for(client, names, timeout_s)
-    return [(topic, topic in missing) for topic in topics]
+    return [(topic, topic.name in created) for topic in topics]
 
 
 async def describe(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, Found]:
@@ -98,9 +105,7 @@ async def _settings(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, d
     return settings
 
 
-def _count(settings: Settings, source: Found | None, asked: int | None) -> int:
-    if source is None:
-        return asked or DEFAULT_PARTITIONS
+def _count(settings: Settings, source: Found, asked: int | None) -> int:
     if asked is not None and asked != source.partitions:
         raise TopicError(
             f"topic {settings.source_topic} exists with {source.partitions} partitions, {asked} were asked for; "
@@ -112,7 +117,8 @@ def _count(settings: Settings, source: Found | None, asked: int | None) -> int:
 
 async def _create(
     admin: AIOKafkaAdminClient, topics: Iterable[Topic], partitions: int, replication: int, timeout_s: float
-) -> None:
+) -> set[str]:
+    """Names of those that were created; the others exist already."""
     wanted = [
         NewTopic(
             topic.name,
@@ -129,6 +135,7 @@ async def _create(
     for name, code, message in answer.topic_errors:
         if code not in (0, TOPIC_EXISTS):
             raise TopicError(f"topic {name} could not be created: {message or for_code(code).__name__}")
+    return {name for name, code, _message in answer.topic_errors if code == 0}
 
 
 async def _wait_for(admin: AIOKafkaAdminClient, names: list[str], timeout_s: float) -> None:

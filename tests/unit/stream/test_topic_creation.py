@@ -1,0 +1,62 @@
+"""Creating topics on a broker that shows a new topic late; what one broker does by chance, here for certain."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stream.config import Settings
+from stream.errors import TopicError
+from stream.topics import TOPIC_EXISTS, create_topics
+
+SETTINGS = Settings(app_id="shop")
+
+
+class LateBroker:
+    """An admin client's answers. The clickstream topic exists with five partitions and is not listed at first."""
+
+    def __init__(self) -> None:
+        self.topics = {"clickstream": 5}
+        self._listings = 0
+
+    async def describe_topics(self) -> list[dict[str, Any]]:
+        self._listings += 1
+        return [
+            {"topic": name, "partitions": [{"error_code": 0, "replicas": [1]}] * count}
+            for name, count in self.topics.items()
+            if self._listings > 1
+        ]
+
+    async def describe_configs(self, resources: list[Any]) -> list[Any]:
+        return [SimpleNamespace(resources=[(0, "", 2, each.name, []) for each in resources])]
+
+    async def create_topics(self, topics: list[Any], timeout_ms: int) -> Any:
+        errors = []
+        for topic in topics:
+            errors.append((topic.name, TOPIC_EXISTS if topic.name in self.topics else 0, ""))
+            self.topics.setdefault(topic.name, topic.num_partitions)
+        return SimpleNamespace(topic_errors=errors)
+
+
+def create(broker: LateBroker, partitions: int | None = None) -> list[tuple[str, bool]]:
+    admin: Any = broker
+    made = asyncio.run(create_topics(SETTINGS, partitions, admin=admin))
+    return [(topic.name, created) for topic, created in made]
+
+
+def test_a_source_topic_that_is_seen_late_still_gives_the_partition_count() -> None:
+    broker = LateBroker()
+    made = create(broker)
+    assert set(broker.topics.values()) == {5}
+    assert len(broker.topics) == len(made) == 5
+    assert [name for name, created in made if not created] == ["clickstream"]
+
+
+def test_another_count_than_that_of_a_source_topic_seen_late_is_refused() -> None:
+    broker = LateBroker()
+    with pytest.raises(TopicError, match="exists with 5 partitions, 4 were asked for"):
+        create(broker, 4)
+    assert broker.topics == {"clickstream": 5}
