@@ -260,7 +260,11 @@ class Producer(driver.Producer):
 
         async def send_as_member(node_id: int, batches: Any) -> None:
             # a batch is queued, the machine sleeps, another worker takes over: this is the last look before the wire
-            await self.app.consumer.confirm_membership()  # type: ignore[attr-defined]
+            try:
+                await self.app.consumer.confirm_membership()  # type: ignore[attr-defined]
+            except FencedError as error:
+                self.app.fail(error)  # type: ignore[attr-defined]  # aiokafka would tell of "unexpected error"
+                raise
             await send(node_id, batches)
 
         sender._send_produce_req = send_as_member

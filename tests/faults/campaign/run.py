@@ -271,7 +271,6 @@ class Run:
         return history
 
     def _add_evidence(self, history: History) -> None:
-        last_end = max(self.deaths.values(), default=0.0)
         for number, worker in enumerate(self.pipeline.workers):
             name = name_of(worker)
             history.logs[name] = worker.log
@@ -279,8 +278,7 @@ class Run:
             history.exits.append(Exit(name, -99 if code is None else code, self.planned.get(name, (0,))))
             path = self.folder / f"evidence-{number}.jsonl"
             lines = [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
-            death = self.deaths.get(name, last_end)
-            history.productions += _productions(name, lines, death)
+            history.productions += _productions(name, lines)
             if name not in self.deaths:
                 history.tables[name] = {
                     (each["table"], each["user"].encode()): bytes.fromhex(each["value"])
@@ -359,14 +357,14 @@ def is_stopped(worker: Worker) -> bool:
     return stat.rpartition(")")[2].split()[0] == "T"
 
 
-def _productions(worker: str, lines: list[dict[str, Any]], death: float) -> list[Production]:
+def _productions(worker: str, lines: list[dict[str, Any]]) -> list[Production]:
     found, begun = [], dict[int, float]()
     for each in lines:
         if "start" in each:
             begun[each["partition"]] = each["start"]
         elif "end" in each and each["partition"] in begun:
             found.append(Production(worker, each["partition"], begun.pop(each["partition"]), each["end"]))
-    return found + [Production(worker, partition, start, max(start, death)) for partition, start in begun.items()]
+    return found
 
 
 def write_line(path: Path, result: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 EVIDENCE names a file; lines of JSON go there, each at once, so that a killed worker's are whole:
 
-    {"start": s, "partition": p}, {"end": s, "partition": p}    states of a partition are being written (monotonic seconds)
+    {"start": s, "partition": p}, {"end": s, "partition": p}    asked for, acknowledged: states of a partition (monotonic s)
     {"table": p, "user": "...", "value": "hex"}                  the tables of a worker that stops, a line a user
 
 PLANTED and PLANTED_EVERY name a bug of tests/faults/planted.py.
@@ -35,10 +35,8 @@ def observe(path: str) -> None:
 
     async def watched_write(self: Pipeline, partition: int, states: list[Section]) -> None:
         tell(start=time.monotonic(), partition=partition)
-        try:
-            await write_states(self, partition, states)
-        finally:
-            tell(end=time.monotonic(), partition=partition)
+        await write_states(self, partition, states)
+        tell(end=time.monotonic(), partition=partition)
 
     async def watched_stop(self: InterestApp) -> None:
         for partition, arena in self.store.arenas.items():

@@ -21,6 +21,8 @@ ALLOWED_LINES: Final = (
     r"failpoint \w+:",
     r"FencedError|PublishError|StalledError|PoisonError",  # a worker that ends and says why; its exit code is checked
     r"events were deleted by retention",
+    r"Thread keepalive is not responding",  # a process that was stopped by a signal
+    r"Sender\._fail_all",  # aiokafka, of a producer that the last look has ended
 )
 LEVELS: Final = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback")
 

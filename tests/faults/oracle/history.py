@@ -51,7 +51,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Production:
-    """A worker was writing states of a partition from start to end; end is its death if it did not live to see the acknowledgement."""
+    """A worker wrote states of a partition: from request to acknowledgement. What was never acknowledged is left out; T4 sees it."""
 
     worker: str
     partition: int
