@@ -36,7 +36,10 @@ class Settings:
         "", "where the language model of the model directory is now; empty: where it was in training"
     )
     device: str = _setting("cpu", "that language model runs on: cpu or cuda")
-    precision: str = _setting("", "of that language model: float32, bfloat16 or float16; empty: that of its training")
+    precision: str = _setting(
+        "",
+        "of the language model: float32, bfloat16 or float16; empty: that of its training, for the small one the faster here",
+    )
     score_budget_s: float = _setting(
         5.0, "seconds of one batch that it may take; what does not fit is scored by the LSTM alone, and marked"
     )
