@@ -37,6 +37,13 @@ from stream.errors import DataError, ModelError
     help="Phrases, one a line, or what `match` wrote: scored beside the trained interests, without training.",
 )
 @options.language_model
+@click.option(
+    "--precision",
+    envvar="INTEREST_STREAM_PRECISION",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default=None,
+    help="Of the language model, as for `worker`; float32 agrees best between batches of different sizes.  [default: the faster]",
+)
 @options.verbose
 def command(
     model: Path | None,
@@ -47,6 +54,7 @@ def command(
     threads: int,
     zero_shot: Path | None,
     language_model: Path | None,
+    precision: str | None,
 ) -> None:
     """Score histories offline: one interest update as JSON a line, in the order of the input.
 
@@ -72,7 +80,7 @@ def command(
     from stream.scoring import Scoring
 
     try:
-        predictor = load_predictor(model, threads, Hosting(language_model))
+        predictor = load_predictor(model, threads, Hosting(language_model, precision=precision or ""))
     except ModelDirectoryError as error:
         raise ModelError(str(error)) from None
     if zero_shot is not None:

@@ -63,7 +63,7 @@ def test_rank_says_what_the_worker_says(pipeline: Pipeline, tmp_path: Path) -> N
     stream = [each.event for each in events(users=40, count=1_500, seed=17, start_ms=1_760_000_000_000, step_ms=10_000)]
     stream += stream[-1:]  # the same event_id again counts once, here and there
     asyncio.run(_produce(pipeline, stream))
-    worker = pipeline.start("--max-batch-events", "50")
+    worker = pipeline.start("--max-batch-events", "50", "--precision", "float32")
     pipeline.wait_applied(120)
     assert worker.stop(timeout_s=30) == 0
     live: dict[str, dict[str, Any]] = {}
@@ -77,7 +77,7 @@ def test_rank_says_what_the_worker_says(pipeline: Pipeline, tmp_path: Path) -> N
         histories.setdefault(event["user_id"], []).append(event)
     lines = (json.dumps({"user_id": user, "events": of_user}) for user, of_user in histories.items())
     (tmp_path / "histories.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    done = pipeline.run("rank", "--histories", str(tmp_path / "histories.jsonl"))
+    done = pipeline.run("rank", "--precision", "float32", "--histories", str(tmp_path / "histories.jsonl"))
     assert done.returncode == 0, done.stderr
     offline = {update["user_id"]: update for update in map(json.loads, done.stdout.splitlines())}
 
