@@ -29,6 +29,14 @@ METRICS = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:6066/me
 
 PATIENCE_S = 400  # for a busy machine; what is seen ends a wait at once
 
+HASHES = """
+import hashlib, json, pathlib, sys
+root = pathlib.Path(sys.argv[1])
+files = [path for name in ("stream", "models") for path in (root / name).rglob("*.py")]
+print(json.dumps({str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}))
+"""
+INSTALLED = "import pathlib, stream; print(pathlib.Path(stream.__file__).parents[1])"
+
 Compose = Callable[..., str]
 
 
@@ -105,6 +113,7 @@ def updates_seen(tail: str) -> list[str]:
 def scenario(compose: Compose) -> None:
     first_updates(compose)
     worker = containers("worker")[0]
+    check_code(worker)
     check_confined(worker)
     check_health(worker)
     check_host_listener()
@@ -119,6 +128,16 @@ def first_updates(compose: Compose) -> None:
     (tail,) = containers("tail")
     wait_for(lambda: len(updates_seen(tail)) >= 3, PATIENCE_S, "no update was seen")
     say(f"first updates {time.monotonic() - began:.0f} s after 'up':\n" + "\n".join(updates_seen(tail)[:3]))
+
+
+def check_code(worker: str) -> None:
+    """The image holds the code of this tree; a builder's cache may say so wrongly."""
+    root = run("podman", "exec", worker, "/opt/interest-stream/bin/python3", "-c", INSTALLED, quiet=True).strip()
+    there = run("podman", "exec", worker, "python3", "-c", HASHES, root, quiet=True)
+    here = run(sys.executable, "-c", HASHES, str(machine.ROOT), quiet=True)
+    if json.loads(there) != json.loads(here):
+        fail("the image holds other code than this tree")
+    say("the image holds the code of this tree")
 
 
 def check_confined(worker: str) -> None:
