@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -107,7 +108,7 @@ def share_work(workers: list[str]) -> bool:
 
 
 def updates_seen(tail: str) -> list[str]:
-    return [line for line in logs(tail).splitlines() if "events): " in line]
+    return [line for line in logs(tail).splitlines() if re.search(r" user-\d+ .*\d% ", line)]
 
 
 def scenario(compose: Compose) -> None:
