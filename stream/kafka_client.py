@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, NoError, NotCoordinatorForGroupError, for_code
+from aiokafka.protocol.commit import OffsetFetchRequest
 
 from stream.config import Settings
 from stream.errors import BrokerError
@@ -79,6 +81,31 @@ async def start_client(client: Any, settings: Settings, timeout_s: float = START
     except BaseException:
         await client.stop()
         raise
+    if isinstance(client, AIOKafkaConsumer):
+        heed_group_errors(client)
+
+
+def heed_group_errors(consumer: AIOKafkaConsumer) -> None:
+    """Make a started consumer ask again when its group's offsets could not be read, as while the coordinator loads them.
+
+    From version 2 of the answer on Kafka says so for the whole group, with no partition in it; aiokafka 0.14 looks at partitions
+    only and takes it for "nothing committed" (docs/upstream/offsets-of-a-loading-group.md).
+    """
+    coordinator = consumer._coordinator
+    if not hasattr(coordinator, "coordinator_dead"):  # of a consumer without a group
+        return
+    send = coordinator._send_req
+
+    async def heeding(request: Any) -> Any:
+        answer = await send(request)
+        error = for_code(answer.error_code) if isinstance(request, OffsetFetchRequest) else NoError
+        if error is NoError:
+            return answer
+        if error is NotCoordinatorForGroupError:
+            coordinator.coordinator_dead()
+        raise error()
+
+    coordinator._send_req = heeding
 
 
 def _not_kafka(bootstrap: list[str], error: Exception) -> BrokerError:

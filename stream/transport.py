@@ -27,6 +27,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
 
 from stream.errors import FencedError
+from stream.kafka_client import heed_group_errors
 from stream.record_batches import PreparedBatch, Record, Section, pack
 from stream.sequence import BatchSequence
 
@@ -63,6 +64,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
+        heed_group_errors(self._ensure_consumer())
         coordinator = self._ensure_consumer()._coordinator
         do_heartbeat = coordinator._do_heartbeat
 

@@ -23,6 +23,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from stream.config import Settings
+from stream.kafka_client import heed_group_errors
 from stream.topics import create_topics
 
 SESSION_S = 6
@@ -188,6 +189,7 @@ class Pipeline:
             bootstrap_servers=self.settings.bootstrap, group_id=self.settings.app_id, enable_auto_commit=False
         )
         await consumer.start()
+        heed_group_errors(consumer)
         try:
             partitions = [TopicPartition(self.settings.events_topic, each) for each in range(4)]
             ends = await consumer.end_offsets(partitions)

@@ -110,7 +110,13 @@ def some_update_missing(history: History) -> History:
 
 
 def two_writers(history: History) -> History:
-    return replace(history, productions=[Production("a", 0, 1.0, 2.0), Production("b", 0, 1.5, 1.6)])
+    return replace(
+        history, productions=[Production("a", 0, 7, 40), Production("b", 0, 8, 45), Production("a", 0, 7, 50)]
+    )
+
+
+def two_writers_in_a_generation(history: History) -> History:
+    return replace(history, productions=[Production("a", 0, 7, 40), Production("b", 0, 7, 45)])
 
 
 def commit_ahead(history: History) -> History:
@@ -176,6 +182,7 @@ BROKEN: list[tuple[str, Callable[[History], History]]] = [
     ("U3", update_that_counts_wrong),
     ("U4", some_update_missing),
     ("O1", two_writers),
+    ("O1", two_writers_in_a_generation),
     ("C1", commit_ahead),
     ("C2", commit_beyond_the_end),
     ("C2", commit_that_goes_back),
@@ -196,6 +203,11 @@ def test_it_turns_red(sound: History, code: str, break_: Callable[[History], His
 
 def test_every_invariant_has_such_a_history() -> None:
     assert {code for code, _ in BROKEN} == CHECKS.keys()
+
+
+def test_a_partition_that_comes_back_in_a_later_generation_is_no_violation(sound: History) -> None:
+    writes = [Production("a", 0, 7, 40), Production("b", 0, 8, 45), Production("a", 0, 9, 50), Production("b", 1, 7, 2)]
+    assert CHECKS["O1"](replace(sound, productions=writes)) == []
 
 
 def test_lag_during_a_fault_is_no_violation(sound: History) -> None:

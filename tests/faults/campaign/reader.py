@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from stream.kafka_client import heed_group_errors
 from tests.faults.oracle.history import Poll, Record
 
 POLL_S: Final = 0.25
@@ -24,7 +25,10 @@ class Reader:
         self._next: dict[TopicPartition, int] = {}
 
     def read(self, *topics: str) -> list[list[Record]]:
-        """Records of each topic up to its end now."""
+        """Records of each topic up to its end now; ends are taken in this order, so that effects come before their causes.
+
+        Of a pipeline that lives: the changelog before the source, else states would seem to come from nowhere.
+        """
         asyncio.run(self._read(topics))
         return [list(self._records.get(topic, [])) for topic in topics]
 
@@ -33,7 +37,9 @@ class Reader:
         await consumer.start()
         try:
             places = [TopicPartition(topic, each) for topic in topics for each in range(self._partitions)]
-            ends = await consumer.end_offsets(places)
+            ends: dict[TopicPartition, int] = {}
+            for topic in topics:
+                ends |= await consumer.end_offsets([place for place in places if place.topic == topic])
             begins = await consumer.beginning_offsets(places)
             consumer.assign(places)
             for place in places:
@@ -42,9 +48,10 @@ class Reader:
             while left:
                 fetched = await consumer.getmany(*left, timeout_ms=500)
                 for place, records in fetched.items():
-                    self._records.setdefault(place.topic, []).extend(_record(each) for each in records)
+                    kept = (_record(each) for each in records if each.offset < ends[place])
+                    self._records.setdefault(place.topic, []).extend(kept)
                 for place in left:
-                    self._next[place] = await consumer.position(place)
+                    self._next[place] = min(await consumer.position(place), ends[place])
                 left = {place for place in left if self._next[place] < ends[place]}
         finally:
             await consumer.stop()
@@ -85,6 +92,7 @@ class Poller:
         consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, group_id=self._group, enable_auto_commit=False)
         try:
             await asyncio.wait_for(consumer.start(), 5)
+            heed_group_errors(consumer)  # an answer that cannot be given is no zero
             while not self._stop.is_set():
                 committed = [await asyncio.wait_for(consumer.committed(each), 3) or 0 for each in self._places]
                 ends = await asyncio.wait_for(consumer.end_offsets(self._places), 3)

@@ -278,7 +278,11 @@ class Run:
             history.exits.append(Exit(name, -99 if code is None else code, self.planned.get(name, (0,))))
             path = self.folder / f"evidence-{number}.jsonl"
             lines = [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
-            history.productions += _productions(name, lines)
+            history.productions += [
+                Production(name, each["states"], each["generation"], each["offset"])
+                for each in lines
+                if "states" in each
+            ]
             if name not in self.deaths:
                 history.tables[name] = {
                     (each["table"], each["user"].encode()): bytes.fromhex(each["value"])
@@ -355,16 +359,6 @@ def is_stopped(worker: Worker) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] == "T"
-
-
-def _productions(worker: str, lines: list[dict[str, Any]]) -> list[Production]:
-    found, begun = [], dict[int, float]()
-    for each in lines:
-        if "start" in each:
-            begun[each["partition"]] = each["start"]
-        elif "end" in each and each["partition"] in begun:
-            found.append(Production(worker, each["partition"], begun.pop(each["partition"]), each["end"]))
-    return found
 
 
 def write_line(path: Path, result: dict[str, Any]) -> None:

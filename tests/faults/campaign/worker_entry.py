@@ -2,7 +2,7 @@
 
 EVIDENCE names a file; lines of JSON go there, each at once, so that a killed worker's are whole:
 
-    {"start": s, "partition": p}, {"end": s, "partition": p}    asked for, acknowledged: states of a partition (monotonic s)
+    {"states": p, "generation": g, "offset": o}                  a batch of states acknowledged at an offset of the changelog
     {"table": p, "user": "...", "value": "hex"}                  the tables of a worker that stops, a line a user
 
 PLANTED and PLANTED_EVERY name a bug of tests/faults/planted.py.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import orjson
@@ -20,7 +20,7 @@ import orjson
 from stream.agents import Pipeline
 from stream.app import InterestApp
 from stream.cli import main
-from stream.record_batches import Section
+from stream.transport import Delivery
 from tests.faults.planted import plant
 
 
@@ -31,12 +31,29 @@ def observe(path: str) -> None:
     def tell(**facts: Any) -> None:
         os.write(file, orjson.dumps(facts) + b"\n")
 
-    write_states, on_stop = Pipeline._write_states, InterestApp.on_stop
+    publish, deliver, on_stop = Pipeline._publish, Pipeline._deliver, InterestApp.on_stop
+    generation = 0  # of the batch being published; they are published one after the other
 
-    async def watched_write(self: Pipeline, partition: int, states: list[Section]) -> None:
-        tell(start=time.monotonic(), partition=partition)
-        await write_states(self, partition, states)
-        tell(end=time.monotonic(), partition=partition)
+    async def watched_publish(self: Pipeline, job: Any) -> None:
+        nonlocal generation
+        generation = job.event.message.generation_id
+        await publish(self, job)
+
+    async def watched_deliver(
+        self: Pipeline, sending: Mapping[str, Awaitable[list[Delivery]]], partition: int, sent_point: str
+    ) -> dict[str, int]:
+        if sent_point != "states_sent":
+            return await deliver(self, sending, partition, sent_point)
+        [(topic, queued)] = sending.items()
+        deliveries, written_in = await queued, generation
+
+        async def same() -> list[Delivery]:
+            return deliveries
+
+        last = await deliver(self, {topic: same()}, partition, sent_point)
+        for acknowledged, _ in deliveries:
+            tell(states=partition, generation=written_in, offset=acknowledged.result().offset)
+        return last
 
     async def watched_stop(self: InterestApp) -> None:
         for partition, arena in self.store.arenas.items():
@@ -44,7 +61,8 @@ def observe(path: str) -> None:
                 tell(table=partition, user=user.decode(), value=(arena.encoded(user) or b"").hex())
         await on_stop(self)
 
-    Pipeline._write_states = watched_write  # type: ignore[method-assign]
+    Pipeline._publish = watched_publish  # type: ignore[method-assign]
+    Pipeline._deliver = watched_deliver  # type: ignore[method-assign]
     InterestApp.on_stop = watched_stop  # type: ignore[method-assign]
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
-from tests.faults.oracle.history import History, Poll
+from tests.faults.oracle.history import History, Poll, Production
 
 STUCK_S: Final = 15.0
 """Lag without a new commit for longer, outside of a fault and its recovery, is a violation. Two commit intervals are the promise
@@ -19,7 +18,7 @@ ALLOWED_LINES: Final = (
     r"aiokafka",  # brokers away, coordinators moving: its own words, counted elsewhere
     r"Heartbeat|heartbeat|rejoin|Rejoin|rebalanc|Rebalanc|generation|coordinator",
     r"failpoint \w+:",
-    r"FencedError|PublishError|StalledError|PoisonError",  # a worker that ends and says why; its exit code is checked
+    r"FencedError|PublishError|StalledError|PoisonError|FailpointError",  # a worker that ends and says why; its exit code is checked
     r"events were deleted by retention",
     r"Thread keepalive is not responding",  # a process that was stopped by a signal
     r"Sender\._fail_all",  # aiokafka, of a producer that the last look has ended
@@ -28,20 +27,25 @@ LEVELS: Final = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback")
 
 
 def o1_one_writer_a_partition(history: History) -> list[str]:
-    """Times in which workers write states of a partition do not overlap."""
-    by_partition = defaultdict(list)
-    for each in history.productions:
-        by_partition[each.partition].append(each)
+    """In the order in which the broker appended them, states of a partition come from one worker a generation, and generations rise.
+
+    By log order and not by the worker's clock: a worker that was stopped reads the acknowledgement of an earlier write when it goes on.
+    """
+    latest: dict[int, Production] = {}
     violations = []
-    for partition, productions in by_partition.items():
-        productions.sort(key=lambda each: each.start_s)
-        latest = productions[0]
-        for each in productions[1:]:
-            if each.worker != latest.worker and each.start_s < latest.end_s:
-                violations.append(
-                    f"partition {partition}: {each.worker} wrote from {each.start_s:.3f} s, {latest.worker} until {latest.end_s:.3f} s"
-                )
-            latest = max(latest, each, key=lambda one: one.end_s)
+    for each in sorted(history.productions, key=lambda one: (one.partition, one.offset)):
+        before = latest.get(each.partition)
+        if before is not None and each.generation < before.generation:
+            violations.append(
+                f"partition {each.partition}: {each.worker} wrote offset {each.offset} in generation {each.generation}, after "
+                f"{before.worker} in generation {before.generation}"
+            )
+        elif before is not None and each.generation == before.generation and each.worker != before.worker:
+            violations.append(
+                f"partition {each.partition}: {each.worker} and {before.worker} wrote in generation {each.generation}"
+            )
+        else:
+            latest[each.partition] = each
     return violations
 
 

@@ -51,12 +51,12 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Production:
-    """A worker wrote states of a partition: from request to acknowledgement. What was never acknowledged is left out; T4 sees it."""
+    """A worker wrote a batch of states, read in a generation of the group. What it never saw acknowledged is left out; T4 sees it."""
 
     worker: str
     partition: int
-    start_s: float
-    end_s: float
+    generation: int
+    offset: int  # in the changelog, of its first record
 
 
 @dataclass(frozen=True, slots=True)
