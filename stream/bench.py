@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,13 +26,16 @@ import numpy as np
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.partitioner import murmur2
 
 from stream.config import Settings
 from stream.errors import Failure
 from stream.kafka_client import client_options
+from stream.record_batches import PreparedBatch, pack
 from stream.topics import create_topics
 
 SAMPLE_S = 0.05
+BACKLOG_BATCH = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def run_bench(
     asyncio.run(create_topics(settings, 4, 1))
     try:
         say(f"producing {events} events of {users} users")
-        asyncio.run(produce_backlog(settings, events, users, items))
+        asyncio.run(produce_backlog(settings, random_events(events, users, items, seed=1)))
         say("draining them with one worker")
         with running_worker(settings, arguments) as worker:
             drained = worker.drain(events)
@@ -120,6 +123,14 @@ class BenchWorker:
         """As a machine that loses its power."""
         self._process.kill()
         self._process.wait()
+
+    def peak_memory_mb(self) -> int:
+        """Resident, at its highest; 0 where the system does not tell."""
+        with suppress(OSError):
+            status = Path(f"/proc/{self._process.pid}/status").read_text()
+            found = re.search(r"VmHWM:\s+(\d+)", status)
+            return int(found.group(1)) // 1024 if found else 0
+        return 0
 
     def drain(self, events: int) -> dict[str, Any]:
         """Wait until all events are applied; figures from the first durable batch to the last."""
@@ -212,12 +223,36 @@ def random_events(count: int, users: int, items: tuple[str, ...], seed: int) -> 
         )
 
 
-async def produce_backlog(settings: Settings, events: int, users: int, items: tuple[str, ...]) -> None:
-    async with AIOKafkaProducer(
-        enable_idempotence=True, linger_ms=20, max_batch_size=262_144, **client_options(settings)
-    ) as producer:
-        for key, value in random_events(events, users, items, seed=1):
-            await producer.send(settings.events_topic, value, key=key)
+async def produce_backlog(settings: Settings, events: Iterable[tuple[bytes, bytes]], partitions: int = 4) -> None:
+    """Events, keyed by user, as full batches: a million in a few seconds."""
+    async with AIOKafkaProducer(enable_idempotence=True, **client_options(settings)) as producer:
+        waiting: list[list[tuple[bytes, bytes]]] = [[] for _ in range(partitions)]
+        for key, value in events:
+            partition = partition_of(key, partitions)
+            waiting[partition].append((key, value))
+            if len(waiting[partition]) >= BACKLOG_BATCH:
+                await _send(producer, settings.events_topic, partition, waiting[partition])
+                waiting[partition] = []
+        for partition, rest in enumerate(waiting):
+            await _send(producer, settings.events_topic, partition, rest)
+        await producer.flush()
+
+
+async def _send(
+    producer: AIOKafkaProducer, topic: str, partition: int, events: list[tuple[bytes, bytes]]
+) -> list[asyncio.Future[Any]]:
+    """Queue events of one partition; the futures of their batches."""
+    keys, values = [key for key, _ in events], [value for _, value in events]
+    return [
+        await producer.send_batch(PreparedBatch(section), topic, partition=partition)
+        for section in pack(keys, values, int(time.time() * 1000), "none")
+    ]
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """As Kafka's default partitioner places a key."""
+    place: int = murmur2(key) & 0x7FFFFFFF
+    return place % partitions
 
 
 async def _paced(

@@ -1,9 +1,16 @@
-"""The forms that the comparison runs, and how each is started."""
+"""The forms that the comparison runs, how each is started, and which runs make a comparison."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+MANY_USERS: Final = 100_000
+"""From here on only the forms that keep their state are run, and those that need a batch."""
+
+EVENTS: Final = {("null", False): 400_000, ("real", False): 200_000, ("null", True): 700_000, ("real", True): 200_000}
+"""Events of a topic by model and whether it has many users: enough for a few seconds, and for a snapshot of each form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +21,11 @@ class Form:
     script: str  # of tests/benchmarks/peers; empty: our own worker
     form: str = ""  # JOB_FORM
     scorer: str = "plain"
-    slow: bool = False  # measured over a window, without repeats at a million users
+    slow: bool = False  # an event at a time, or nearly: not run with many users
     keeps: bool = True  # its state survives a kill -9 by design
     limit: bool = False  # not a pipeline: what none can beat
     batch: int = 4_096
+    models: tuple[str, ...] = ("null", "real")
 
 
 FORMS: Final = (
@@ -33,9 +41,41 @@ FORMS: Final = (
     Form("Bytewax, shard, our scorer", "bytewax_flow.py", form="shard", scorer="ours"),
     Form("aiokafka loop", "aiokafka_loop.py", keeps=False),
     Form("aiokafka loop, our scorer", "aiokafka_loop.py", scorer="ours", keeps=False),
-    Form("limit: the model alone", "limits.py", form="model", scorer="ours", limit=True),
-    Form("limit: consume, decode, publish", "limits.py", form="transport", scorer="ours", limit=True),
+    Form("limit: the model alone", "limits.py", form="model", scorer="ours", limit=True, models=("real",)),
+    Form("limit: consume, decode, publish", "limits.py", form="transport", scorer="ours", limit=True, models=("null",)),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One run of a comparison."""
+
+    form: Form
+    model: str
+    users: int
+    events: int
+    repeat: int
+
+    @property
+    def kind(self) -> tuple[str, str, int]:
+        """What runs of one figure have in common."""
+        return self.form.name, self.model, self.users
+
+    @property
+    def many(self) -> bool:
+        return self.users > MANY_USERS
+
+
+def plan(
+    forms: Sequence[Form], models: Sequence[str], users: int, events: int | None, repeats: int, many_repeats: int
+) -> Iterator[Task]:
+    """The runs for a number of users, so ordered that the repeats of a form are far apart."""
+    many = users > MANY_USERS
+    for repeat in range(min(repeats, many_repeats) if many else repeats):
+        for model in models:
+            for form in forms:
+                if model in form.models and not (many and (form.slow or not form.keeps or form.limit)):
+                    yield Task(form, model, users, events or EVENTS[model, many], repeat)
 
 
 def command(form: Form, python: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from job import BATCH, BROKER, CHANGELOG, EVENTS, PARTITIONS, REAL, SECONDS, SOURCE, UPDATES, Meter
+from job import BATCH, BROKER, CHANGELOG, EVENTS, PARTITIONS, REAL, SECONDS, SOURCE, UPDATES, Meter, peak_memory_mb
 from models.predict import Hosting, load_predictor, null_predictor
 from stream.asking import UpdateSize
 from stream.events import Decoder
@@ -64,7 +64,7 @@ async def model_alone() -> None:
         "updates_per_s": users / spent,
         "events_per_batch": BATCH,
         "seconds": spent,
-        "memory_mb": 0,
+        "memory_mb": peak_memory_mb(),
     }
     os.write(1, f"RATE {json.dumps(report)}\n".encode())
     os._exit(0)
