@@ -23,14 +23,14 @@ from typing import Any
 from stream.kafka_folder import PROPERTIES, KafkaFolder
 from stream.local_kafka import LocalKafka
 from stream.ports import free_ports
-from tests.faults.campaign import forked, report, scenarios_kafka, scenarios_workers
+from tests.faults.campaign import forked, report, scenarios_kafka, scenarios_kills, scenarios_workers
 from tests.faults.campaign.proxy import Proxy
 from tests.faults.campaign.run import Run, write_line
 from tests.faults.planted import BUGS
 
-SCENARIOS = {**scenarios_workers.ALL, **scenarios_kafka.ALL}
-SHORT = dict.fromkeys([name for name in SCENARIOS if name not in ("planted", "void")], 1) | {"W1": 2, "W4": 2}
-LONG = dict.fromkeys(SHORT, 3) | {"W1": 10, "W4": 15, "W4x3": 5, "W10": 5, "N2": 5}
+SCENARIOS = {**scenarios_kills.ALL, **scenarios_workers.ALL, **scenarios_kafka.ALL}
+SHORT = dict.fromkeys([name for name in SCENARIOS if name not in ("planted", "void")], 1) | {"W1": 2, "W4many": 2}
+LONG = dict.fromkeys(SHORT, 3) | {"W1": 10, "W4many": 12, "W4x3": 5, "W10": 5, "N2": 5}
 
 
 class ProxiedFolder(KafkaFolder):

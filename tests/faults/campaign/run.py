@@ -77,6 +77,7 @@ class Run:
         self.operator_reset = False
         self._fault_since: float | None = None  # a worker has ended and what it left is not yet done by another
         self.unchecked: tuple[str, ...] = ()
+        self.expected: tuple[str, ...] = ()  # log lines, as regular expressions, that this scenario brings about (H1)
         unique = f"{name}-{seed}-{secrets.token_hex(3)}"
         names = ("events", "updates", "profiles", "dead_letters")
         topics: dict[str, Any] = {f"{each}_topic": f"{each}-{unique}" for each in names}
@@ -263,6 +264,7 @@ class Run:
             polls=list(self.poller.polls),
             disturbed=list(self.disturbed),
             operator_reset=self.operator_reset,
+            expected=self.expected,
         )
         self.reference.extend(source)
         history.reference = self.reference  # grown, not computed anew at every cut

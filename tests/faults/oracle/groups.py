@@ -90,7 +90,7 @@ def _is_disturbed(poll: Poll, history: History) -> bool:
 
 def h1_nothing_unexpected(history: History, allowed: Iterable[str] = ALLOWED_LINES) -> list[str]:
     """Log lines from WARNING up are on the list, no traceback, exit codes as planned."""
-    permitted = re.compile("|".join(allowed))
+    permitted = re.compile("|".join((*allowed, *history.expected)))
     violations = [
         f"{worker}: {line.strip()[:200]}"
         for worker, log in history.logs.items()

@@ -108,6 +108,7 @@ class History:
     exits: list[Exit] = field(default_factory=list)
     limits: Limits = field(default_factory=Limits)
     operator_reset: bool = False  # group offsets were set by hand
+    expected: tuple[str, ...] = ()  # log lines, as regular expressions, that the fault brings about
 
     @cached_property
     def reference(self) -> Reference:
