@@ -24,10 +24,10 @@ LEAST_USERS: Final = 50
 
 
 def fit_blend(
-    predictor: Predictor, blend: Blend, dataset: Dataset, item_rows: Array, validation_users: Array
+    predictor: Predictor, blend: Blend, dataset: Dataset, item_rows: Array, validation_users: Array, most: int = USERS
 ) -> tuple[Blend, dict[str, Any]]:
     """The blend with fitted weights, and what they are. item_rows int64 [N]: catalogue rows of the data set's events."""
-    users = validation_users[: min(USERS, max(LEAST_USERS, CELLS // len(dataset.item_ids)))]
+    users = validation_users[: min(most, max(LEAST_USERS, CELLS // len(dataset.item_ids)))]
     start, last = dataset.user_start[:-1][users], dataset.user_start[1:][users] - 1
     rows = item_rows[last]
     cases = Cases(last, users, last - start, rows.astype(np.int32) - 1, dataset.events["time_ms"][last])

@@ -26,7 +26,7 @@ from torch import Tensor
 from models import cooccurrence
 from models.blend import Blend
 from models.bridge import InterestNetwork, Negatives, NetworkConfig, interest_loss, next_item_loss
-from models.checkpoints import Checkpoints
+from models.checkpoints import Checkpoints, digest_of
 from models.errors import ModelDataError
 from models.fit_blend import fit_blend
 from models.model_directory import membership_of, write_model
@@ -119,7 +119,7 @@ class Training:
         )  # items with a text; a bare id says nothing and is left without an encoding
         self.catalogue = _catalogue(dataset)
         self.membership = membership_of(self.catalogue, len(dataset.interests))
-        self.checkpoints = Checkpoints(out / ".training", dataset, asdict(config))
+        self.checkpoints = Checkpoints(out / ".training", {"config": asdict(config), "data": digest_of(dataset)})
         self.curves: dict[str, list[dict[str, Any]]] = {}
         self.deadline = math.inf
         self.ended_by_budget: list[str] = []
@@ -159,7 +159,7 @@ class Training:
         self, name: str, epochs: int, epoch: Callable[[Any, torch.Generator], float], groups: list[Any], *, valued: bool
     ) -> None:
         """Epochs until the validation stops to improve; the best weights stay."""
-        state = self.checkpoints.load(name, self.network)
+        state = self.checkpoints.load(name, self.network.state_dict())
         curve: list[dict[str, Any]] = state.get("curve", [])
         self.curves[name] = curve
         if state.get("done") or (not epochs):
@@ -176,14 +176,14 @@ class Training:
                 figures["ndcg@10"] = round(self._validate(name), 4)
             curve.append(figures)
             best = not valued or figures["ndcg@10"] >= max(each["ndcg@10"] for each in curve)
-            self.checkpoints.save(name, self.network, optimiser, curve, best)
+            self.checkpoints.save(name, self.network.state_dict(), optimiser, curve, best=best)
             self.progress(name, number + 1, epochs, figures)
             if valued and _stopped_improving(curve, self.config.patience):
                 break
             if time.process_time() > self.deadline and number + 1 < epochs:
                 self.ended_by_budget.append(name)
                 break
-        self.checkpoints.finish(name, self.network, curve)
+        self.checkpoints.finish(name, self.network.state_dict(), curve)
 
     def _text_epoch(self, optimiser: Any, generator: torch.Generator) -> float:
         texts = torch.from_numpy(self.tokenizer.encode([self._text_of(item) for item in self.told]))

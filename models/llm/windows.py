@@ -42,6 +42,10 @@ class Windows:
     def __len__(self) -> int:
         return len(self.first)
 
+    def part(self, low: int, high: int) -> Windows:
+        """Those at places low to high - 1."""
+        return Windows(self.first[low:high], self.count[low:high], self.asked[low:high])
+
     def batches(self, size: int, most: int, generator: torch.Generator) -> Iterator[Windows]:
         """At most that many windows, drawn anew, those of one length together."""
         drawn = torch.randperm(len(self), generator=generator)[:most]
