@@ -44,7 +44,8 @@ class Scorers:
 
 def losses(reading: Reading, which: Tensor, scorers: Scorers) -> Tensor:
     """[U, R] what the log-odds of interests [U] lose without each recent event; 0 where there is none."""
-    weight = dict(zip(blending.ITEM_SCORERS, scorers.blend.item.tolist(), strict=True))
+    weights = scorers.blend.item_weights(reading.held).t().unsqueeze(2)  # [F, U, 1]
+    weight = dict(zip(blending.ITEM_SCORERS, weights, strict=True))
     opinion = dict(zip(blending.INTEREST_FEATURES, scorers.blend.interest.tolist(), strict=True))
     mine = scorers.membership.t()[which]
     pull = opinion["items"] * _pull(reading.items, mine)
@@ -73,8 +74,8 @@ def _of_cooccurrence(reading: Reading, pull: Tensor, scorers: Scorers) -> Tensor
     return DECAY ** torch.arange(rows.shape[1]) * (lost - gained)
 
 
-def _of_seen(rows: Tensor, pull: Tensor, seen: float, lately: float) -> Tensor:
-    """[U, R]; an item that was seen twice stays one that was seen."""
+def _of_seen(rows: Tensor, pull: Tensor, seen: Tensor, lately: Tensor) -> Tensor:
+    """[U, R] of weights [U, 1]; an item that was seen twice stays one that was seen."""
     once = (rows.unsqueeze(1) == rows.unsqueeze(2)).sum(2) == 1
     return pull.gather(1, rows) * (seen * once + lately * blending.LATELY ** torch.arange(rows.shape[1]))
 

@@ -1,9 +1,10 @@
 """Many scorers, one answer: weights of the item scores and of the interest features, both fitted on validation users.
 
-Items: softmax of a weighted sum of what each scorer says. Interests: one logistic function of features, so that the result is a
-calibrated probability that the next event touches the interest; interests overlap, so they need not sum to one.
+Items: softmax of a weighted sum of what each scorer says; the weights depend on how much of a history there is, since a network
+needs more of it than co-occurrence does. Interests: one logistic function of features, so that the result is a calibrated
+probability that the next event touches the interest; interests overlap, so they need not sum to one.
 
-Glossary: U users, V items (row 0: unknown), C interests, F features.
+Glossary: U users, V items (row 0: unknown), C interests, F features, L lengths of history.
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ from torch import Tensor
 
 Array = np.ndarray[Any, Any]
 
-ITEM_SCORERS: Final = ("language_model", "lstm", "cooccurrence", "popularity", "seen", "seen_lately")
+ITEM_SCORERS: Final = (
+    "language_model",
+    "lstm",
+    "cooccurrence",
+    "popularity",
+    "recent_popularity",
+    "seen",
+    "seen_lately",
+)
+LENGTHS: Final = (3, 10)
+"""Recent events that a history may have to get the first weights, the second ones; longer ones get the last."""
 INTEREST_FEATURES: Final = ("items", "language_model", "own_4", "own_16", "base", "one")
 HALF_LIVES: Final = (4.0, 16.0)
 """Of the user's own counters, in events."""
@@ -27,22 +38,47 @@ PRIOR: Final = 2.0
 LATELY: Final = 0.8
 """What an item seen one event earlier counts for, of one seen now."""
 EPSILON: Final = 1e-6
+COMMON: Final = 1e-3
+OWN: Final = 3e-3
+"""Ridge on the weights that all histories share, and on what a length differs by."""
 FLOOR: Final = 1e-4
 """Share of a user's co-occurrence that is as good as none."""
 
 
 @dataclass(frozen=True)
 class Blend:
-    """item float32 [len(ITEM_SCORERS)], interest float32 [len(INTEREST_FEATURES)], base float32 [C], log_popularity [V + 1]."""
+    """Fitted weights, and what is known before a user is."""
 
-    item: Tensor
-    interest: Tensor
-    base: Tensor
-    log_popularity: Tensor
+    item: Tensor  # [L, len(ITEM_SCORERS)]
+    interest: Tensor  # [len(INTEREST_FEATURES)]
+    base: Tensor  # [C] share of events that touch each interest
+    log_popularity: Tensor  # [V + 1] of all training events
+    log_recent: Tensor  # [V + 1] of the last days of training (models/popularity.py)
+
+    @classmethod
+    def start(cls, base: Tensor, log_popularity: Tensor) -> Blend:
+        """Before anything is fitted: the first scorer and the first feature alone."""
+        item, interest = torch.zeros(1 + len(LENGTHS), len(ITEM_SCORERS)), torch.zeros(len(INTEREST_FEATURES))
+        item[:, 0], interest[0] = 1, 1
+        return cls(item, interest, base, log_popularity, log_popularity)
+
+    def item_weights(self, held: Tensor) -> Tensor:
+        """[U, F] by the number of recent events, of held bool [U, 32]: a function of the state alone."""
+        return self.item[lengths(held)]
+
+
+def lengths(held: Tensor) -> Tensor:
+    """int64 [U] in 0..L - 1, of held bool [U, 32]."""
+    return torch.bucketize(held.sum(1), torch.tensor(LENGTHS))
 
 
 def item_features(
-    language_model: Tensor, lstm: Tensor, cooccurrence: Tensor, log_popularity: Tensor, recent: Tensor
+    language_model: Tensor,
+    lstm: Tensor,
+    cooccurrence: Tensor,
+    log_popularity: Tensor,
+    log_recent: Tensor,
+    recent: Tensor,
 ) -> list[Tensor]:
     """F tensors [U, V + 1] in the order of ITEM_SCORERS; recent: item rows [U, 32] newest first, 0 none."""
     together = torch.log(cooccurrence / (cooccurrence.sum(1, keepdim=True) + EPSILON) + FLOOR)
@@ -55,29 +91,38 @@ def item_features(
         torch.log_softmax(lstm, 1),
         together,
         log_popularity.expand(users, -1),
+        log_recent.expand(users, -1),
         seen,
         lately,
     ]
 
 
 def weighted(features: list[Tensor], weights: Tensor) -> Tensor:
-    """[U, V + 1], row 0 impossible."""
+    """[U, V + 1] of weights [U, F], row 0 impossible."""
     total = torch.zeros_like(features[0])
-    for feature, weight in zip(features, weights, strict=True):
-        total += weight * feature
+    for feature, weight in zip(features, weights.t(), strict=True):
+        total.addcmul_(feature, weight.unsqueeze(1))
     total[:, 0] = float("-inf")
     return total
 
 
-def fit_item_weights(features: list[Tensor], targets: Tensor) -> Tensor:
-    """Weights that minimise cross-entropy of targets [U] (rows), from equal weights of the neural scorers."""
+def fit_item_weights(features: list[Tensor], targets: Tensor, length: Tensor) -> Tensor:
+    """Weights [L, F] that minimise cross-entropy of targets [U] (rows), from equal weights of the neural scorers.
+
+    Each length [U] has what all have in common and a difference of its own; few users of a length leave it near the others.
+    """
     stacked = torch.stack([feature[:, 1:] for feature in features], dim=2)  # [U, V, F]
 
-    def loss(weights: Tensor) -> Tensor:
-        entropy = torch.nn.functional.cross_entropy(stacked @ weights, targets - 1)
-        return entropy + 1e-3 * weights.square().sum()
+    def loss(parts: Tensor) -> Tensor:
+        own = parts[:1] + parts[1:]
+        logits = torch.bmm(stacked, own[length].unsqueeze(2)).squeeze(2)
+        entropy = torch.nn.functional.cross_entropy(logits, targets - 1)
+        return entropy + COMMON * parts[0].square().sum() + OWN * parts[1:].square().sum()
 
-    return _minimised(loss, torch.tensor([0.5, 0.5, 0.3, 0.0, 0.0, 0.0]))
+    start = torch.zeros(2 + len(LENGTHS), len(features))
+    start[0, :3] = torch.tensor([0.5, 0.5, 0.3])
+    parts = _minimised(loss, start)
+    return parts[:1] + parts[1:]
 
 
 def own_shares(touched: Tensor, there: Tensor, base: Tensor, half_life: float) -> Tensor:

@@ -170,12 +170,12 @@ class Negatives:
     drawn: int
 
     @classmethod
-    def by_popularity(cls, counts: Tensor, most: int) -> Negatives | None:
-        """Half of `most` for the head, half for the draw; counts [V + 1] of training events. None: all items take part."""
-        items = len(counts) - 1
+    def by_popularity(cls, popularity: Tensor, most: int) -> Negatives | None:
+        """Half of `most` for the head, half for the draw; popularity [V + 1]. None: all items take part."""
+        items = len(popularity) - 1
         if not most or most >= items:
             return None
-        rows = torch.argsort(counts[1:], descending=True, stable=True) + 1
+        rows = torch.argsort(popularity[1:], descending=True, stable=True) + 1
         return cls(rows[: most // 2], rows[most // 2 :], most - most // 2)
 
     def draw(self) -> tuple[Tensor, Tensor]:

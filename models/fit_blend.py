@@ -1,7 +1,12 @@
-"""Weights of the blend, fitted to the last events of validation users: what a predictor says of them, as it would serve."""
+"""Weights of the blend, fitted to the last events of validation users: what a predictor says of them, as it would serve.
+
+The users whose last events are newest take part. Recent popularity is taken as if the model had been trained every week: of the
+moment when the week of an event began, seen from the newest one.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -9,6 +14,7 @@ import torch
 
 from models import blend as blending
 from models.blend import Blend
+from models.popularity import log_recent_shares, popularity_by_week
 from models.predictor import Predictor
 from models.prepare import Dataset
 from models.protocols import Cases
@@ -18,7 +24,9 @@ Array = np.ndarray[Any, Any]
 
 USERS: Final = 3_000
 CELLS: Final = 20_000_000
-"""Users times items: 500 MB of scores."""
+"""Users times items: 560 MB of scores."""
+RECENT_POPULARITY: Final = blending.ITEM_SCORERS.index("recent_popularity")
+LENGTH_NAMES: Final = (*(f"up to {most} events" for most in blending.LENGTHS), "more events")
 LEAST_USERS: Final = 50
 """Whatever the catalogue: 1.2 GB a million items."""
 
@@ -27,30 +35,40 @@ def fit_blend(
     predictor: Predictor, blend: Blend, dataset: Dataset, item_rows: Array, validation_users: Array, most: int = USERS
 ) -> tuple[Blend, dict[str, Any]]:
     """The blend with fitted weights, and what they are. item_rows int64 [N]: catalogue rows of the data set's events."""
-    users = validation_users[: min(most, max(LEAST_USERS, CELLS // len(dataset.item_ids)))]
+    items, times = len(dataset.item_ids), dataset.events["time_ms"]
+    timed = not dataset.report.get("events_without_time")
+    newest = np.argsort(-times[dataset.user_start[1:][validation_users] - 1], kind="stable")
+    users = validation_users[newest[: min(most, max(LEAST_USERS, CELLS // items))]]
     start, last = dataset.user_start[:-1][users], dataset.user_start[1:][users] - 1
     rows = item_rows[last]
+    recently = popularity_by_week(item_rows, times, times[last], items) if timed else None
     cases = Cases(last, users, last - start, rows.astype(np.int32) - 1, dataset.events["time_ms"][last])
     places, readings = [], []
     with torch.no_grad():
         for some, state, recent in replay(predictor, predictor.info.state_size, dataset, cases, 512):
             places.append(some)
-            readings.append(predictor.read(state, recent))
+            reading = predictor.read(state, recent)
+            if recently is not None:
+                reading.scorers[RECENT_POPULARITY] = recently[some]
+            readings.append(reading)
     targets = torch.from_numpy(rows[np.concatenate(places)])
     scorers = [torch.cat(columns) for columns in zip(*(each.scorers for each in readings), strict=True)]
-    item = blending.fit_item_weights(scorers, targets)
+    item = blending.fit_item_weights(scorers, targets, torch.cat([blending.lengths(each.held) for each in readings]))
+    if timed:
+        blend = replace(blend, log_recent=log_recent_shares(item_rows, times, int(times.max()) + 1, items))
+    blend = replace(blend, item=item)
     with torch.no_grad():
         for each in readings:
-            each.items = blending.weighted(each.scorers, item)
+            each.items = blending.weighted(each.scorers, blend.item_weights(each.held))
         opinions = torch.cat([predictor.interest_features(each)[0] for each in readings])
     happened = torch.from_numpy(predictor.membership.astype(np.float32))[targets - 1]
     interest = blending.fit_interest_weights(opinions, happened)
     figures = {
         "users": len(users),
-        "item": _named(blending.ITEM_SCORERS, item),
+        "item": {name: _named(blending.ITEM_SCORERS, each) for name, each in zip(LENGTH_NAMES, item, strict=True)},
         "interest": _named(blending.INTEREST_FEATURES, interest),
     }
-    return Blend(item, interest, blend.base, blend.log_popularity), figures
+    return replace(blend, interest=interest), figures
 
 
 def _named(names: tuple[str, ...], weights: torch.Tensor) -> dict[str, float]:

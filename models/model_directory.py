@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +37,7 @@ from models.vocabulary import Tokenizer
 
 Array = np.ndarray[Any, Any]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MEANING: Final = ("config.json", "vocabulary.json", "catalogue.jsonl", "weights.safetensors")
 HOSTED: Final = ("language_model.json", "language_model.safetensors")
 MAX_BYTES: Final = 4 << 30
@@ -64,6 +64,7 @@ def write_model(
         "blend.interest": blend.interest,
         "blend.base": blend.base,
         "blend.log_popularity": blend.log_popularity,
+        "blend.log_recent": blend.log_recent,
     }
     config = {"format": FORMAT, "name": name, "network": asdict(network.config), "interests": interests}
     files = {
@@ -149,7 +150,7 @@ def read_model(path: Path, hosting: Hosting) -> Predictor:
         network,
         Tokenizer(words["words"], words["length"]),
         Cooccurrence(tensors["cooccurrence.neighbours"].numpy(), tensors["cooccurrence.weights"].numpy()),
-        Blend(*(tensors[f"blend.{part}"] for part in ("item", "interest", "base", "log_popularity"))),
+        Blend(**{part.name: tensors[f"blend.{part.name}"] for part in fields(Blend)}),
         membership_of(catalogue, len(interests)),
         info,
     )

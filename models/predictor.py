@@ -215,18 +215,20 @@ class Predictor:
             torch.nn.functional.linear(feature, tables.items, tables.item_bias),
             together,
             self._blend.log_popularity,
+            self._blend.log_recent,
             item_rows,
         )
+        held = torch.from_numpy(recent["key"] != 0)
         return Reading(
             answer=answer,
             tokens=tokens,
             bias=bias,
             there=there,
             rows=item_rows,
-            held=torch.from_numpy(recent["key"] != 0),
+            held=held,
             together=together,
             scorers=features,
-            items=blending.weighted(features, self._blend.item),
+            items=blending.weighted(features, self._blend.item_weights(held)),
         )
 
     def _answer(self, newest: Array, x: Tensor, there: Tensor, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -216,8 +216,14 @@ def trials_table(trials: Sequence[dict[str, Any]]) -> Table:
 
 def blend_table(blend: dict[str, Any]) -> Table:
     """How much each scorer counts."""
-    weights = [(part, name, weight) for part in ("item", "interest") for name, weight in blend[part].items()]
-    rows = [(part, name.replace("_", " "), f"{weight:+.3f}") for part, name, weight in weights]
+    parts = {f"items, {length}": weights for length, weights in blend["item"].items()} | {
+        "interests": blend["interest"]
+    }
+    rows = [
+        (part, name.replace("_", " "), f"{weight:+.3f}")
+        for part, weights in parts.items()
+        for name, weight in weights.items()
+    ]
     note = f"Fitted to the last training events of {blend['users']:,} users."
     return Table("Weights of the blend", ("of", "scorer", "weight"), rows, note)
 

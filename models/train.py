@@ -30,6 +30,7 @@ from models.checkpoints import Checkpoints, digest_of
 from models.errors import ModelDataError
 from models.fit_blend import fit_blend
 from models.model_directory import membership_of, write_model
+from models.popularity import log_shares
 from models.predict import ModelInfo
 from models.predictor import Predictor
 from models.prepare import Dataset
@@ -275,12 +276,9 @@ class Training:
 
     def _set_popularity(self) -> None:
         """Item biases start at the log of training counts, so nothing has to be learned to know what is popular."""
-        counts = np.bincount(self.data.rows[~self.data.is_validation], minlength=len(self.dataset.item_ids) + 1).astype(
-            np.float32
-        )
-        self.log_popularity = torch.from_numpy(np.log((counts + 0.5) / (counts[1:].sum() + 0.5 * len(counts))))
-        self.log_popularity[0] = 0
-        self.negatives = Negatives.by_popularity(torch.from_numpy(counts), self.config.negatives)
+        items = len(self.dataset.item_ids)
+        self.log_popularity = log_shares(self.data.rows[~self.data.is_validation], items)
+        self.negatives = Negatives.by_popularity(self.log_popularity, self.config.negatives)
         if not self.checkpoints.has("lstm"):
             with torch.no_grad():
                 self.network.item_bias.copy_(self.log_popularity - self.log_popularity[1:].mean())
@@ -326,9 +324,7 @@ class Training:
         network = self.network.eval()
         items, starts = len(self.dataset.item_ids), self.dataset.user_start
         pairs = cooccurrence.learn_before_last(self.data.rows, starts, items)
-        blend = Blend(
-            torch.tensor([1.0, 0, 0, 0, 0, 0]), torch.tensor([1.0, 0, 0, 0, 0, 0]), self.base, self.log_popularity
-        )
+        blend = Blend.start(self.base, self.log_popularity)
         info = ModelInfo(
             "",
             "",

@@ -21,7 +21,8 @@ USERS, ITEMS, INTERESTS, WIDTH, READ, HEADS = 6, 30, 4, 16, 3, 2
 @pytest.fixture
 def parts() -> Scorers:
     torch.manual_seed(3)
-    item = torch.tensor([0.6, 0.2, 0.4, 0.1, 0.3, -0.8])
+    usual = torch.tensor([0.6, 0.2, 0.4, 0.1, 0.2, 0.3, -0.8])
+    item = torch.stack((2 * usual, usual.flip(0), usual))  # each length of history its own
     interest = torch.tensor([0.9, 0.2, 0.3, 0.4, 0.1, 0.0])
     membership = (torch.rand(ITEMS + 1, INTERESTS) < 0.3).float()
     membership[0] = 0
@@ -29,7 +30,7 @@ def parts() -> Scorers:
         language_model=LanguageModel(1, WIDTH, 2, HEADS, 0.0, READ).eval(),
         neighbours=torch.randint(0, ITEMS + 1, (ITEMS + 1, 5), dtype=torch.int32),
         strength=torch.rand(ITEMS + 1, 5),
-        blend=Blend(item, interest, torch.full((INTERESTS,), 0.2), torch.zeros(ITEMS + 1)),
+        blend=Blend(item, interest, torch.full((INTERESTS,), 0.2), torch.zeros(ITEMS + 1), torch.zeros(ITEMS + 1)),
         membership=membership,
         answers=torch.randn(ITEMS + 1, WIDTH),
         interests=torch.randn(INTERESTS, WIDTH),
@@ -46,9 +47,9 @@ def reading(parts: Scorers) -> Reading:
     bias = torch.zeros(USERS, HEADS, READ + 2, READ + 2)
     bias[:, :, :, :READ].masked_fill_(~there[:, None, None, :], float("-inf"))
     together = gathered(parts, rows, torch.ones(USERS, 32))
-    scorers = item_features(
-        torch.randn(USERS, ITEMS + 1), torch.randn(USERS, ITEMS + 1), together, parts.blend.log_popularity, rows
-    )
+    network = torch.randn(2, USERS, ITEMS + 1)
+    popular = parts.blend.log_popularity
+    scorers = item_features(network[0], network[1], together, popular, popular, rows)
     return Reading(
         answer=torch.randn(USERS, WIDTH),
         tokens=tokens,
@@ -58,7 +59,7 @@ def reading(parts: Scorers) -> Reading:
         held=held,
         together=together,
         scorers=scorers,
-        items=weighted(scorers, parts.blend.item),
+        items=weighted(scorers, parts.blend.item_weights(held)),
     )
 
 
@@ -94,9 +95,10 @@ def test_what_co_occurrence_loses_is_the_derivative_by_how_much_an_event_counts(
     together = gathered(parts, reading.rows, amount)
     scorers = list(reading.scorers)
     scorers[2] = torch.log(together / (together.sum(1, keepdim=True) + blend.EPSILON) + blend.FLOOR)
-    (gradient,) = torch.autograd.grad(odds_of(parts, weighted(scorers, parts.blend.item), which).sum(), amount)
+    weights = parts.blend.item_weights(reading.held)
+    (gradient,) = torch.autograd.grad(odds_of(parts, weighted(scorers, weights), which).sum(), amount)
     pull = because._pull(reading.items, parts.membership.t()[which])
-    lost = parts.blend.item[2] * because._of_cooccurrence(reading, pull, parts)
+    lost = weights[:, 2:3] * because._of_cooccurrence(reading, pull, parts)
     torch.testing.assert_close(lost, gradient[:, :LOOK_BACK], atol=1e-5, rtol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Weights that are fitted help, and what comes out is a calibrated probability."""
+"""Weights that are fitted help, each length of history its own, and what comes out is a calibrated probability."""
 
 from __future__ import annotations
 
@@ -13,34 +13,64 @@ USERS, ITEMS = 400, 25
 
 @pytest.fixture
 def scorers() -> tuple[list[Tensor], Tensor]:
-    """Six scorers of which the fourth and the second know something, and the items that came."""
+    """Scorers of which the fourth and the second know something, and the items that came."""
     torch.manual_seed(7)
     truth = torch.randn(USERS, ITEMS + 1)
     truth[:, 0] = float("-inf")
     targets = torch.distributions.Categorical(logits=2 * truth).sample()  # type: ignore[no-untyped-call]
     known = truth.clone()
     known[:, 0] = 0
-    noise = [torch.randn(USERS, ITEMS + 1) for _ in range(6)]
+    noise = [torch.randn(USERS, ITEMS + 1) for _ in blend.ITEM_SCORERS]
     noise[3] = noise[3] * 0.3 + known
     noise[1] = noise[1] + 0.5 * known
     return noise, targets
 
 
 def loss_of(features: list[Tensor], weights: Tensor, targets: Tensor) -> float:
-    return torch.nn.functional.cross_entropy(blend.weighted(features, weights), targets).item()
+    return torch.nn.functional.cross_entropy(blend.weighted(features, weights.expand(len(targets), -1)), targets).item()
 
 
 def test_fitted_item_weights_lower_the_loss_and_find_who_knows(scorers: tuple[list[Tensor], Tensor]) -> None:
     features, targets = scorers
-    weights = blend.fit_item_weights(features, targets)
-    start = torch.tensor([0.5, 0.5, 0.3, 0.0, 0.0, 0.0])
+    weights = blend.fit_item_weights(features, targets, torch.full((USERS,), 1))[1]
+    start = torch.tensor([0.5, 0.5, 0.3, 0.0, 0.0, 0.0, 0.0])
     assert loss_of(features, weights, targets) < loss_of(features, start, targets) - 0.3
     assert weights.argmax() == 3
-    assert weights[[0, 2, 4, 5]].abs().max() < weights[3] / 3
+    assert weights[[0, 2, 4, 5, 6]].abs().max() < weights[3] / 3
 
 
 def test_what_is_not_in_the_catalogue_cannot_be_recommended(scorers: tuple[list[Tensor], Tensor]) -> None:
-    assert (blend.weighted(scorers[0], torch.ones(6))[:, 0] == float("-inf")).all()
+    weights = torch.ones(USERS, len(blend.ITEM_SCORERS))
+    assert (blend.weighted(scorers[0], weights)[:, 0] == float("-inf")).all()
+
+
+def test_each_length_of_history_gets_the_scorer_that_knows_it() -> None:
+    """Short histories: only the third scorer knows; long ones: only the first. Nobody in the middle: between the two."""
+    torch.manual_seed(9)
+    users = 600
+    truth = torch.randn(users, ITEMS + 1)
+    truth[:, 0] = float("-inf")
+    targets = torch.distributions.Categorical(logits=2 * truth).sample()  # type: ignore[no-untyped-call]
+    truth[:, 0] = 0
+    length = torch.arange(users) % 2 * 2
+    features = [torch.randn(users, ITEMS + 1) for _ in blend.ITEM_SCORERS]
+    features[2][length == 0] = truth[length == 0]
+    features[0][length == 2] = truth[length == 2]
+    weights = blend.fit_item_weights(features, targets, length)
+    assert weights[0, 2] > 4 * weights[0, 0].abs()
+    assert weights[2, 0] > 4 * weights[2, 2].abs()
+    assert weights[0, 0] < weights[1, 0] < weights[2, 0]
+
+
+@pytest.mark.parametrize(("events", "length"), [(0, 0), (1, 0), (3, 0), (4, 1), (10, 1), (11, 2), (32, 2)])
+def test_the_length_of_a_history_is_that_of_the_events_a_state_keeps(events: int, length: int) -> None:
+    held = (torch.arange(32) < events)[None, :]
+    assert blend.lengths(held).tolist() == [length]
+    weights = torch.arange(21.0).view(3, 7)
+    known = torch.zeros(ITEMS + 1)
+    assert torch.equal(
+        blend.Blend(weights, torch.zeros(6), known, known, known).item_weights(held), weights[length : length + 1]
+    )
 
 
 def test_fitted_interest_probabilities_are_calibrated_and_between_0_and_1() -> None:
@@ -84,7 +114,7 @@ def test_own_shares_by_hand() -> None:
 def test_item_features_of_a_user_without_history_are_finite() -> None:
     rows = torch.zeros(2, 32, dtype=torch.long)
     zeros = torch.zeros(2, ITEMS + 1)
-    found = blend.item_features(zeros, zeros, zeros, torch.zeros(ITEMS + 1), rows)
+    found = blend.item_features(zeros, zeros, zeros, torch.zeros(ITEMS + 1), torch.zeros(ITEMS + 1), rows)
     assert len(found) == len(blend.ITEM_SCORERS)
     assert all(torch.isfinite(each).all() for each in found)
     seen = dict(zip(blend.ITEM_SCORERS, found, strict=True))
