@@ -32,13 +32,12 @@ from stream.config import Settings
 from stream.errors import Failure
 from stream.events import Decoder, Limits
 from stream.metrics import Metrics
+from stream.recovery import BatchRecovery, BatchTableManager
 from stream.rekey import Forwarder
 from stream.scoring import Scoring
 from stream.table import (
     TABLE_NAME,
     ArenaStore,
-    BatchRecovery,
-    BatchTableManager,
     StateTable,
     TableShape,
 )

@@ -1,7 +1,7 @@
 """Measure one worker process on a fresh topic: the rate at which it drains a backlog, and the latency of a paced load.
 
-Rates come from the worker's own counters, sampled from outside, from the first durable batch to the last. Latency is open-loop:
-event i is due at start + i / rate whatever happened before, and counts from then until an update that includes it is read.
+Rates come from the worker's own counters, sampled from outside, from the first durable batch to the last.
+Load and latency: stream/bench_load.py.
 """
 
 from __future__ import annotations
@@ -16,26 +16,22 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.partitioner import murmur2
 
+from stream.bench_load import load_on, produce_backlog, random_events
 from stream.config import Settings
 from stream.errors import Failure
 from stream.kafka_client import client_options
-from stream.record_batches import PreparedBatch, pack
 from stream.topics import create_topics
 
 SAMPLE_S = 0.05
-BACKLOG_BATCH = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +120,14 @@ class BenchWorker:
         self._process.kill()
         self._process.wait()
 
+    def stop(self) -> None:
+        """As a deployment that replaces it; does not wait."""
+        self._process.terminate()
+
+    def log(self) -> str:
+        """What it wrote so far."""
+        return self._log.read_text(errors="replace")
+
     def peak_memory_mb(self) -> int:
         """Resident, at its highest; 0 where the system does not tell."""
         with suppress(OSError):
@@ -134,10 +138,10 @@ class BenchWorker:
 
     def drain(self, events: int) -> dict[str, Any]:
         """Wait until all events are applied; figures from the first durable batch to the last."""
-        first = self._until(lambda sample: sample["applied"] > 0)
+        first = self.until(lambda sample: sample["applied"] > 0)
         start_s = time.perf_counter() - self._started
         began = time.perf_counter()
-        last = self._until(lambda sample: sample["applied"] >= events)
+        last = self.until(lambda sample: sample["applied"] >= events)
         seconds = time.perf_counter() - began
         busy = last["step"] + last["score"] - first["step"] - first["score"]
         return {
@@ -151,19 +155,20 @@ class BenchWorker:
             "start_s": round(start_s, 2),
         }
 
-    def _until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first sample of which the condition holds. Raises Failure when the worker ends."""
         while True:
             if self._process.poll() is not None:
-                tail = self._log.read_text(errors="replace")[-2000:]
-                raise Failure(f"the worker ended with code {self._process.returncode}:\n{tail}")
-            sample = self._sample()
+                raise Failure(f"the worker ended with code {self._process.returncode}:\n{self.log()[-2000:]}")
+            sample = self.sample()
             if sample and condition(sample):
                 return sample
             time.sleep(SAMPLE_S)
 
-    def _sample(self) -> dict[str, Any] | None:
+    def sample(self) -> dict[str, Any] | None:
+        """Its counters now; None while it does not answer."""
         if not self._url:
-            found = re.search(r"health and metrics on (http://\S+)", self._log.read_text(errors="replace"))
+            found = re.search(r"health and metrics on (http://\S+)", self.log())
             if found is None:
                 return None
             self._url = found.group(1)
@@ -184,6 +189,9 @@ def parse_sample(text: str) -> dict[str, Any]:
         "step": number.get("interest_stream_step_seconds_sum", 0.0),
         "score": number.get("interest_stream_score_seconds_sum", 0.0),
         "lag": sum(value for name, value in number.items() if name.startswith("interest_stream_consumer_lag")),
+        "users": number.get("interest_stream_table_keys", 0.0),
+        "state_bytes": number.get("interest_stream_state_bytes", 0.0),
+        "recovery_s": number.get("interest_stream_table_recovery_seconds", 0.0),
         "model": model.group(1) if model else "",
     }
 
@@ -209,106 +217,12 @@ def running_worker(settings: Settings, arguments: list[str]) -> Iterator[BenchWo
                 process.wait()
 
 
-def random_events(count: int, users: int, items: tuple[str, ...], seed: int) -> Iterator[tuple[bytes, bytes]]:
-    """Key and value of events: uniform users, each with a favourite stretch of the catalogue."""
-    random = np.random.default_rng(seed)
-    who = random.integers(0, users, count)
-    where = (who * 7919 + random.integers(0, 20, count)) % len(items)
-    now_ms = int(time.time() * 1000)
-    for place, (user, item) in enumerate(zip(who.tolist(), where.tolist(), strict=True)):
-        name = f"user-{user}"
-        yield (
-            name.encode(),
-            orjson.dumps({"user_id": name, "action": "view", "time": now_ms + place // 100, "item_id": items[item]}),
-        )
-
-
-async def produce_backlog(settings: Settings, events: Iterable[tuple[bytes, bytes]], partitions: int = 4) -> None:
-    """Events, keyed by user, as full batches: a million in a few seconds."""
-    async with AIOKafkaProducer(enable_idempotence=True, **client_options(settings)) as producer:
-        waiting: list[list[tuple[bytes, bytes]]] = [[] for _ in range(partitions)]
-        for key, value in events:
-            partition = partition_of(key, partitions)
-            waiting[partition].append((key, value))
-            if len(waiting[partition]) >= BACKLOG_BATCH:
-                await _send(producer, settings.events_topic, partition, waiting[partition])
-                waiting[partition] = []
-        for partition, rest in enumerate(waiting):
-            await _send(producer, settings.events_topic, partition, rest)
-        await producer.flush()
-
-
-async def _send(
-    producer: AIOKafkaProducer, topic: str, partition: int, events: list[tuple[bytes, bytes]]
-) -> list[asyncio.Future[Any]]:
-    """Queue events of one partition; the futures of their batches."""
-    keys, values = [key for key, _ in events], [value for _, value in events]
-    return [
-        await producer.send_batch(PreparedBatch(section), topic, partition=partition)
-        for section in pack(keys, values, int(time.time() * 1000), "none")
-    ]
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """As Kafka's default partitioner places a key."""
-    place: int = murmur2(key) & 0x7FFFFFFF
-    return place % partitions
-
-
 async def _paced(
     settings: Settings, rate: float, seconds: float, users: int, items: tuple[str, ...]
 ) -> np.ndarray[Any, Any]:
     """Latencies in seconds of a paced load."""
-    consumer = AIOKafkaConsumer(auto_offset_reset="latest", fetch_max_wait_ms=50, **client_options(settings))
-    producer = AIOKafkaProducer(enable_idempotence=True, **client_options(settings))
-    await asyncio.gather(consumer.start(), producer.start())
-    try:
-        partitions = [TopicPartition(settings.updates_topic, each) for each in range(4)]
-        consumer.assign(partitions)
-        await consumer.seek_to_end(*partitions)
-        due: dict[str, list[tuple[int, float]]] = {}
-        pending = asyncio.Event()
-        reader = asyncio.create_task(_read_updates(consumer, due, pending))
-        started = time.perf_counter()
-        for place, (key, value) in enumerate(random_events(int(rate * seconds), users, items, seed=2)):
-            intended = started + place / rate
-            await asyncio.sleep(max(0.0, intended - time.perf_counter()))
-            sent = await producer.send(settings.events_topic, value, key=key)
-            sent.add_done_callback(_remember(due, key.decode(), intended))
-        await producer.flush()
-        pending.set()
-        return np.array(await asyncio.wait_for(reader, 60))
-    finally:
-        await asyncio.gather(consumer.stop(), producer.stop())
-
-
-def _remember(due: dict[str, list[tuple[int, float]]], user: str, intended: float) -> Callable[[Any], None]:
-    def done(future: Any) -> None:
-        due.setdefault(user, []).append((future.result().offset, intended))
-
-    return done
-
-
-async def _read_updates(
-    consumer: AIOKafkaConsumer, due: dict[str, list[tuple[int, float]]], all_sent: asyncio.Event
-) -> list[float]:
-    """An event is answered by the first update of its user whose source offset is not lower."""
-    latencies: list[float] = []
-    reached: dict[str, tuple[int, float]] = {}  # an update may be read before the acknowledgement of its event
-    while not (all_sent.is_set() and not due):
-        for records in (await consumer.getmany(timeout_ms=50)).values():
-            now = time.perf_counter()
-            for record in records:
-                reached[record.key.decode()] = (orjson.loads(record.value)["source"]["offset"], now)
-        for user, (offset, at) in list(reached.items()):
-            waiting = due.get(user, [])
-            latencies += [at - intended for sent, intended in waiting if sent <= offset]
-            left = [each for each in waiting if each[0] > offset]
-            if left:
-                due[user] = left
-            else:
-                due.pop(user, None)
-    return latencies
+    async with load_on(settings) as load:
+        return await load.pace(list(random_events(int(rate * seconds), users, items, seed=2)), rate)
 
 
 def audit(settings: Settings) -> str:

@@ -13,10 +13,10 @@ A record can be read without the model that wrote it. Pure: no clock, no I/O, no
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -40,6 +40,8 @@ _HEADER_FIELDS: Final[list[tuple[Any, ...]]] = [
 ]
 HEADER: Final = np.dtype(_HEADER_FIELDS)
 CHECK_BYTES: Final = 4
+SOUND: Final = 0x2144DF1C
+"""crc32 of anything that is followed by its own crc32."""
 _PREFIX: Final = Struct("<BBH")  # version, n_recent, state_size
 
 
@@ -101,13 +103,13 @@ def _extent(value: bytes) -> tuple[int, int]:
     return memory_end, end
 
 
-def _extents(users: list[bytes], values: list[bytes], raw: np.ndarray[Any, Any]) -> tuple[int, int]:
-    """`_extent` of records of one shape, uint8 [N, L]. Raises CorruptRecordError naming the user."""
+def _extents(users: Sequence[bytes], values: Sequence[bytes]) -> tuple[int, int]:
+    """`_extent` of records of one shape. Raises CorruptRecordError naming the user."""
     doubtful = 0  # the first one stands for the shape of all
     try:
         extent = _extent(values[doubtful])
-        checks = np.array([zlib.crc32(memoryview(value)[:-CHECK_BYTES]) for value in values], "<u4").view(np.uint8)
-        for doubtful in np.flatnonzero((raw[:, -CHECK_BYTES:] != checks.reshape(len(values), -1)).any(1)).tolist():
+        checks = np.fromiter(map(zlib.crc32, values), np.uint32, len(values))
+        for doubtful in np.flatnonzero(checks != SOUND).tolist():
             _extent(values[doubtful])
     except CorruptRecordError as error:
         raise CorruptRecordError(f"state of user {users[doubtful]!r}: {error}") from None
@@ -151,13 +153,12 @@ class Arena:
     def find(self, users: Sequence[bytes]) -> np.ndarray[Any, Any]:
         """Rows of users, int64 [U]; a new user gets a blank row."""
         index = self._index
-        rows = np.array([index.get(user, -1) for user in users], np.int64)
-        unknown = np.flatnonzero(rows < 0)
-        if len(unknown):
-            fresh = dict.fromkeys(users[place] for place in unknown.tolist())  # each once
+        rows = list(map(index.get, users))
+        if None in rows:
+            fresh = dict.fromkeys(user for user, row in zip(users, rows, strict=True) if row is None)  # each once
             index.update(zip(fresh, self._new_rows(len(fresh)), strict=True))
-            rows[unknown] = [index[users[place]] for place in unknown.tolist()]
-        return rows
+            rows = list(map(index.get, users))
+        return np.array(rows, np.int64)
 
     def last_offsets(self, rows: np.ndarray[Any, Any], topic: int, partition: int) -> np.ndarray[Any, Any]:
         """int64 [U]: offset last applied of rows, -1 where it is of another topic (its code) or partition."""
@@ -187,22 +188,24 @@ class Arena:
             self._free.append(row)
             self._stale.discard(row)
 
-    def restore(self, records: Iterable[tuple[bytes, bytes | None]]) -> int:
+    def restore(self, users: Sequence[bytes], values: Sequence[bytes | None]) -> int:
         """Take changelog records in log order; of a user the one with the highest source offset stays.
 
         Returns how many records went back in offset: writes of a worker that no longer owned the partition.
         Raises CorruptRecordError naming the user.
         """
+        if None not in values and len(set(users)) == len(users):
+            return self._take(users, cast(Sequence[bytes], values))
         regressions, pending = 0, dict[bytes, bytes]()
-        for user, value in records:
+        for user, value in zip(users, values, strict=True):
             if value is None or user in pending:  # of a user only one at a time: the order of the log counts
-                regressions += self._take(pending)
+                regressions += self._take(list(pending), list(pending.values()))
                 pending.clear()
             if value is None:
                 self.remove(user)
             else:
                 pending[user] = value
-        return regressions + self._take(pending)
+        return regressions + self._take(list(pending), list(pending.values()))
 
     def stale_rows(self) -> np.ndarray[Any, Any]:
         """Rows whose memory must be rebuilt from their recent events, because another model wrote it."""
@@ -250,32 +253,51 @@ class Arena:
         """By a quarter, and where the system can without a second copy: memory stays within 1.25 times what is held."""
         self._rows.resize(max(256, self._used + self._used // 4), refcheck=False)
 
-    def _take(self, records: Mapping[bytes, bytes]) -> int:
+    def _take(self, users: Sequence[bytes], values: Sequence[bytes]) -> int:
         """Store records of different users, those of one shape at once; how many of them were older than what is held."""
-        self.find(list(records))  # new users in the order of the log
-        shapes: dict[tuple[int, bytes], list[bytes]] = {}
-        for user, value in records.items():
-            shapes.setdefault((len(value), value[: _PREFIX.size]), []).append(user)
-        return sum(self._take_shape(users, [records[user] for user in users]) for users in shapes.values())
+        rows = self.find(users)  # new users in the order of the log
+        shapes: dict[tuple[int, bytes], list[int]] = {}
+        for place, value in enumerate(values):
+            shapes.setdefault((len(value), value[: _PREFIX.size]), []).append(place)
+        if len(shapes) == 1:
+            return self._take_shape(users, values, rows)
+        return sum(
+            self._take_shape([users[place] for place in places], [values[place] for place in places], rows[places])
+            for places in shapes.values()
+        )
 
-    def _take_shape(self, users: list[bytes], values: list[bytes]) -> int:
-        """The same for records of one length, number of recent events and size of memory."""
+    def _take_shape(self, users: Sequence[bytes], values: Sequence[bytes], rows: np.ndarray[Any, Any]) -> int:
+        """The same for records of one length, number of recent events and size of memory, and the rows of their users."""
+        memory_end, end = _extents(users, values)
         raw = np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1)
-        memory_end, end = _extents(users, values, raw)
         header = np.ascontiguousarray(raw[:, : HEADER.itemsize]).view(HEADER)[:, 0]
-        rows = self.find(users)
         held = self._rows
         same_source = (header["topic"] == held["topic"][rows]) & (header["partition"] == held["partition"][rows])
         older = same_source & (header["offset"] < held["offset"][rows])
-        rows, raw, header = rows[~older], raw[~older], header[~older]
+        if older.any():
+            rows, raw, header = rows[~older], raw[~older], header[~older]
         ours = (header["fingerprint"] == self._fingerprint) & (header["state_size"] == self._state_size)
-        target, recent = held.view(np.uint8).reshape(len(held), -1), self._recent_at
-        target[:, : HEADER.itemsize][rows] = raw[:, : HEADER.itemsize]
-        target[:, HEADER.itemsize :][rows] = 0
-        target[:, recent : recent + end - memory_end][rows] = raw[:, memory_end:end]
-        if ours.any():
-            target[:, HEADER.itemsize : memory_end][rows[ours]] = raw[ours, HEADER.itemsize : memory_end]
         self._stale.difference_update(rows[ours].tolist())
         self._stale.update(rows[~ours].tolist())
-        held["state_size"][rows], held["fingerprint"][rows] = self._state_size, self._fingerprint
+        target, memory, recent = held.view(np.uint8).reshape(len(held), -1), HEADER.itemsize, self._recent_at
+        taken = recent + end - memory_end
+        where = _stretch(rows)
+        target[where, :memory] = raw[:, :memory]
+        if not ours.any():  # the memory of another model may have another size
+            target[where, memory:recent] = 0
+        elif ours.all():
+            target[where, memory:recent] = raw[:, memory:memory_end]
+        else:
+            target[rows[~ours], memory:recent] = 0
+            target[rows[ours], memory:recent] = raw[ours, memory:memory_end]
+        target[where, recent:taken] = raw[:, memory_end:end]
+        target[where, taken:] = 0
+        held["state_size"][where], held["fingerprint"][where] = self._state_size, self._fingerprint
         return int(older.sum())
+
+
+def _stretch(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | slice:
+    """The same rows as a slice if they follow one another, which is copied three times as fast."""
+    if len(rows) and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows

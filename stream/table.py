@@ -7,15 +7,12 @@ covers, so a partition that stays through a rebalance is not read again.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import numpy as np
 from faust.stores.base import Store
-from faust.tables.manager import TableManager
-from faust.tables.recovery import Recovery
 from faust.tables.table import Table
 from faust.types import TP
 
@@ -72,7 +69,9 @@ class ArenaStore(Store[bytes, bytes]):
 
     def restore(self, tp: TP, records: list[Any]) -> None:
         """Apply changelog records of a partition, in log order."""
-        regressions = self.arena(tp.partition).restore((record.key, record.value) for record in records)
+        regressions = self.arena(tp.partition).restore(
+            [record.key for record in records], [record.value for record in records]
+        )
         self._metrics.regressions.inc(regressions)
         self._metrics.recovered.inc(len(records))
 
@@ -83,7 +82,7 @@ class ArenaStore(Store[bytes, bytes]):
         self._covered[tp] = max(offset, self._covered.get(tp, -1))
 
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
-        """Stock recovery's way in. Nothing comes by it: the transport hands batches to `BatchRecovery.restore`."""
+        """Stock recovery's way in. Nothing comes by it: the transport hands batches to `BatchRecovery.restore` (stream/recovery.py)."""
 
     def reset_state(self) -> None:
         """Forget everything; nothing is on disk."""
@@ -173,54 +172,3 @@ class StateTable(Table[bytes, bytes]):
     @property
     def store(self) -> ArenaStore:
         return cast(ArenaStore, self.data)
-
-
-class BatchRecovery(Recovery):
-    """Recovery whose records come by whole batches from the transport; 20 times faster than one task a record."""
-
-    def restore(self, tp: TP, records: list[Any]) -> None:
-        """Apply a fetched changelog batch and end the recovery when it was the last one needed."""
-        table = self.tp_to_table.get(tp)
-        if table is None or tp not in self.active_tps:
-            return
-        seen = self.active_offsets.get(tp)
-        fresh = [record for record in records if seen is None or record.offset > seen]
-        if fresh:
-            store = cast(StateTable, table).store
-            store.restore(tp, fresh)
-            self.active_offsets[tp] = fresh[-1].offset
-            store.set_persisted_offset(tp, fresh[-1].offset)
-            self.app.failpoint("restoring")  # type: ignore[attr-defined]
-        if self.in_recovery and not self.need_recovery():
-            self._set_recovery_ended()
-            self.signal_recovery_end.set()
-
-    async def on_rebalance(
-        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
-    ) -> None:
-        self.completed.clear()  # stock leaves it set for ever after the first recovery
-        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
-
-    def _set_recovery_started(self) -> None:
-        # stock clears the signal in the loop that reads records one by one; a stale one would end the next recovery at once
-        self.signal_recovery_end.clear()
-        super()._set_recovery_started()
-        self._began = time.perf_counter()
-
-    def _set_recovery_ended(self) -> None:
-        super()._set_recovery_ended()
-        self.app.metrics.recovery_seconds.set(time.perf_counter() - self._began)  # type: ignore[attr-defined]
-
-
-class BatchTableManager(TableManager):
-    """Uses BatchRecovery, and starts without the stock pause of a second."""
-
-    @property
-    def recovery(self) -> BatchRecovery:
-        if self._recovery is None:
-            self._recovery = BatchRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
-        return cast(BatchRecovery, self._recovery)
-
-    async def on_start(self) -> None:
-        await self._update_channels()
-        await self.recovery.start()

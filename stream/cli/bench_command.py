@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,8 @@ from stream.cli import options
 from stream.config import from_environment
 from stream.errors import UsageError
 from stream.kafka_client import check_reachable
+
+CONDITIONS = ("latency", "hot", "two", "recovery", "joins")
 
 
 @click.group(invoke_without_command=True)
@@ -159,3 +163,55 @@ def compare(**given: Any) -> None:
             words += [f"--{name}", str(value.absolute() if isinstance(value, Path) else value)]
     done = subprocess.run([sys.executable, "-m", "tests.benchmarks.compare", *words], cwd=checkout, check=False)
     raise click.exceptions.Exit(done.returncode)
+
+
+@command.command("conditions")
+@click.option("--only", multiple=True, type=click.Choice(CONDITIONS), help="These alone; may be given again.")
+@click.option(
+    "--repeats", default=3, show_default=True, type=click.IntRange(1), metavar="NUMBER", help="Of each figure."
+)
+@click.option(
+    "--users",
+    default=1_000_000,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="NUMBER",
+    help="Users that are recovered.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="JSON of all figures.")
+@click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
+@options.broker
+@options.verbose
+def conditions(only: tuple[str, ...], repeats: int, users: int, out: Path | None, markdown: bool, broker: str) -> None:
+    """Measure what a rate does not tell, about ten minutes in all.
+
+    \b
+    latency    open loop at half of the sustainable rate; one event on an idle topic
+    hot        one user with 30 % of all events; distinct users only
+    two        two workers beside one
+    recovery   cold starts with the changelog of 1,000,000 users
+    joins      a worker joins, is stopped, is killed: stop to serving
+
+    \b
+    Examples:
+      interest-stream bench conditions --out conditions.json --markdown
+      interest-stream bench conditions --only latency --only joins
+
+    Exit codes: 0 measured and each audit was clean, 1 failed, 2 wrong use.
+    """
+    from models.predict import load_predictor
+    from stream import bench_conditions, bench_joins
+
+    settings = from_environment(broker=broker)
+    asyncio.run(check_reachable(settings.bootstrap))
+    given = bench_conditions.Bench(settings, load_predictor(None).info.items, repeats, users)
+    rows: list[bench_conditions.Row] = []
+    for name in only or CONDITIONS:
+        measure = bench_joins.joins if name == "joins" else getattr(bench_conditions, name)
+        for row in measure(given):
+            rows.append(row)
+            click.echo(f"{row.condition}: {row.figure}: {row.value:,.2f} {row.unit}", err=True)
+            if out:
+                out.write_text(json.dumps([dataclasses.asdict(each) for each in rows], indent=1))
+    for line in bench_conditions.table(rows, markdown):
+        click.echo(line)

@@ -23,6 +23,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from models.predict import load_predictor
 from stream import bench
+from stream.bench_load import produce_backlog, random_events
 from stream.config import Settings
 from stream.errors import Failure
 from stream.kafka_client import client_options
@@ -69,7 +70,7 @@ class Bencher:
         source = Source(f"compare-{secrets.token_hex(4)}-{users}", events)
         self._create(source.topic)
         settings = replace(self._settings, events_topic=source.topic)
-        asyncio.run(bench.produce_backlog(settings, bench.random_events(events, users, self._items, seed=1)))
+        asyncio.run(produce_backlog(settings, random_events(events, users, self._items, seed=1)))
         return source
 
     def run(self, task: Task) -> Run:

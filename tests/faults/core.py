@@ -123,7 +123,7 @@ class Store:
         self.arenas = {each: Arena(info.state_size, info.fingerprint, PARTITIONS) for each in range(PARTITIONS)}
         for partition, arena in self.arenas.items():
             records = world.logs.records.get((SETTINGS.changelog_topic, partition), [])
-            arena.restore((cast(bytes, record.key), record.value) for record in records)
+            arena.restore([cast(bytes, record.key) for record in records], [record.value for record in records])
 
     def arena(self, partition: int) -> Arena:
         return self.arenas[partition]

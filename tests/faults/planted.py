@@ -39,9 +39,9 @@ def no_dedupe_on_replay(patch: Patch, every: int) -> None:
 def dedupe_only_in_memory(patch: Patch, every: int) -> None:
     original = Arena.restore
 
-    def restore(self: Arena, records: Any) -> int:
+    def restore(self: Arena, users: Any, values: Any) -> int:
         known = set(self.users())
-        regressions = original(self, records)
+        regressions = original(self, users, values)
         rows = self.find([user for user in self.users() if user not in known])
         self._rows["offset"][rows] = -1
         return regressions
@@ -81,9 +81,9 @@ def zombie_allowed(patch: Patch, every: int) -> None:
 def recovery_from_one_later(patch: Patch, every: int) -> None:
     original = Arena.restore
 
-    def restore(self: Arena, records: Any) -> int:
-        records = list(records)
-        return original(self, records if len(self) else records[1:])
+    def restore(self: Arena, users: Any, values: Any) -> int:
+        first = 0 if len(self) else 1
+        return original(self, users[first:], values[first:])
 
     patch(Arena, "restore", restore)
 

@@ -179,7 +179,8 @@ class Ours:
     def batch(self, records: Sequence[Record], partition: int, load: Load) -> Result:
         """Users, their new states, their updates."""
         arena, users = self.arena(), list(dict.fromkeys(record.key for record in records))
-        arena.restore((user, state) for user, state in zip(users, load(users), strict=True) if state)
+        held = [(user, state) for user, state in zip(users, load(users), strict=True) if state]
+        arena.restore([user for user, _ in held], [state for _, state in held])
         batch = self.decoder.decode(SOURCE, partition, records)
         outcome = self.scoring.process(batch, arena, int(time.time() * 1000))
         return outcome.users, outcome.states, outcome.updates

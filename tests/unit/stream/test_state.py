@@ -30,7 +30,7 @@ def rows_of(n: int, *, fingerprint: int = 9, size: int = SIZE, partitions: int =
 
 def restored(records: list[tuple[bytes, bytes | None]], fingerprint: int = 9, size: int = SIZE) -> Arena:
     arena = Arena(size, fingerprint, partitions=4)
-    arena.restore(records)
+    arena.restore([user for user, _ in records], [value for _, value in records])
     return arena
 
 
@@ -93,7 +93,7 @@ def test_the_record_with_the_highest_source_offset_stays() -> None:
     rows["offset"] = [10, 30, 20]
     values = encode_rows(rows)
     arena = Arena(SIZE, 9, 4)
-    assert arena.restore([(b"user", value) for value in values]) == 1
+    assert arena.restore([b"user"] * 3, values) == 1
     assert arena.encoded(b"user") == values[1]
 
 
