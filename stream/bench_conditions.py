@@ -23,7 +23,7 @@ from stream.topics import create_topics
 
 SAME_BATCH: Final = ("--max-batch-events", "4096")
 """As in the comparison: a larger batch scores each of a few users once, and each of many users too."""
-RATES: Final = (2_000, 4_000, 6_000, 8_000, 12_000, 16_000, 24_000, 32_000)
+RATES: Final = (500, 1_000, 2_000, 4_000, 6_000, 8_000, 12_000, 16_000, 24_000, 32_000)
 KEEPS_UP_S: Final = 0.5
 """A rate is sustainable while 99 % of its events are answered within this."""
 IDLE_EVENTS: Final = 40
@@ -73,7 +73,7 @@ def latency(given: Bench) -> Iterator[Row]:
 
 
 async def _latency(given: Bench, settings: Settings) -> list[Row]:
-    rows, sustainable = [], 0
+    rows, sustainable = [], RATES[0]
     async with load_on(settings) as load:
         for rate in RATES:
             taken = await load.pace(list(random_events(rate * 4, 5_000, given.items, seed=rate)), rate)
