@@ -186,7 +186,7 @@ def conditions(only: tuple[str, ...], repeats: int, users: int, out: Path | None
     """Measure what a rate does not tell, about ten minutes in all.
 
     \b
-    latency    open loop at half of the sustainable rate; one event on an idle topic
+    latency    open loop at half of the sustainable rate; single events, idle
     hot        one user with 30 % of all events; distinct users only
     two        two workers beside one
     recovery   cold starts with the changelog of 1,000,000 users
