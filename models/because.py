@@ -42,18 +42,23 @@ class Scorers:
     interests: Tensor  # [C, D]
 
 
-def losses(reading: Reading, which: Tensor, scorers: Scorers) -> Tensor:
-    """[U, R] what the log-odds of interests [U] lose without each recent event; 0 where there is none."""
+def losses(reading: Reading, which: Tensor, scorers: Scorers, *, look_inside: bool = True) -> Tensor:
+    """[U, R] what the log-odds of interests [U] lose without each recent event; 0 where there is none.
+
+    look_inside: whether the language model is the one of `scorers`, and counts; another one's part is credited to no event.
+    """
     weights = scorers.blend.item_weights(reading.held).t().unsqueeze(2)  # [F, U, 1]
     weight = dict(zip(blending.ITEM_SCORERS, weights, strict=True))
     opinion = dict(zip(blending.INTEREST_FEATURES, scorers.blend.interest.tolist(), strict=True))
     mine = scorers.membership.t()[which]
     pull = opinion["items"] * _pull(reading.items, mine)
-    towards = weight["language_model"] * (pull @ scorers.answers) + opinion["language_model"] * scorers.interests[which]
     lost = _of_counters(reading, mine, scorers.blend.base[which], opinion)
     lost += _of_seen(reading.rows, pull, weight["seen"], weight["seen_lately"])
     lost[:, :LOOK_BACK] += weight["cooccurrence"] * _of_cooccurrence(reading, pull, scorers)
-    lost[:, : reading.there.shape[1]] += _of_language_model(reading, towards, scorers.language_model)
+    if look_inside:
+        own = opinion["language_model"] * scorers.interests[which]
+        towards = weight["language_model"] * (pull @ scorers.answers) + own
+        lost[:, : reading.there.shape[1]] += _of_language_model(reading, towards, scorers.language_model)
     return lost.masked_fill_(~reading.held, 0)
 
 

@@ -52,6 +52,8 @@ Parts = tuple[InterestNetwork, Tokenizer, Cooccurrence, Blend, Array, ModelInfo]
 class Predictor:
     """Steps, scores and rebuilds. Holds no state of any user."""
 
+    _looks_inside = True  # for causes: the answer is the small language model's
+
     def __init__(
         self,
         network: InterestNetwork,
@@ -299,7 +301,7 @@ class Predictor:
 
     def _because(self, reading: Reading, which: Tensor, most: int) -> tuple[Tensor, Tensor]:
         """Slots [U, B] of recent events and their shares in what the first interest rests on; only what raises it counts."""
-        lost = losses(reading, which[:, 0], self._scorers).clamp(min=0)
+        lost = losses(reading, which[:, 0], self._scorers, look_inside=self._looks_inside).clamp(min=0)
         weights, slots = (lost / lost.sum(1, keepdim=True).clamp(min=1e-9)).topk(min(most, RECENT), dim=1)
         return torch.where(weights > 0, slots, -1), weights
 

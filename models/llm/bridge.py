@@ -54,6 +54,8 @@ class Bridge(nn.Module):
     template: Tensor
     item_text: Tensor
     interest_text: Tensor
+    text_middle: Tensor
+    text_spread: Tensor
     title: Tensor
 
     def __init__(self, config: BridgeConfig) -> None:
@@ -71,8 +73,23 @@ class Bridge(nn.Module):
         nn.init.normal_(self.event.weight, std=0.02 / width**0.5)
         self.register_buffer("item_text", torch.zeros(config.items + 1, host))
         self.register_buffer("interest_text", torch.zeros(config.interests, host))
+        self.register_buffer("text_middle", torch.zeros(host))
+        self.register_buffer("text_spread", torch.ones(()))
         self.register_buffer("title", torch.zeros(config.items + 1, host), persistent=False)
         self.register_buffer("template", torch.zeros(0, host), persistent=False)
+
+    # -- texts
+
+    def keep_texts(self, items: Tensor, interests: Tensor) -> None:
+        """Cache encodings [V, H] and [C, H] by the host, around their common middle and at a spread of one."""
+        both = torch.cat((items, interests))
+        self.text_middle = both.mean(0)
+        self.text_spread = (both - self.text_middle).std().clamp(min=1e-6)
+        self.item_text[1:], self.interest_text[:] = self.centred(items), self.centred(interests)
+
+    def centred(self, encodings: Tensor) -> Tensor:
+        """Encodings [.., H] of texts by the host, as the cached ones are kept."""
+        return (encodings - self.text_middle) / self.text_spread
 
     # -- tokens
 

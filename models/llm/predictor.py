@@ -6,6 +6,7 @@ Glossary: U users, n recent events read, D width of the LSTM, V items, C interes
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -19,9 +20,9 @@ from models.compact import NO_TEXT, text_of
 from models.cooccurrence import Cooccurrence
 from models.llm.base_model import BaseModel
 from models.llm.bridge import Bridge
-from models.llm.texts import title_tokens
+from models.llm.texts import encode, title_tokens
 from models.predict import ModelInfo
-from models.predictor import TEXTS_KEPT, Predictor, Reading
+from models.predictor import TEXTS_KEPT, Predictor
 from models.vocabulary import Tokenizer
 
 Array = np.ndarray[Any, Any]
@@ -29,12 +30,11 @@ Array = np.ndarray[Any, Any]
 USERS: Final = 64
 """In one pass of the large model: activations of more do not help it, and the first result comes earlier."""
 
-FRESHNESS: Final = 0.8
-"""Of the weight of a cause, from an event to the one before it."""
 
+class LstmPredictor(Predictor):
+    """Scores without any language model: the LSTM's feature is the answer. Causes are those that act beside it."""
 
-class LikenessPredictor(Predictor):
-    """Causes by likeness: for a model that cannot be looked into at a bearable price. By itself: scores of the LSTM alone."""
+    _looks_inside = False
 
     def set_precision(self, precision: str) -> str:
         """The hosted model was loaded in its own."""
@@ -43,24 +43,9 @@ class LikenessPredictor(Predictor):
     def _answer(self, newest: Array, x: Tensor, there: Tensor, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return feature, x, there
 
-    def _because(self, reading: Reading, which: Tensor, most: int) -> tuple[Tensor, Tensor]:
-        """Slots [U, B] of recent events and their shares: how far the item's vector points towards the first interest.
 
-        Newer events weigh more. This is likeness, not attribution: a look inside a large model would cost as much as its scores.
-        """
-        n = reading.there.shape[1]
-        rows = reading.rows[:, :n]
-        towards = self._tables.interests[which[:, 0]]
-        alike = torch.nn.functional.cosine_similarity(self._tables.answers[rows], towards.unsqueeze(1), dim=2)
-        share = alike.clamp(min=0) * FRESHNESS ** torch.arange(n, dtype=torch.float32)
-        share = share.masked_fill(rows == 0, 0)
-        share = share / share.sum(1, keepdim=True).clamp(min=1e-9)
-        weights, slots = share.topk(min(most, n), dim=1)
-        return torch.where(weights > 0, slots, -1), weights
-
-
-class HostedPredictor(LikenessPredictor):
-    """Steps, scores and rebuilds, with the answer of the hosted model."""
+class HostedPredictor(LstmPredictor):
+    """Steps, scores and rebuilds, with the answer of the hosted model; a look inside it would cost as much as its scores."""
 
     def __init__(
         self,
@@ -76,7 +61,7 @@ class HostedPredictor(LikenessPredictor):
         super().__init__(network, tokenizer, cooccurrence, blend, membership, info)
         self._host, self.bridge = host, bridge.eval()
         self._title = lru_cache(TEXTS_KEPT)(lambda raw: title_tokens(host, [text_of(raw)])[0])
-        self.cheaper = LikenessPredictor(network, tokenizer, cooccurrence, blend, membership, info)
+        self.cheaper = LstmPredictor(network, tokenizer, cooccurrence, blend, membership, info)
         """The same model without its costly part: the feature of the LSTM is the answer."""
         with torch.inference_mode():
             tables = self._tables
@@ -90,7 +75,11 @@ class HostedPredictor(LikenessPredictor):
 
     def hear(self, names: Sequence[str], belongs: Array | None = None) -> None:
         super().hear(names, belongs)
-        self.cheaper.hear(names, belongs)
+        assert self._phrases is not None
+        self.cheaper.hear(names, self._phrases.membership[1:].numpy() > 0)
+        with torch.inference_mode():
+            read = self.bridge.text_out(self.bridge.centred(encode(self._host, names)))
+            self._phrases = replace(self._phrases, candidates=self._phrases.candidates + read)
 
     def _answer(self, newest: Array, x: Tensor, there: Tensor, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows = self._index.rows(newest["key"])

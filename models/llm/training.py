@@ -191,19 +191,14 @@ class _Training:
         return bridge | {f"lora.{name}": value for name, value in lora.weights(self.base.whole).items()}
 
     def _encode(self, texts: list[str]) -> None:
-        """Cached encodings of the catalogue's texts and of the interests by the model, around their middle."""
+        """The catalogue's texts and the interests as the model reads them."""
         kept = self.checkpoints.tensors("texts")
         if not kept:
-            found = encode(
-                self.base,
-                [*texts, *self.small.info.interests],
-                lambda done, total: self.progress("texts", done, total, {}),
-            )
-            centred = found - found.mean(0)
-            kept = {"found": centred / centred.std().clamp(min=1e-6)}
+            both = [*texts, *self.small.info.interests]
+            found = encode(self.base, both, lambda done, total: self.progress("texts", done, total, {}))
+            kept = {"items": found[: len(texts)], "interests": found[len(texts) :]}
             self.checkpoints.keep("texts", kept)
-        self.bridge.item_text[1:] = kept["found"][: len(texts)]
-        self.bridge.interest_text[:] = kept["found"][len(texts) :]
+        self.bridge.keep_texts(kept["items"], kept["interests"])
 
     def _fit_blend(self) -> tuple[Blend, dict[str, Any]]:
         """As for the small model: co-occurrence of what came before the events asked for."""

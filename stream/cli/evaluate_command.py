@@ -13,6 +13,7 @@ from stream.cli.data_options import data_options
 from stream.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
+    from models.predict import Hosting
     from models.predictor import Predictor
     from models.prepare import Dataset
     from models.protocols import Split
@@ -51,6 +52,7 @@ _FILE = click.Path(path_type=Path)
     "--most-cases", type=click.IntRange(1), default=20_000, show_default=True, help="More cases are sampled down."
 )
 @options.language_model
+@options.device
 @options.as_json
 @options.verbose
 def command(
@@ -87,11 +89,12 @@ def command(
     if compare and (model or predictions or drift or explanations):
         raise UsageError("--compare names both models; leave out --model, --predictions, --drift and --explanations")
     try:
-        hosting = Hosting(given["language_model"])
+        hosting = Hosting(given["language_model"], given["device"])
         need = not (compare or predictions) or model
         predictor = load_predictor(model, given["threads"], hosting) if need else None
         if compare:
-            report, show = _of_two(compare, given), _print_comparison
+            named = hosting != Hosting()  # else both compute as in training
+            report, show = _of_two(compare, given, hosting if named else None), _print_comparison
         elif predictions:
             report, show = _of_predictions(predictions, predictor, given), _print_predictions
         elif drift:
@@ -139,12 +142,12 @@ def _of_model(predictor: Predictor | None, model: Path | None, given: dict[str, 
     return report
 
 
-def _of_two(places: tuple[Path, Path], given: dict[str, Any]) -> dict[str, Any]:
+def _of_two(places: tuple[Path, Path], given: dict[str, Any], hosting: Hosting | None) -> dict[str, Any]:
     from models.compare import compare
     from models.predict import load_predictor
     from stream.cli.training_view import ProgressView
 
-    first, second = (load_predictor(each, given["threads"]) for each in places)
+    first, second = (load_predictor(each, given["threads"], hosting) for each in places)
     dataset, cut = _asked(first, given)
     with ProgressView() as view:
         report = compare(first, second, cut, seen=given["seen"], seed=given["seed"], progress=view)

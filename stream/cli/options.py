@@ -28,6 +28,15 @@ language_model = click.option(
     help="Where the language model of the model directory is now.  [default: where it was in training]",
 )
 
+device = click.option(
+    "--device",
+    envvar="INTEREST_STREAM_DEVICE",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="What a language model of your own runs on.",
+)
+
 
 def _set_level(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
     ctx.find_root().meta["verbose"] = value

@@ -37,6 +37,7 @@ from stream.errors import DataError, ModelError
     help="Phrases, one a line, or what `match` wrote: scored beside the trained interests, without training.",
 )
 @options.language_model
+@options.device
 @click.option(
     "--precision",
     envvar="INTEREST_STREAM_PRECISION",
@@ -54,6 +55,7 @@ def command(
     threads: int,
     zero_shot: Path | None,
     language_model: Path | None,
+    device: str,
     precision: str | None,
 ) -> None:
     """Score histories offline: one interest update as JSON a line, in the order of the input.
@@ -80,7 +82,7 @@ def command(
     from stream.scoring import Scoring
 
     try:
-        predictor = load_predictor(model, threads, Hosting(language_model, precision=precision or ""))
+        predictor = load_predictor(model, threads, Hosting(language_model, device, precision or ""))
     except ModelDirectoryError as error:
         raise ModelError(str(error)) from None
     if zero_shot is not None:

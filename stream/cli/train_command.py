@@ -86,6 +86,7 @@ _FILE = click.Path(path_type=Path)
     metavar="DIR",
     help="With --language-model: take this trained model directory instead of training the small model.",
 )
+@options.device
 @click.option("--name", default=None, help="Name of the model in its updates.  [default: that of the directory]")
 @click.option("--restart", is_flag=True, help="Forget an interrupted training of this directory.")
 @options.as_json
@@ -144,7 +145,7 @@ def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
     from stream.cli.training_view import ProgressView, print_tables
 
     base = _language_model(given)
-    teacher = load(given["encode_with"]) if given["encode_with"] else None
+    teacher = load(given["encode_with"], device=given["device"]) if given["encode_with"] else None
     dataset = _dataset(given)
     if not as_json:
         print_tables(preparation_tables(dataset.report))
@@ -184,7 +185,7 @@ def _language_model(given: dict[str, Any]) -> BaseModel | None:
     from models.errors import ModelDirectoryError
     from models.llm.base_model import load
 
-    base = load(given["language_model"], layers=given["language_model_layers"] or 0)
+    base = load(given["language_model"], device=given["device"], layers=given["language_model_layers"] or 0)
     if not base.causal:
         raise ModelDirectoryError(f"{given['language_model']} is a sentence encoder; use it with --encode-with")
     return base
@@ -238,9 +239,10 @@ def _dataset(given: dict[str, Any]) -> Dataset:
 def _measured(out: Path, cut: Split, given: dict[str, Any], view: Any) -> dict[str, Any]:
     from models.evaluate import evaluate
     from models.examples import examples
-    from models.predict import load_predictor
+    from models.predict import Hosting, load_predictor
 
-    predictor = load_predictor(out, given["threads"])
+    hosting = Hosting(device=given["device"]) if given["device"] != "cpu" else None
+    predictor = load_predictor(out, given["threads"], hosting)
     evaluation = evaluate(predictor, cut, seen=given["seen"], seed=given["seed"], progress=view)
     return {"evaluation": evaluation, "examples": examples(predictor, cut, seed=given["seed"])}
 

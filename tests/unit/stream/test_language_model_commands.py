@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from models.compact import COMPACT, hash64
+from models.llm.predictor import HostedPredictor
+from models.llm.texts import encode
 from models.predict import load_predictor
 from tests.tiny_language_model import write_tiny_model
 from tests.unit.stream.test_training_commands import Done, run, training
@@ -78,6 +80,31 @@ def test_a_user_alone_scores_as_in_a_batch(trained: Path) -> None:
     together = predictor.score_all(state, recent)
     alone = np.concatenate([predictor.score_all(state[[u]], recent[[u]]) for u in range(70)])
     assert np.abs(together - alone).max() < 0.05  # bfloat16
+
+
+def test_a_phrase_is_read_as_the_interests_were(trained: Path) -> None:
+    """The same words get the same place among the candidates, without training."""
+    predictor = load_predictor(trained)
+    assert isinstance(predictor, HostedPredictor)
+    again = predictor.bridge.centred(encode(predictor.host, predictor.info.interests))
+    alike = torch.nn.functional.cosine_similarity(again, predictor.bridge.interest_text)
+    assert alike.min() > 0.98  # half precision, and the adapters that came after
+    recent = np.zeros((1, 32), COMPACT)
+    recent[0, 0] = (hash64(predictor.info.items[0]), 0, 10**12, 1, 3, b"O1")
+    outdoor = predictor.membership[:, [predictor.info.interests.index("Outdoor")]]
+    found = []
+    for name in ("Outdoor", "Kitchen"):
+        predictor.hear([name], outdoor)
+        found.append(predictor.score(predictor.rebuild(recent), recent, interests=1, items=1, because=1).phrases[0, 0])
+    assert found[0] != found[1]
+
+
+def test_a_device_that_is_not_there_is_refused(trained: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    done = rank(trained, tmp_path, "--device", "cuda")
+    assert done.returncode == 1
+    assert "torch sees no GPU; set it to cpu" in done.stderr
 
 
 def test_a_moved_model_is_found_where_it_is_named(trained: Path, base: Path, tmp_path: Path) -> None:
