@@ -17,6 +17,7 @@ from typing import Any, cast
 from faust.types import TP, EventT
 
 from models.predict import ModelInfo
+from stream.budget import LEVELS
 from stream.config import Settings
 from stream.dead_letters import DeadLetterBreaker, dead_letter
 from stream.errors import FencedError, PublishError
@@ -234,6 +235,7 @@ class Pipeline:
         metrics.score.observe(outcome.score_seconds)
         metrics.lstm_only.inc(outcome.lstm_only)
         metrics.score_level.set(outcome.level)
+        metrics.score_batches.labels(LEVELS[outcome.level]).inc()
         metrics.end_to_end.observe(max(0.0, now - job.event.message.timestamp))
 
     def _stop(self, error: Exception) -> None:

@@ -41,6 +41,7 @@ class Metrics:
         self.score_level = self._gauge(
             "score_level", "Scoring budget: 0 full, 1 larger batches, 2 spaced, 3 most by the LSTM alone."
         )
+        self.score_batches = self._counter("score_batches", "Batches by the level of the scoring budget.", ["level"])
         self.publish = self._histogram("publish_seconds", "Updates sent until state acknowledged.", SECONDS)
         self.lag = self._gauge("consumer_lag", "Events in the topic not yet applied.", ["topic", "partition"])
         self.inflight = self._gauge("inflight_batches", "Batches computed and not yet durable.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ from models.llm.base_model import load
 from models.llm.training import HostedConfig, train_hosted
 from models.predict import load_predictor
 from models.prepare import PrepareConfig
+from stream.budget import LEVELS, PROBE
 from stream.training_inputs import simulated_dataset, with_known_interests
-from tests.faults.harness import Pipeline, make_pipeline, wait_until
+from tests.faults.harness import Pipeline, Worker, make_pipeline, wait_until
 from tests.tiny_language_model import packaged, write_tiny_model
 from tests.unit.stream.test_training_commands import run
 
@@ -82,18 +85,57 @@ def test_every_update_is_the_language_models_and_the_audit_is_clean(pipeline: Pi
     assert "most interested in" in explanation["text"]
 
 
-def test_a_model_too_slow_for_the_stream_degrades_and_nothing_is_lost(pipeline: Pipeline, tiny: Path) -> None:
-    """A budget of a hundredth of a millisecond makes any model too slow: it may score one user a batch."""
-    pipeline.produce(3_000)
-    worker = pipeline.start("--model", str(tiny), "--score-budget-s", "0.00001", ready=False)
+def test_a_model_too_slow_for_the_stream_gives_way_in_the_declared_order(pipeline: Pipeline, tiny: Path) -> None:
+    """20 ms a user and half a second a batch: some 23 users fit; the rest is the LSTM's, and nothing waits or is lost."""
+    pipeline.spawn = spawn_slow
+    pipeline.produce(4_000)
+    budget = ("--score-budget-s", "0.5", "--score-spacing-s", "3600")
+    worker = pipeline.start("--model", str(tiny), *budget, ready=False)
     pipeline.wait_applied(300)
-    assert worker.metric("score_level") == 3
+
+    def batches(level: str) -> float:
+        return worker.metric("score_batches_total", level=level)
+
+    assert batches("lstm") > 0  # 75 users of a partition, none of them scored before
+    held = memory_mb(worker)
+    for number in range(20):  # after some more batches each of them has been scored within the hour
+        if batches("spaced"):
+            break
+        pipeline.produce(1_000, seed=10 + number)
+        pipeline.wait_applied(120)
+    for number in range(20):  # 15 of 60 users in a partition: over half of what fits
+        if batches("larger_batches"):
+            break
+        pipeline.produce(400, users=60, seed=40 + number)
+        pipeline.wait_applied(120)
+    for number in range(20):
+        if worker.metric("score_level") == 0:
+            break
+        pipeline.produce(4, users=4, seed=70 + number)
+        pipeline.wait_applied(120)
+    assert all(batches(level) > 0 for level in LEVELS), [batches(level) for level in LEVELS]
+    assert worker.metric("score_level") == 0  # and back
+    assert memory_mb(worker) < held + 100
     published, by_lstm = worker.metric("updates_published_total"), worker.metric("updates_lstm_only_total")
-    assert 0 < by_lstm < published
+    assert by_lstm > 0
+    assert published - by_lstm <= PROBE + 25 * worker.metric("batches_total")  # 25 users take half a second
     found = updates(pipeline, int(published))
     assert sum(each.get("scored_by") == "lstm" for each in found) == by_lstm
     assert pipeline.audit()["regressions"] == 0
     assert worker.stop(timeout_s=60) == 0
+
+
+def spawn_slow(arguments: list[str], environment: Mapping[str, str], log_path: Path) -> subprocess.Popen[bytes]:
+    """As the harness starts a command, with the slow model."""
+    with log_path.open("wb") as log:
+        command = [sys.executable, "-m", "tests.slow_language_model", *arguments]
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def memory_mb(worker: Worker) -> float:
+    """Resident memory of the process."""
+    asked = ["ps", "-o", "rss=", "-p", str(worker.process.pid)]
+    return int(subprocess.run(asked, capture_output=True, text=True, check=True).stdout) / 1e3
 
 
 def test_a_worker_refuses_a_language_model_that_moved(pipeline: Pipeline, small: Path, tmp_path: Path) -> None:
