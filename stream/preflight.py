@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from stream.config import Settings
 from stream.errors import RefusalError, TopicError
 from stream.kafka_client import client_options, quiet_aiokafka, start_client
+from stream.replaying import places_of, read
 from stream.topics import check_topics
 
 log = logging.getLogger("interest_stream")
@@ -48,7 +49,10 @@ async def preflight(settings: Settings) -> int:
             changelog = await _ends(consumer, settings.changelog_topic)
         finally:
             await consumer.stop()
-    refuse(settings, source, changelog, committed)
+    parked: dict[int, set[int]] = {}
+    if any(committed.values()) and all(ends.begin == ends.end for ends in changelog.values()):
+        parked = places_of(await read(settings), settings.source_topic)
+    refuse(settings, source, changelog, committed, parked)
     return len(source)
 
 
@@ -69,14 +73,27 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
     return found
 
 
-def refuse(settings: Settings, source: dict[int, Ends], changelog: dict[int, Ends], committed: dict[int, int]) -> None:
-    """Raise RefusalError where going on would lose or double events. Pure."""
+def refuse(
+    settings: Settings,
+    source: dict[int, Ends],
+    changelog: dict[int, Ends],
+    committed: dict[int, int],
+    parked: dict[int, set[int]],
+) -> None:
+    """Raise RefusalError where going on would lose or double events. Pure.
+
+    parked: by partition the offsets of its bad records, if the changelog is empty: without a good event there are no states.
+    """
     if len(source) != len(changelog):
         raise RefusalError(
             f"{settings.source_topic} has {len(source)} partitions and its changelog {settings.changelog_topic} has {len(changelog)}: "
             "the count was changed after states were written, and users have moved. Start with a new --app-id (and topics created for it)"
         )
-    consumed = {partition for partition, offset in committed.items() if offset > 0}
+    consumed = {
+        partition
+        for partition, offset in committed.items()
+        if sum(each < offset for each in parked.get(partition, ())) < offset
+    }
     if consumed and all(changelog[each].begin == changelog[each].end for each in consumed):
         raise RefusalError(
             f"offsets of group {settings.app_id} are committed, but the changelog {settings.changelog_topic} is empty: states are "

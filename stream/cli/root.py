@@ -25,6 +25,7 @@ COMMANDS = {
     "produce": "Replay a file, or simulated users, onto the clickstream.",
     "tail": "Subscribe to interest updates and print them.",
     "inspect": "Show what is held about one user.",
+    "dead-letters": "Show the bad records that were parked; send them again.",
     "audit": "Check that every event was applied exactly once.",
     "bench": "Measure throughput and latency on a fresh topic.",
 }
@@ -39,7 +40,7 @@ class Commands(Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"stream.cli.{name}_command").command
+        command: click.Command = importlib.import_module(f"stream.cli.{name.replace('-', '_')}_command").command
         return with_plain_numbers(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

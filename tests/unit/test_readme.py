@@ -40,7 +40,9 @@ def test_the_readme_has_commands() -> None:
 
 def test_the_table_of_commands_is_complete() -> None:
     table = README[README.index("| command | does |") :].split("\n\n")[0]
-    named = {word for cell in re.findall(r"^\| (.+?) \|", table, re.MULTILINE) for word in re.findall(r"`(\w+)", cell)}
+    named = {
+        word for cell in re.findall(r"^\| (.+?) \|", table, re.MULTILINE) for word in re.findall(r"`([\w-]+)", cell)
+    }
     assert named == COMMANDS.keys()
 
 

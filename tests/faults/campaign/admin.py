@@ -73,6 +73,8 @@ def produce(settings: Settings, topic: str, partition: int, records: list[tuple[
     async def run() -> None:
         async with AIOKafkaProducer(bootstrap_servers=settings.bootstrap) as producer:
             for key, value in records:
-                await producer.send_and_wait(topic, value, key=key, partition=partition)
+                batch = producer.create_batch()  # `send` refuses null key and null value together, which Kafka does not
+                batch.append(timestamp=None, key=key, value=value)
+                await (await producer.send_batch(batch, topic, partition=partition))
 
     asyncio.run(run())

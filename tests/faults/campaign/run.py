@@ -109,8 +109,8 @@ class Run:
         more = {"EVIDENCE": str(self.folder / f"evidence-{len(self.pipeline.workers)}.jsonl"), "PLANTED": self.planted}
         if proxied and self.proxy is not None:
             arguments = (*arguments, "--broker", f"kafka://127.0.0.1:{self.proxy.port}")
-        if self.null_model:
-            arguments = (*arguments, "--null-model")
+        # chosen by a measurement at each start otherwise, and then a repeat may be computed in another one (U1)
+        arguments = (*arguments, *(("--null-model",) if self.null_model else ("--precision", "float32")))
         worker = self.pipeline.start(*arguments, failpoints=failpoints, ready=False, more_environment=more)
         self.planned[name_of(worker)] = (planned,)
         if ready:
@@ -229,7 +229,7 @@ class Run:
             self.verdict.violations.setdefault(name, []).extend(sentences)
         self.verdict.figures |= self.figures(history)
         worst = self.verdict.figures["worst_difference"]
-        if not worst <= 1e-5:
+        if not worst <= 1e-5 and "T2" not in self.unchecked:
             self.verdict.violations["T2"] = [f"largest difference of a sampled user's memory: {worst}"]
 
     def alive(self) -> list[Worker]:

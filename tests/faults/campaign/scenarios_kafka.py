@@ -179,6 +179,7 @@ def k3(run: Run) -> None:
         "A2",
         "A3",
         "T1",
+        "T2",
         "T3",
         "T5",
         "U1",
@@ -199,7 +200,7 @@ def k4(run: Run) -> None:
     admin.recreate(run.settings, run.settings.changelog_topic, PARTITIONS)
     refuses(run, "the changelog")
     run.trial("changelog made anew", True)
-    run.unchecked = ("A1", "A3", "T1", "T3", "T5", "U4", "C1", "D1")
+    run.unchecked = ("A1", "A3", "T1", "T2", "T3", "T5", "U4", "C1", "D1")
 
 
 def k7(run: Run) -> None:
@@ -235,7 +236,7 @@ def k10(run: Run) -> None:
     }
     kind = sorted(kinds)[run.seed % len(kinds)]
     admin.produce(run.settings, changelog, record.partition, [(record.key, kinds[kind])])
-    refuses(run, "state of user")
+    refuses(run, "state of user", "CorruptRecordError", "faust.worker.*experienced a crash")
     run.trial(f"changelog record: {kind}", True)
     run.unchecked = ("T4",)  # the broken record is still there; that is what the worker refuses
 
@@ -253,7 +254,9 @@ def apply_and_leave(run: Run, stop_load: bool = True) -> None:
     run.trials.pop()
 
 
-def refuses(run: Run, words: str) -> None:
+def refuses(run: Run, words: str, *said: str) -> None:
+    """A worker that starts now ends with code 1 and these words. `said`: of other lines that it logs then."""
+    run.expected = ("RefusalError", *said)
     worker = run.worker(ready=False, planned=1)
     code = worker.process.wait(60)
     run.ended(worker, 1)

@@ -17,33 +17,40 @@ CHANGELOG = {0: Ends(0, 40), 1: Ends(0, 0)}
 
 
 def test_a_first_start_and_a_normal_restart_are_not_refused() -> None:
-    refuse(Settings(), SOURCE, {0: Ends(0, 0), 1: Ends(0, 0)}, {0: 0, 1: 0})
-    refuse(Settings(), SOURCE, CHANGELOG, {0: 100, 1: 0})
+    refuse(Settings(), SOURCE, {0: Ends(0, 0), 1: Ends(0, 0)}, {0: 0, 1: 0}, {})
+    refuse(Settings(), SOURCE, CHANGELOG, {0: 100, 1: 0}, {})
 
 
 def test_a_partition_that_held_only_bad_records_is_not_mistaken_for_a_lost_changelog() -> None:
-    refuse(Settings(), SOURCE, CHANGELOG, {0: 100, 1: 50})
+    refuse(Settings(), SOURCE, CHANGELOG, {0: 100, 1: 50}, {})
+
+
+def test_a_topic_of_only_bad_records_is_not_mistaken_for_a_lost_changelog() -> None:
+    empty, committed = {0: Ends(0, 0), 1: Ends(0, 0)}, {0: 3, 1: 0}
+    refuse(Settings(), SOURCE, empty, committed, {0: {0, 1, 2, 7}})
+    with pytest.raises(RefusalError, match="changelog"):
+        refuse(Settings(), SOURCE, empty, committed, {0: {0, 2}, 1: {1}})
 
 
 @pytest.mark.parametrize("changelog", [{0: Ends(0, 0), 1: Ends(0, 0)}, {0: Ends(40, 40), 1: Ends(7, 7)}])
 def test_offsets_without_states_are_refused(changelog: dict[int, Ends]) -> None:
     with pytest.raises(RefusalError, match="changelog"):
-        refuse(Settings(), SOURCE, changelog, {0: 100, 1: 50})
+        refuse(Settings(), SOURCE, changelog, {0: 100, 1: 50}, {})
 
 
 def test_offsets_beyond_the_end_are_refused() -> None:
     with pytest.raises(RefusalError, match="deleted and created again"):
-        refuse(Settings(), SOURCE, CHANGELOG, {0: 101, 1: 50})
+        refuse(Settings(), SOURCE, CHANGELOG, {0: 101, 1: 50}, {})
 
 
 def test_another_number_of_partitions_is_refused() -> None:
     with pytest.raises(RefusalError, match=r"2 partitions and its changelog .* has 1"):
-        refuse(Settings(), SOURCE, {0: Ends(0, 40)}, {0: 100, 1: 50})
+        refuse(Settings(), SOURCE, {0: Ends(0, 40)}, {0: 100, 1: 50}, {})
 
 
 def test_events_lost_to_retention_are_counted_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        refuse(Settings(), {0: Ends(80, 100), 1: Ends(0, 50)}, CHANGELOG, {0: 30, 1: 50})
+        refuse(Settings(), {0: Ends(80, 100), 1: Ends(0, 50)}, CHANGELOG, {0: 30, 1: 50}, {})
     assert "clickstream[0]: 50 events were deleted by retention" in caplog.text
 
 
