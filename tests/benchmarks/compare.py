@@ -39,7 +39,9 @@ GUESS_S = 12.0
 @click.option("--users", default="5000,1000000", show_default=True, help="Numbers of users.")
 @click.option("--models", default="null,real", show_default=True)
 @click.option("--only", multiple=True, help="Forms whose name holds this; may be given again.")
-@click.option("--quick", is_flag=True, help="One short round of a few forms, and a warning if ratios have fallen.")
+@click.option(
+    "--quick", is_flag=True, help="A short round of a few forms; warns if ratios have fallen, writes nothing."
+)
 @click.option("--kill", is_flag=True, help="Instead of rates: kill -9 each form, and count what is lost or doubled.")
 @click.option("--resume", is_flag=True, help="Keep the runs of this revision that are in --out already.")
 @click.option("--markdown", is_flag=True, help="Print the tables as Markdown.")
@@ -65,7 +67,7 @@ def main(
     if resume and not out:
         raise click.UsageError("--resume needs --out, the file that holds the runs made before")
     if quick:
-        repeats, events, window, users = min(repeats, 2), events or 80_000, min(window, 4.0), "5000"
+        repeats, events, window, users, out = min(repeats, 2), events or 80_000, min(window, 4.0), "5000", None
     forms = _forms(only, quick)
     counts = [int(part) for part in users.split(",")]
     python = (
