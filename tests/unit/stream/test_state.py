@@ -139,3 +139,20 @@ def test_highest_offset_counts_only_its_own_source() -> None:
     assert arena.highest_offset(1, 0) == 50
     assert arena.highest_offset(1, 7) == -1
     assert arena.partition_counts() == {4}
+
+
+def test_newest_event_and_partition_counts_of_what_is_held() -> None:
+    rows = rows_of(3)
+    rows["topic"], rows["partition"], rows["offset"], rows["partitions"] = [1, 1, 2], [0, 0, 0], [10, 20, 90], [4, 4, 8]
+    arena = restored([(b"user-%d" % place, value) for place, value in enumerate(encode_rows(rows))])
+    assert arena.highest_offset(1, 0) == 20
+    assert arena.highest_offset(1, 1) == -1
+    assert arena.partition_counts() == {4, 8}
+    arena.remove(b"user-2")
+    assert arena.partition_counts() == {4}
+
+
+def test_an_empty_arena_has_no_newest_event() -> None:
+    arena = Arena(SIZE, 9, 4)
+    assert arena.highest_offset(1, 0) == -1
+    assert arena.partition_counts() == set()
