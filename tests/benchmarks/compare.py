@@ -26,6 +26,7 @@ from tests.benchmarks.report import Run
 
 HERE = Path(__file__).parent
 QUICK_FORMS = ("aiokafka loop, our scorer", "limit")
+MEASURED = ("stream", "models", "tests/benchmarks")
 GUESS_S = 12.0
 """Of a run of which nothing is known yet."""
 
@@ -44,6 +45,7 @@ GUESS_S = 12.0
 )
 @click.option("--kill", is_flag=True, help="Instead of rates: kill -9 each form, and count what is lost or doubled.")
 @click.option("--resume", is_flag=True, help="Keep the runs of this revision that are in --out already.")
+@click.option("--show", is_flag=True, help="Measure nothing: the tables of --out.")
 @click.option("--markdown", is_flag=True, help="Print the tables as Markdown.")
 @click.option("--out", type=click.Path(path_type=Path), help="JSON of all runs; the chart beside it as .svg.")
 @click.option("--environment", type=click.Path(path_type=Path), default=HERE / ".environment", help="Of the peers.")
@@ -59,13 +61,17 @@ def main(
     quick: bool,
     kill: bool,
     resume: bool,
+    show: bool,
     markdown: bool,
     out: Path | None,
     environment: Path,
 ) -> None:
     """Compare interest-stream with its peers on this machine."""
-    if resume and not out:
-        raise click.UsageError("--resume needs --out, the file that holds the runs made before")
+    if (resume or show) and not out:
+        raise click.UsageError("--resume and --show need --out, the file that holds the runs made before")
+    if show and out:
+        (report.show_markdown if markdown else report.show)(json.loads(out.read_text()))
+        return
     if quick:
         repeats, events, window, users, out = min(repeats, 2), events or 80_000, min(window, 4.0), "5000", None
     forms = _forms(only, quick)
@@ -182,10 +188,15 @@ def _kept(out: Path, tasks: list[Task]) -> list[Run]:
 
 
 def _revision() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
+    """The last commit of what is measured, and whether it has been changed since; documents do not count."""
+    parts = [["log", "-1", "--format=%h"], ["status", "--porcelain", "--untracked-files=no"]]
+    commit, changes = (
+        subprocess.run(
+            ["git", *words, "--", *MEASURED], cwd=HERE.parents[1], capture_output=True, text=True, check=False
+        ).stdout.strip()
+        for words in parts
     )
-    return done.stdout.strip() or "unknown"
+    return (commit or "unknown") + ("-changed" if changes else "")
 
 
 def _save(runs: list[Run], out: Path | None) -> None:
