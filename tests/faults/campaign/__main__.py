@@ -128,13 +128,13 @@ def main() -> int:
         for name, seed, bug in wanted:
             result = one(name, seed, broker, proxy, out, bug)
             write_line(lines, result)
-            (out / "summary.md").write_text(report.table(report.read(lines)), encoding="utf-8")
+            (out / "summary.md").write_text(report.summary(report.read(lines)), encoding="utf-8")
             say(
                 f"{name} seed {seed} {bug}: {result['effective']} effective, {result['void']} void, "
                 f"violations {result['violations'] or 'none'}, {result['seconds']:.0f} s"
             )
     results = report.read(lines)
-    say(report.table(results))
+    say(report.summary(results))
     return int(any(each["violations"] for each in results if not each["planted"]))
 
 
