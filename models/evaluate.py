@@ -12,12 +12,13 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from models import metrics
-from models.baselines import Histories, item_baselines
+from models.baselines import Baseline, Histories, item_baselines
 from models.errors import ModelDataError
 from models.interest_baselines import interest_baselines, touched_rows
 from models.prepare import catalogue_rows
 from models.protocols import Cases, Split, frozen_at_cut
 from models.replay import Stepper, replay
+from models.session_baselines import session_baselines
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[str, int, int], None]
@@ -53,7 +54,7 @@ def evaluate(
     report = progress or (lambda stage, done, total: None)
     ranker = Ranker(split, seen)
     rank, probability = of_model(model, split, ranker, report)
-    baselines = item_baselines(split)
+    baselines: list[Baseline] = [*item_baselines(split), *(session_baselines(split) if split.begun is not None else [])]
     ranks = {"model": rank}
     if split.protocol == "prequential":
         still = replace(split, cases=frozen_at_cut(split))

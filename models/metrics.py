@@ -3,7 +3,8 @@
 T cases, V items, C interests.
 
 - rank: items that score at least as much as the item asked for, itself left out: ties count against the model. Rank 0 is best.
-- HR@k: share of cases with rank < k. NDCG@k: mean of 1 / log2(rank + 2) where rank < k, else 0. MRR: mean of 1 / (rank + 1).
+- HR@k: share of cases with rank < k. NDCG@k: mean of 1 / log2(rank + 2) where rank < k, else 0. MRR: mean of 1 / (rank + 1); MRR@20:
+  the same where rank < 20, else 0.
 - NLL: mean over cases and interests of -log(probability given to what happened), each interest on its own, in nats.
 - top-3: share of cases whose event touches one of the three most probable interests, ties against the model; cases whose
   item has no interest left out.
@@ -54,6 +55,7 @@ def ranking(rank: Array) -> dict[str, float]:
     """All ranking measures of a set of cases."""
     found = {f"HR@{k}": float(hits(rank, k).mean()) for k in CUTS}
     found.update({f"NDCG@{k}": float(gains(rank, k).mean()) for k in CUTS if k > 1})
+    found["MRR@20"] = float(np.where(rank < 20, 1 / (rank + 1.0), 0.0).mean())
     found["MRR"] = float((1 / (rank + 1.0)).mean())
     return found
 

@@ -56,6 +56,8 @@ class Split:
     train: Dataset
     cases: Cases
     timed_out: bool  # True: the cut is a moment, so all that happened before a case may be counted by a live counter
+    begun: Array | None = None  # int64 [N] of `sessions`: place of the event that began the session of each event
+    train_begun: Array | None = None  # the same of the training events
 
 
 def split(
@@ -127,14 +129,17 @@ def sessions(dataset: Dataset, gap_s: float = SESSION_GAP_S) -> Split:
     times = dataset.events["time_ms"]
     first = np.ones(len(times), bool)
     first[1:] = (owner[1:] != owner[:-1]) | (times[1:] - times[:-1] > gap_s * 1000)
-    begun = times[np.flatnonzero(first)][np.cumsum(first) - 1]  # when the session of each event began
+    begun = np.flatnonzero(first)[np.cumsum(first) - 1]
     cut = int(np.quantile(times[first], TIME_SPLIT_SHARE, method="lower"))
-    cases = _cases(dataset, rows, np.flatnonzero((begun >= cut) & ~first & (rows > 0)))
+    early = times[begun] < cut
+    cases = _cases(dataset, rows, np.flatnonzero(~early & ~first & (rows > 0)))
     text = (
         f"{_trained_before('sessions', cut)}; sessions end after {gap_s:g} s of silence; every event but the first of each later "
         "session is asked for"
     )
-    return Split("sessions", text, dataset, subset(dataset, begun < cut), cases, timed_out=True)
+    kept = np.cumsum(early) - 1  # places among the training events
+    train = subset(dataset, early)
+    return Split("sessions", text, dataset, train, cases, timed_out=True, begun=begun, train_begun=kept[begun[early]])
 
 
 def new_items(dataset: Dataset) -> Split:
