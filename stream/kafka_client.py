@@ -17,6 +17,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 
 from stream.config import Settings
 from stream.errors import BrokerError
+from stream.kafka_refusals import refusal
 
 CONNECT_TIMEOUT_S = 8.0
 START_TIMEOUT_S = 20.0
@@ -63,7 +64,7 @@ async def admin_client(
             try:
                 await asyncio.wait_for(admin.start(), timeout_s)
             except (KafkaError, TimeoutError, OSError) as error:
-                raise _not_kafka(bootstrap, error) from error
+                raise await _not_kafka(bootstrap, options, error) from error
             yield admin
     finally:
         await admin.close()
@@ -77,7 +78,7 @@ async def start_client(client: Any, settings: Settings, timeout_s: float = START
             await asyncio.wait_for(client.start(), timeout_s)
     except (KafkaError, TimeoutError, OSError) as error:
         await client.stop()
-        raise _not_kafka(settings.bootstrap, error) from error
+        raise await _not_kafka(settings.bootstrap, client_options(settings), error) from error
     except BaseException:
         await client.stop()
         raise
@@ -108,10 +109,16 @@ def heed_group_errors(consumer: AIOKafkaConsumer) -> None:
     coordinator._send_req = heeding
 
 
-def _not_kafka(bootstrap: list[str], error: Exception) -> BrokerError:
+async def _not_kafka(bootstrap: list[str], options: dict[str, Any], error: Exception) -> BrokerError:
+    with quiet_aiokafka():
+        for address in bootstrap:
+            reason = await refusal(address, options, CONNECT_TIMEOUT_S)
+            if reason:
+                return BrokerError(f"{address} does not let this client in: {reason}")
     return BrokerError(
         f"{', '.join(bootstrap)} accepts connections but does not answer as Kafka "
-        f"({str(error) or type(error).__name__}); check --broker and the security settings"
+        f"({str(error) or type(error).__name__}); check --broker and the security settings "
+        f"(security_protocol is {options.get('security_protocol', 'PLAINTEXT')})"
     )
 
 

@@ -9,9 +9,10 @@ import logging
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 
 from stream.config import Settings
-from stream.errors import RefusalError, TopicError
+from stream.errors import BrokerError, RefusalError, TopicError
 from stream.kafka_client import client_options, quiet_aiokafka, start_client
 from stream.replaying import places_of, read
 from stream.topics import check_topics
@@ -35,6 +36,11 @@ async def preflight(settings: Settings) -> int:
             "the topics are not as they must be:\n  "
             + "\n  ".join(str(each) for each in differences)
             + "\ncreate missing ones with 'interest-stream topics create'; see 'interest-stream topics check'"
+            + (
+                f"; what {settings.sasl_username!r} is not allowed to Describe is missing for it"
+                if settings.sasl_username
+                else ""
+            )
         )
     consumer = AIOKafkaConsumer(group_id=settings.app_id, enable_auto_commit=False, **client_options(settings))
     await start_client(consumer, settings)
@@ -47,6 +53,11 @@ async def preflight(settings: Settings) -> int:
             }
             source = await _ends(consumer, settings.source_topic)
             changelog = await _ends(consumer, settings.changelog_topic)
+        except (GroupAuthorizationFailedError, TopicAuthorizationFailedError) as error:
+            raise BrokerError(
+                f"{settings.sasl_username or 'this client'!r} is not allowed to read group {settings.app_id}, {settings.source_topic} or "
+                f"{settings.changelog_topic} ({type(error).__name__}: {error}); see the table of rights in the runbook"
+            ) from error
         finally:
             await consumer.stop()
     parked: dict[int, set[int]] = {}
