@@ -76,9 +76,8 @@ def main(
         repeats, events, window, users, out = min(repeats, 2), events or 80_000, min(window, 4.0), "5000", None
     forms = _forms(only, quick)
     counts = [int(part) for part in users.split(",")]
-    python = (
-        peers_python(environment) if any(form.script not in ("", "limits.py") for form in forms) else sys.executable
-    )
+    foreign = any(form.script.startswith(("quix", "bytewax")) for form in forms)
+    python = peers_python(environment) if foreign else sys.executable
     bencher = Bencher(Settings(broker=broker), python, window)
     if kill:
         kills = [run for count in counts for run in bencher.kills(forms, count, events)]
