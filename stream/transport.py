@@ -54,7 +54,7 @@ class Records(list[Any]):
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread with a short fetch wait and a memory of the last good heartbeat."""
 
-    last_heartbeat = 0.0  # time.monotonic() of the last answer that said we are a member
+    last_heartbeat = 0.0  # time.monotonic() when the last question was asked whose answer said we are a member
     expelled = False  # the last answer said we are not
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
@@ -65,13 +65,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         await super().on_start()
         heed_group_errors(self._ensure_consumer())
-        coordinator = self._ensure_consumer()._coordinator
+        self._remember_heartbeats(self._ensure_consumer()._coordinator)
+
+    def _remember_heartbeats(self, coordinator: Any) -> None:
+        """Counted from the question: an answer may have waited in the socket for as long as this process was stopped."""
         do_heartbeat = coordinator._do_heartbeat
 
         async def remembered_heartbeat() -> bool:
+            asked = time.monotonic()
             alive: bool = await do_heartbeat()
             if alive:
-                self.last_heartbeat = time.monotonic()
+                self.last_heartbeat = max(asked, self.last_heartbeat)
             elif coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID:  # not so when nobody answered
                 self.expelled = True
             return alive

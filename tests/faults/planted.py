@@ -18,6 +18,7 @@ from stream import agents, dead_letters, failpoints, scoring, step
 from stream.agents import Pipeline
 from stream.events import Decoder, EventBatch
 from stream.state import Arena
+from stream.transport import Consumer
 
 Patch = Callable[[Any, str, Any], None]
 
@@ -75,7 +76,11 @@ def zombie_allowed(patch: Patch, every: int) -> None:
     async def ensure_owner(self: Pipeline, message: Any) -> None:
         return None
 
+    async def confirm_membership(self: Consumer) -> None:
+        return None
+
     patch(Pipeline, "_ensure_owner", ensure_owner)
+    patch(Consumer, "confirm_membership", confirm_membership)  # the last look before the wire
 
 
 def recovery_from_one_later(patch: Patch, every: int) -> None:

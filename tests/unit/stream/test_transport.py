@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from stream import transport
 from stream.errors import FencedError
-from stream.transport import Consumer
+from stream.transport import Consumer, ConsumerThread
 
 
 class Committing(Consumer):
@@ -71,3 +72,21 @@ def test_a_write_waits_for_the_groups_word_and_goes_on() -> None:
         await waiting
 
     asyncio.run(scenario())
+
+
+def test_an_answer_that_waited_through_a_pause_does_not_count_from_when_it_was_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Asked, stopped for 60 s, woken: the answer of a minute ago lies in the socket, and another worker has taken over."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(transport, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    async def answered_before_the_pause() -> bool:
+        clock.now += 60
+        return True
+
+    thread = ConsumerThread.__new__(ConsumerThread)
+    coordinator = SimpleNamespace(_do_heartbeat=answered_before_the_pause, member_id="member")
+    thread._remember_heartbeats(coordinator)
+    assert asyncio.run(coordinator._do_heartbeat())
+    assert thread.last_heartbeat == 100.0
