@@ -122,13 +122,14 @@ class Load:
                 await self._answered.wait()
 
     async def _send_paced(self, events: Sequence[Event], rate: float) -> None:
+        where = [partition_of(key) for key, _ in events]
         started, sent = time.perf_counter(), 0
         while sent < len(events):
             await asyncio.sleep(max(TICK_S if sent else 0.0, started + sent / rate - time.perf_counter()))
             due = min(len(events), int((time.perf_counter() - started) * rate) + 1)
             parts: list[list[int]] = [[] for _ in range(PARTITIONS)]
             for place in range(sent, due):
-                parts[partition_of(events[place][0])].append(place)
+                parts[where[place]].append(place)
             for partition, places in enumerate(parts):
                 if places:
                     batches = await _send(
