@@ -11,10 +11,13 @@ from tests.faults.campaign.run import PARTITIONS, Run
 from tests.faults.campaign.scenarios_workers import leave, wind_up
 from tests.faults.harness import SESSION_S, Worker
 
+PATIENT = ("--publish-timeout-s", "150")
+"""On a loaded machine a broker needs longer to come back than a worker waits by default, and here nobody starts a new one."""
+
 
 def b1(run: Run) -> None:
     """SIGKILL of the only broker under load, three times; it comes back at once."""
-    worker = run.worker()
+    worker = run.worker(*PATIENT)
     run.begin_load()
     for _ in range(3):
         run.works(worker)
@@ -26,7 +29,7 @@ def b1(run: Run) -> None:
 
 def b5(run: Run) -> None:
     """The only broker stopped (SIGTERM) and started again, twice, with two workers."""
-    workers = [run.worker(), run.worker()]
+    workers = [run.worker(*PATIENT), run.worker(*PATIENT)]
     run.begin_load()
     for _ in range(2):
         run.works(*workers)
@@ -37,7 +40,7 @@ def b5(run: Run) -> None:
 
 def b6(run: Run) -> None:
     """The only broker away for the session timeout and 4 s more."""
-    worker = run.worker()
+    worker = run.worker(*PATIENT)
     run.begin_load()
     run.works(worker)
     since, hit = time.monotonic(), run.under_load() and run.broker.kill()
