@@ -6,7 +6,7 @@ K interests, M items, B causes of an update.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,6 +50,11 @@ class Scores:
     because: Array  # int8 [U, B] slot of the recent events, -1: none
     because_weight: Array  # float32 [U, B] shares, at most 1 together
     phrases: Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # float32 [U, P], not calibrated
+
+    def of(self, places: Array | slice) -> Scores:
+        """The rows of some users."""
+        columns = (getattr(self, each.name) for each in fields(self))
+        return Scores(*(column[places] if len(column) else column for column in columns))
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,13 @@ Array = np.ndarray[Any, Any]
 log = logging.getLogger("interest_stream")
 
 CHUNK: Final = 512
-"""Users scored in one pass: activations stay in the cache."""
+"""Users scored in one pass: activations stay in the cache. Fewer of a large catalogue."""
+
+CHUNK_BYTES: Final = 1 << 28
+"""Of the scores of one pass; a user has one a catalogue item, SCORES_HELD times."""
+
+SCORES_HELD: Final = 12
+"""Item scores of a pass that are alive together, at most: each scorer's, their blend, and what explanations derive (measured)."""
 
 TEXTS_KEPT: Final = 20_000
 """Encodings of queries and unknown titles that are remembered."""
@@ -156,9 +162,10 @@ class Predictor:
 
     def score(self, state: Array, recent: Array, *, interests: int, items: int, because: int) -> Scores:
         """The best interests and items of each user, and the events they rest on."""
+        chunk = users_a_pass(len(self.info.items))
         parts = [
-            self._score(state[start : start + CHUNK], recent[start : start + CHUNK], interests, items, because)
-            for start in range(0, len(state), CHUNK)
+            self._score(state[start : start + chunk], recent[start : start + chunk], interests, items, because)
+            for start in range(0, len(state), chunk)
         ]
         return Scores(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
@@ -353,6 +360,11 @@ class _Tables:
         self.items, self.item_bias = network.item_candidates(), network.item_bias
         self.answers = self.items  # the candidates that the language model's answer is held against
         self.interests, self.interest_bias = network.interest_candidates(), network.interest_bias
+
+
+def users_a_pass(items: int) -> int:
+    """How many users are scored at once, so that their item scores take CHUNK_BYTES at most."""
+    return max(1, min(CHUNK, CHUNK_BYTES // (4 * SCORES_HELD * (items + 1))))
 
 
 def _previous_times(times: Array, sizes: Array, previous_ms: Array) -> Array:

@@ -1,15 +1,15 @@
 """Hop 7. The order of work that makes the delivery promise true (DESIGN.md section 5).
 
-For each batch of a partition: compute; publish dead letters and updates, await their acknowledgements; write states to the
-changelog, await theirs; acknowledge. Batch n+1 may compute while n publishes; publishing is strictly first in, first out.
-Any failure stops the worker, and then nothing more is committed.
+The batches that wait are computed together, whatever their partitions. Then, of each partition: publish dead letters and updates, await
+their acknowledgements; write states to the changelog, await theirs; acknowledge. What follows may be computed meanwhile; publishing
+is strictly first in, first out. Any failure stops the worker, and then nothing more is committed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, cast
@@ -21,7 +21,8 @@ from stream.budget import LEVELS
 from stream.config import Settings
 from stream.dead_letters import DeadLetterBreaker, dead_letter
 from stream.errors import FencedError, PublishError
-from stream.events import Decoder, Reject
+from stream.events import Decoder, EventBatch, joined
+from stream.inbox import Arrival, Inbox
 from stream.metrics import Metrics
 from stream.record_batches import Record, Section, pack
 from stream.scoring import Outcome, Scoring
@@ -37,18 +38,30 @@ class Packed:
     states: list[Section]
 
 
-@dataclass(slots=True)
-class Job:
-    """A computed batch on its way to being durable."""
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """What one partition has in a job."""
 
-    event: EventT[Any]
+    partition: int
+    events: list[EventT[Any]]  # its fetched batches, in the order they came
     outcome: Outcome
-    packed: Awaitable[Packed]  # made while the batch before is being published
-    read_at: float
+
+    @property
+    def records(self) -> list[Any]:
+        """All fetched records, in log order."""
+        return [record for event in self.events for record in cast(list[Any], event.value)]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Computed batches on their way to being durable."""
+
+    portions: list[Portion]
+    packed: Awaitable[list[Packed]]  # of each portion; made while the job before is being published
 
 
 class Pipeline:
-    """Takes batches from the agent, keeps at most a few in flight, publishes them in order."""
+    """Takes batches from the agent, keeps at most a few jobs in flight, publishes them in order."""
 
     def __init__(
         self,
@@ -59,7 +72,7 @@ class Pipeline:
         consumer: Callable[[], Consumer],
         producer: Callable[[], Producer],
         executor: Executor,
-        packing: Executor,
+        beside: Executor,
         metrics: Metrics,
         fail: Callable[[Exception], None],
         failpoint: Callable[[str], None] = lambda name: None,
@@ -70,15 +83,15 @@ class Pipeline:
         self._store = store
         self._consumer = consumer
         self._producer = producer
-        self._executor = executor
-        self._packing = packing
+        self._executor = executor  # one thread: calls of the model in their order
+        self._beside = beside  # one thread: decoding before, packing after
         self._metrics = metrics
         self._fail = fail
         self._failpoint = failpoint
         self._breaker = DeadLetterBreaker(settings.max_consecutive_dead_letters)
-        self._jobs: asyncio.Queue[Job] = asyncio.Queue(
-            maxsize=1
-        )  # with one publishing and one computing: three in flight
+        self.inbox = Inbox(settings.max_batch_events, self._decoding)
+        # with one publishing and one computing: three in flight
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue(maxsize=1)
         self._failed = False
 
     @property
@@ -87,17 +100,24 @@ class Pipeline:
         return self._scoring.predictor.info
 
     async def consume(self, stream: AsyncIterable[EventT[Any]]) -> None:
-        """The agent's body: one batch after the other through the model thread."""
+        """The agent's body: batches go into the inbox."""
         async for event in stream:
             if self._failed:
                 return
+            await self.inbox.put(event)
+
+    async def compute_forever(self) -> None:
+        """Run beside the agent: what waits in the inbox goes through the model thread."""
+        while not self._failed:
+            arrivals = [each for each in await self.inbox.take() if self._still_wanted(each.event)]
+            if not arrivals:
+                continue
             try:
-                await self._jobs.put(await self._compute(event))
+                await self._jobs.put(await self._compute(arrivals))
             except asyncio.CancelledError:
                 raise
             except Exception as error:
                 self._stop(error)
-                return
 
     async def publish_forever(self) -> None:
         """Run beside the agent: make computed batches durable, strictly in order."""
@@ -120,57 +140,82 @@ class Pipeline:
             except Exception as error:
                 self._stop(error)
 
-    async def _compute(self, event: EventT[Any]) -> Job:
-        read_at = time.perf_counter()
-        now_ms = int(time.time() * 1000)
-        outcome = await asyncio.get_running_loop().run_in_executor(self._executor, self._process, event, now_ms)
-        self._metrics.compute.observe(time.perf_counter() - read_at)
-        self._metrics.inflight.inc()
-        packed = asyncio.get_running_loop().run_in_executor(self._packing, self._pack, outcome, now_ms)
-        return Job(event, outcome, packed, read_at)
+    def _still_wanted(self, event: EventT[Any]) -> bool:
+        """As Faust's stream does: what a rebalance or the end has overtaken is dropped, and read again by its next owner."""
+        wanted = self._consumer().flows(event.message.generation_id)
+        if not wanted:
+            event.ack()
+        return wanted
 
-    def _process(self, event: EventT[Any], now_ms: int) -> Outcome:
-        """In the model thread."""
-        message = event.message
-        batch = self._decoder.decode(message.topic, message.partition, event.value)
+    def _decoding(self, event: EventT[Any]) -> Awaitable[EventBatch]:
+        return asyncio.get_running_loop().run_in_executor(self._beside, self._decode, event)
+
+    def _decode(self, event: EventT[Any]) -> EventBatch:
+        batch = self._decoder.decode(event.message.topic, event.message.partition, cast(list[Any], event.value))
         self._failpoint("decoded")
-        return self._scoring.process(batch, self._store().arena(message.partition), now_ms)
+        return batch
 
-    def _pack(self, outcome: Outcome, now_ms: int) -> Packed:
-        """In the packing thread."""
-        compression = self._settings.compression
-        return Packed(
-            list(pack(outcome.users, outcome.updates, now_ms, compression)),
-            list(pack(outcome.users, outcome.states, now_ms, compression)),
-        )
+    async def _compute(self, arrivals: Sequence[Arrival]) -> Job:
+        started, now_ms = time.perf_counter(), int(time.time() * 1000)
+        events: dict[int, list[EventT[Any]]] = {}
+        decoded: dict[int, list[EventBatch]] = {}
+        for each in arrivals:
+            events.setdefault(each.event.message.partition, []).append(each.event)
+            decoded.setdefault(each.event.message.partition, []).append(await each.decoded)
+        run = asyncio.get_running_loop().run_in_executor
+        outcomes = await run(self._executor, self._score, [joined(batches) for batches in decoded.values()], now_ms)
+        self._metrics.compute.observe(time.perf_counter() - started)
+        self._metrics.inflight.inc()
+        portions = [
+            Portion(partition, events[partition], outcome) for partition, outcome in zip(events, outcomes, strict=True)
+        ]
+        return Job(portions, run(self._beside, self._pack, outcomes, now_ms))
+
+    def _score(self, batches: Sequence[EventBatch], now_ms: int) -> list[Outcome]:
+        """In the model thread."""
+        store = self._store()
+        return self._scoring.score([(batch, store.arena(batch.partition)) for batch in batches], now_ms)
+
+    def _pack(self, outcomes: Sequence[Outcome], now_ms: int) -> list[Packed]:
+        """Beside the model thread."""
+        compression, packed = self._settings.compression, []
+        for outcome in outcomes:
+            self._scoring.write(outcome)
+            updates = list(pack(outcome.users, outcome.updates, now_ms, compression))
+            packed.append(Packed(updates, list(pack(outcome.users, outcome.states, now_ms, compression))))
+        return packed
 
     async def _publish(self, job: Job) -> None:
-        message, outcome = job.event.message, job.outcome
-        partition, settings = message.partition, self._settings
         started = time.perf_counter()
-        self._breaker.check(partition, job.event.value, outcome.rejects)
+        for portion in job.portions:
+            self._breaker.check(portion.partition, portion.records, portion.outcome.rejects)
         self._failpoint("computed")
-        packed = await job.packed
-        await self._ensure_owner(message)
+        ready = list(zip(job.portions, await job.packed, strict=True))
+        await self._ensure_owner(job)
         self._failpoint("before_updates")
-        producer = self._producer()
-        letters = self._dead_letters(job.event, outcome.rejects)
+        await asyncio.gather(*(self._write_updates(portion, packed.updates) for portion, packed in ready))
+        self._failpoint("after_updates")
+        await self._ensure_owner(job)
+        await asyncio.gather(*(self._write_states(portion.partition, packed.states) for portion, packed in ready))
+        self._failpoint("after_states")
+        for portion in job.portions:
+            for event in portion.events:
+                self._consumer().applied(event.message.tp, event.message.offset)
+                event.ack()
+        self._measure(job, started)
+
+    async def _write_updates(self, portion: Portion, updates: list[Section]) -> None:
+        producer, partition, settings = self._producer(), portion.partition, self._settings
+        letters = self._dead_letters(portion)
         await self._deliver(
             {
                 settings.dead_letters_topic: producer.send_records(settings.dead_letters_topic, partition, letters),
-                settings.updates_topic: producer.send_sections(settings.updates_topic, partition, packed.updates),
-                settings.profiles_topic: producer.send_sections(settings.profiles_topic, partition, packed.updates),
+                settings.updates_topic: producer.send_sections(settings.updates_topic, partition, updates),
+                settings.profiles_topic: producer.send_sections(settings.profiles_topic, partition, updates),
             },
             partition,
-            "dead_letters_sent" if outcome.rejects else "updates_sent",
+            "dead_letters_sent" if letters else "updates_sent",
         )
-        self._failpoint("after_updates")
-        await self._ensure_owner(message)
-        await self._write_states(partition, packed.states)
-        self._failpoint("after_states")
-        self._consumer().applied(message.tp, message.offset)
-        job.event.ack()
-        self._measure(job, started)
 
     async def _write_states(self, partition: int, states: list[Section]) -> None:
         changelog = self._settings.changelog_topic
@@ -199,44 +244,52 @@ class Pipeline:
                 last[topic] = metadata.offset + count - 1
         return last
 
-    async def _ensure_owner(self, message: Any) -> None:
+    async def _ensure_owner(self, job: Job) -> None:
         """Wait for the group's word if it has not answered lately (a broker may be restarting). Raises FencedError."""
         consumer = self._consumer()
-        while (reason := consumer.why_not_owner(message.tp, message.generation_id)) is None:
+        read = {(event.message.tp, event.message.generation_id) for portion in job.portions for event in portion.events}
+        while True:
+            for tp, generation in read:
+                if (reason := consumer.why_not_owner(tp, generation)) is not None:
+                    raise FencedError(f"{tp.topic}[{tp.partition}] is not ours any more: {reason}; nothing was written")
             if consumer.silent_s() < self._settings.session_timeout_s:
                 return
             await asyncio.sleep(CONFIRMATION_S)
-        raise FencedError(
-            f"{message.tp.topic}[{message.partition}] is not ours any more: {reason}; its batch was not written"
-        )
 
-    def _dead_letters(self, event: EventT[Any], rejects: list[Reject]) -> list[Record]:
-        if not rejects:
+    def _dead_letters(self, portion: Portion) -> list[Record]:
+        if not portion.outcome.rejects:
             return []
-        by_offset = {record.offset: record for record in cast(list[Any], event.value)}
-        topic, partition = event.message.topic, event.message.partition
-        now_ms = int(time.time() * 1000)
-        return [dead_letter(topic, partition, by_offset[reject.offset], reject, now_ms) for reject in rejects]
+        by_offset = {record.offset: record for record in portion.records}
+        topic, now_ms = portion.events[0].message.topic, int(time.time() * 1000)
+        return [
+            dead_letter(topic, portion.partition, by_offset[reject.offset], reject, now_ms)
+            for reject in portion.outcome.rejects
+        ]
 
     def _measure(self, job: Job, started: float) -> None:
-        metrics, outcome, now = self._metrics, job.outcome, time.time()
+        metrics, now = self._metrics, time.time()
+        outcomes = [portion.outcome for portion in job.portions]
         metrics.publish.observe(time.perf_counter() - started)
         metrics.inflight.dec()
         metrics.batches.inc()
-        metrics.updates.inc(len(outcome.updates))
-        for result in ("applied", "replayed", "repeated"):
-            metrics.events.labels(result).inc(getattr(outcome, result))
-        metrics.events.labels("invalid").inc(len(outcome.rejects))
-        for reject in outcome.rejects:
-            metrics.dead_letters.labels(reject.reason).inc()
-        metrics.batch_events.observe(outcome.applied)
-        metrics.batch_users.observe(len(outcome.users))
-        metrics.step.observe(outcome.step_seconds)
-        metrics.score.observe(outcome.score_seconds)
-        metrics.lstm_only.inc(outcome.lstm_only)
-        metrics.score_level.set(outcome.level)
-        metrics.score_batches.labels(LEVELS[outcome.level]).inc()
-        metrics.end_to_end.observe(max(0.0, now - job.event.message.timestamp))
+        for outcome in outcomes:
+            metrics.updates.inc(len(outcome.updates))
+            for result in ("applied", "replayed", "repeated"):
+                metrics.events.labels(result).inc(getattr(outcome, result))
+            metrics.events.labels("invalid").inc(len(outcome.rejects))
+            for reject in outcome.rejects:
+                metrics.dead_letters.labels(reject.reason).inc()
+            metrics.lstm_only.inc(outcome.lstm_only)
+        metrics.batch_events.observe(sum(outcome.applied for outcome in outcomes))
+        metrics.batch_users.observe(sum(len(outcome.users) for outcome in outcomes))
+        metrics.step.observe(sum(outcome.step_seconds for outcome in outcomes))
+        metrics.score.observe(sum(outcome.score_seconds for outcome in outcomes))
+        level = max(outcome.level for outcome in outcomes)
+        metrics.score_level.set(level)
+        metrics.score_batches.labels(LEVELS[level]).inc()
+        for portion in job.portions:
+            for event in portion.events:
+                metrics.end_to_end.observe(max(0.0, now - event.message.timestamp))
 
     def _stop(self, error: Exception) -> None:
         self._failed = True

@@ -12,13 +12,14 @@ import os
 import shutil
 import signal
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import faust
 import numpy as np
@@ -47,6 +48,9 @@ from stream.web import WebServer
 
 log = logging.getLogger("interest_stream")
 
+SWITCH_S: Final = 0.0005
+"""Longest turn of a Python thread; the default of 5 ms is what each of a model's many short operations may wait after it."""
+
 
 class InterestApp(faust.App):
     """A Faust app that knows its settings, runs the pipeline beside the agent, and can fail with a reason."""
@@ -64,6 +68,7 @@ class InterestApp(faust.App):
         await super().on_start()
         if self.web_server_ is not None:
             await self.web_server_.start()
+        self.add_future(self.pipeline.compute_forever())
         self.add_future(self.pipeline.publish_forever())
         self.add_future(self.watchdog.run())
         log.info("worker starting; app id %s, broker %s", self.settings.app_id, self.settings.broker)
@@ -136,7 +141,7 @@ def build_app(
         consumer=lambda: app.batch_consumer,
         producer=lambda: app.batch_producer,
         executor=executor,
-        packing=ThreadPoolExecutor(max_workers=1, thread_name_prefix="packing"),
+        beside=ThreadPoolExecutor(max_workers=1, thread_name_prefix="beside"),
         metrics=metrics,
         fail=app.fail,
         failpoint=failpoint,
@@ -170,6 +175,7 @@ def _add_forwarder(app: InterestApp, settings: Settings, failpoint: Callable[[st
 
 def run(app: InterestApp) -> None:
     """Run until told to stop. Raises the error the app failed of, or Failure when Faust itself crashed."""
+    sys.setswitchinterval(SWITCH_S)
     worker = StreamWorker(app, loop=app.loop, quiet=True, override_logging=False, redirect_stdouts=False)
     try:
         worker.execute_from_commandline()

@@ -23,7 +23,7 @@ from msgspec import Meta
 from models.compact import ACTION_CODES, COMPACT, ITEM_ID, NO_TEXT, QUERY, TEXT_BYTES, TITLE, hash64
 from stream.event_faults import REKEY_FIX, BadEvent, depth_of, fault_of, shown
 
-__all__ = ["ORIGIN_HEADER", "BadEvent", "Decoder", "Event", "EventBatch", "Limits", "Reject"]
+__all__ = ["ORIGIN_HEADER", "BadEvent", "Decoder", "Event", "EventBatch", "Limits", "Reject", "joined"]
 
 MAX_USER_BYTES: Final = 256
 MAX_DEPTH: Final = 64
@@ -95,6 +95,25 @@ class EventBatch:
     compact: np.ndarray[Any, Any]  # COMPACT [N]
     timestamps_ms: np.ndarray[Any, Any]  # int64 [N], the broker's
     rejects: list[Reject]
+
+
+def joined(batches: Sequence[EventBatch]) -> EventBatch:
+    """Batches of one partition that follow each other, as one."""
+    if len(batches) == 1:
+        return batches[0]
+    columns = {
+        name: np.concatenate([getattr(batch, name) for batch in batches])
+        for name in ("offsets", "checksums", "compact", "timestamps_ms")
+    }
+    return EventBatch(
+        topic=batches[0].topic,
+        partition=batches[0].partition,
+        first_offset=batches[0].first_offset,
+        last_offset=batches[-1].last_offset,
+        users=[user for batch in batches for user in batch.users],
+        rejects=[reject for batch in batches for reject in batch.rejects],
+        **columns,
+    )
 
 
 class Decoder:

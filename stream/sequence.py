@@ -22,12 +22,13 @@ class BatchSequence(Generic[Partition]):
     def __init__(self) -> None:
         self._next: dict[Partition, int] = {}  # offset that the next batch must begin with
         self._delivered: dict[Partition, deque[int]] = {}  # last offsets of batches delivered and not yet applied
+        self._done: dict[Partition, int] = {}  # offset up to which all was applied, exclusive
         self._sought: dict[Partition, int] = {}  # where a gap was seen and read again
         self.gaps = 0  # batches that did not begin where they should, and were read again
 
     def start(self, offsets: Mapping[Partition, int]) -> None:
         """Reading begins anew, at these offsets; what was delivered before comes again."""
-        self._next = dict(offsets)
+        self._next, self._done = dict(offsets), dict(offsets)
         self._delivered = {partition: deque() for partition in offsets}
         self._sought = {}
 
@@ -48,9 +49,9 @@ class BatchSequence(Generic[Partition]):
         self._next[partition] = last + 1
         self._delivered.setdefault(partition, deque()).append(last)
 
-    def waiting(self, partition: Partition) -> int:
-        """Batches delivered and not yet applied."""
-        return len(self._delivered.get(partition, ()))
+    def under_way(self, partition: Partition) -> int:
+        """Offsets delivered and not yet applied."""
+        return self._next.get(partition, 0) - self._done.get(partition, self._next.get(partition, 0))
 
     def apply(self, partition: Partition, last: int) -> bool:
         """Whether a batch up to `last`, now durable, moves the commit; not so if it was read before reading began anew.
@@ -66,4 +67,5 @@ class BatchSequence(Generic[Partition]):
                 "nothing is committed past it, and a new worker reads it again"
             )
         delivered.popleft()
+        self._done[partition] = last + 1
         return True

@@ -1,4 +1,6 @@
-"""Hop 4. The rules of applying a batch: what is skipped, in which order, and what a user's row becomes. Pure.
+"""Hop 4. The rules of applying batches: what is skipped, in which order, and what a user's row becomes. Pure.
+
+Batches of several partitions are planned together, so that one call of the model serves them all.
 
 Laws, each a test: any cut of the input into batches gives the same rows; a replayed event changes nothing; the events of a
 user are applied in log order; an event with the event_id of one of the user's last 32 applied events counts once.
@@ -6,6 +8,7 @@ user are applied in log order; an event with the event_id of one of the user's l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,33 +26,53 @@ PARTITION_FACTOR: Final = 0xD1B54A32D192ED03
 _OPAQUE: Final = np.dtype((np.void, COMPACT.itemsize))  # moved as one piece, not field by field
 
 
+Part = tuple[EventBatch, Arena]
+"""A batch of a partition, and the states of that partition."""
+
+
 @dataclass(slots=True)
 class Plan:
-    """A batch made ready for the model. Users with most new events come first, so round k is a prefix of them."""
+    """Batches made ready for the model. Users with most new events come first, so round k is a prefix of them."""
 
-    topic: int  # code of the source topic
-    partition: int
     users: list[bytes]  # [U] with at least one new event
-    rows: Array  # int64 [U] their rows in the arena
+    part: Array  # int64 [U] which of the batches each belongs to
+    topics: Array  # uint32 [U] codes of the source topics
+    partitions: Array  # int32 [U]
+    rows: Array  # int64 [U] their rows in the arena of their partition
     states: Array  # row dtype [U] copies of those rows, before the batch; `fold` makes them the rows after it
     counts: Array  # int64 [U] new events of each
     events: Array  # COMPACT [N] round-major: the first event of every user, then the second of those who have one, ...
     offsets: Array  # int64 [N] source offsets, same order
     digests: Array  # uint64 [N] event digests, same order
     sizes: Array  # int64 [R] users in each round, never growing
-    replayed: int  # events skipped because the state holds them already
-    repeated: int  # events skipped because their event_id was seen
+    applied: list[int]  # of each batch: new events
+    replayed: list[int]  # events skipped because the state holds them already
+    repeated: list[int]  # events skipped because their event_id was seen
 
 
-def plan(batch: EventBatch, arena: Arena) -> Plan:
-    """Decide which events of a batch are new and lay them out in rounds."""
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What is known of a batch before it is laid out."""
+
+    users: list[bytes]  # [W] all that occur in it
+    rows: Array  # int64 [W]
+    owner: Array  # int64 [N] place of each event's user
+    fresh: Array  # bool [N] not applied before
+    new: Array  # bool [N] fresh, and no repetition
+
+
+def plan(parts: Sequence[Part]) -> Plan:
+    """Decide which events are new and lay them out in rounds. Each batch is of another partition."""
+    return _in_rounds(parts, [_decide(batch, arena) for batch, arena in parts])
+
+
+def _decide(batch: EventBatch, arena: Arena) -> _Decided:
     index: dict[bytes, int] = {}
     owner = np.array([index.setdefault(user, len(index)) for user in batch.users], np.int64)
     users = list(index)
     rows = arena.find(users)
     fresh = _not_applied(batch, arena, rows, owner)
-    new = fresh & ~_repeats(batch, arena, rows, owner, fresh)
-    return _in_rounds(batch, arena, users, rows, owner, fresh, new)
+    return _Decided(users, rows, owner, fresh, fresh & ~_repeats(batch, arena, rows, owner, fresh))
 
 
 def fold(work: Plan, memory: Array) -> Array:
@@ -64,7 +87,7 @@ def fold(work: Plan, memory: Array) -> Array:
     for first, size in zip(starts.tolist(), sizes.tolist(), strict=False):
         digest[:size] = digest[:size] * DIGEST_FACTOR + work.digests[first : first + size]
     rows["digest"] = digest
-    rows["topic"], rows["partition"] = work.topic, work.partition
+    rows["topic"], rows["partition"] = work.topics, work.partitions
     rows["offset"] = work.offsets[last]
     rows["time_ms"] = work.events["time_ms"][last]
     rows["count"] += counts.astype(np.uint64)
@@ -121,10 +144,13 @@ def _mark_repeats(user: int, states: Array, mine: Array, ids: Array, repeats: Ar
             window.append(event_id)
 
 
-def _in_rounds(
-    batch: EventBatch, arena: Arena, users: list[bytes], rows: Array, owner: Array, fresh: Array, new: Array
-) -> Plan:
-    places = np.flatnonzero(new)
+def _in_rounds(parts: Sequence[Part], decided: Sequence[_Decided]) -> Plan:
+    batches = [batch for batch, _ in parts]
+    users = [user for each in decided for user in each.users]
+    widths = np.array([len(each.users) for each in decided])
+    shifts = np.cumsum(widths) - widths
+    owner = np.concatenate([each.owner + shift for each, shift in zip(decided, shifts.tolist(), strict=True)])
+    places = np.flatnonzero(np.concatenate([each.new for each in decided]))
     counts = np.bincount(owner[places], minlength=len(users))
     by_count = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())]
     place = np.full(len(users), -1, np.int64)
@@ -134,20 +160,36 @@ def _in_rounds(
     firsts = np.repeat(np.cumsum(sorted_counts) - sorted_counts, sorted_counts)
     rank = np.arange(len(by_user)) - firsts
     order = by_user[np.argsort(rank, kind="stable")]
+    part = np.repeat(np.arange(len(parts)), widths)[by_count]
+    rows = np.concatenate([each.rows for each in decided])[by_count]
     return Plan(
-        topic=topic_code(batch.topic),
-        partition=batch.partition,
         users=[users[each] for each in by_count.tolist()],
-        rows=rows[by_count],
-        states=arena.gather(rows[by_count]),
+        part=part,
+        topics=np.array([topic_code(batch.topic) for batch in batches], np.uint32)[part],
+        partitions=np.array([batch.partition for batch in batches], np.int32)[part],
+        rows=rows,
+        states=_gathered(parts, part, rows),
         counts=sorted_counts,
-        events=batch.compact[order],
-        offsets=batch.offsets[order],
-        digests=digest_events(batch.offsets, batch.checksums, batch.partition)[order],
+        events=np.concatenate([batch.compact for batch in batches])[order],
+        offsets=np.concatenate([batch.offsets for batch in batches])[order],
+        digests=np.concatenate([digest_events(batch.offsets, batch.checksums, batch.partition) for batch in batches])[
+            order
+        ],
         sizes=np.bincount(rank),
-        replayed=int(len(fresh) - fresh.sum()),
-        repeated=int(fresh.sum() - new.sum()),
+        applied=[int(each.new.sum()) for each in decided],
+        replayed=[int((~each.fresh).sum()) for each in decided],
+        repeated=[int((each.fresh & ~each.new).sum()) for each in decided],
     )
+
+
+def _gathered(parts: Sequence[Part], part: Array, rows: Array) -> Array:
+    if len(parts) == 1:
+        return parts[0][1].gather(rows)
+    found = [arena.gather(rows[part == number]) for number, (_, arena) in enumerate(parts)]
+    states = np.empty(len(rows), found[0].dtype)
+    for number, each in enumerate(found):
+        states[part == number] = each
+    return states
 
 
 def _push_recent(recent: Array, events: Array, counts: Array, starts: Array) -> None:

@@ -25,6 +25,7 @@ from aiokafka.structs import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
+from mode.utils.locks import Event
 
 from stream.errors import FencedError
 from stream.kafka_client import heed_group_errors
@@ -34,11 +35,12 @@ from stream.sequence import BatchSequence
 LONGEST_WAIT_S: Final = 0.1
 """Of one fetch: it delays every rebalance by as much."""
 
-SHORTEST_WAIT_S: Final = 0.01
-"""Until a batch may have been applied, when enough are under way."""
+MOST_UNDER_WAY: Final = 3
+"""Largest batches' worth of events of a partition between fetch and commit, when no more is fetched: one publishing, one between, one
+computing."""
 
-MOST_WAITING: Final = 4
-"""Batches of a partition between fetch and commit: one computing, one publishing, one between, one ready."""
+PACE_S: Final = 0.01
+"""A fetch waits so long while batches wait for the model: a hundred small fetches cost more time of the interpreter than one large."""
 
 CONFIRMATION_S: Final = 0.05
 """Between looks whether the group has answered again."""
@@ -102,6 +104,7 @@ class Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._applied: dict[TP, int] = {}  # next offset to commit, of partitions owned now
         self._sequence: BatchSequence[TP] = BatchSequence()
+        self._room = Event()  # something was applied since the last look
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -112,10 +115,14 @@ class Consumer(driver.Consumer):
         """One message for each fetched batch."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+        inbox = self.app.pipeline.inbox  # type: ignore[attr-defined]
+        if not inbox.empty.is_set():
+            await self.wait(inbox.empty, timeout=PACE_S)
+        self._room.clear()
         wanted = self._wanted()
         generation = self.app.consumer_generation_id
         if not wanted:
-            await self.sleep(SHORTEST_WAIT_S if self._get_active_partitions() else LONGEST_WAIT_S)
+            await self.wait(self._room, timeout=LONGEST_WAIT_S)
             return
         fetched: Mapping[TP, list[Any]] = await self._getmany(wanted, min(timeout, LONGEST_WAIT_S))
         for tp, records in fetched.items():
@@ -137,11 +144,13 @@ class Consumer(driver.Consumer):
     def _wanted(self) -> set[TP]:
         """Active partitions; those of the source only once recovery is over, because its last act is to empty the agents' queues.
 
-        A partition with enough batches under way waits, and no other does.
+        A partition with enough events under way waits, and no other does. Not earlier: aiokafka asks a broker for nothing more while
+        it holds records of a partition that nobody wants.
         """
         active = set(self._get_active_partitions())
         if self.app.recovery.completed.is_set():  # type: ignore[attr-defined]
-            return {tp for tp in active if self._sequence.waiting(tp) < MOST_WAITING}
+            most = MOST_UNDER_WAY * self.app.settings.max_batch_events  # type: ignore[attr-defined]
+            return {tp for tp in active if self._sequence.under_way(tp) < most}
         return {tp for tp in active if self._is_changelog_tp(tp)}
 
     def on_buffer_full(self, tp: TP) -> None:
@@ -172,6 +181,7 @@ class Consumer(driver.Consumer):
         """Everything up to last_offset is durable; call in offset order of a partition. Raises LostBatchError."""
         if self._sequence.apply(tp, last_offset):
             self._applied[tp] = max(last_offset + 1, self._applied.get(tp, 0))
+            self._room.set()
 
     async def perform_seek(self) -> None:
         await super().perform_seek()
@@ -234,7 +244,12 @@ class Consumer(driver.Consumer):
 
     # -- ownership
 
-    def why_not_owner(self, tp: TP, generation: int) -> str | None:
+    def flows(self, generation: int | None) -> bool:
+        """Whether batches read in a generation still go to the model: no rebalance and no end has begun since."""
+        active: bool = self.app.flow_control.is_active()
+        return active and generation == self.app.consumer_generation_id
+
+    def why_not_owner(self, tp: TP, generation: int | None) -> str | None:
         """None while this worker may write for a partition it read in a generation; else the reason."""
         if tp not in self.assignment():
             return "the partition was taken away"

@@ -56,8 +56,7 @@ class UpdateBuilder:
         recent: Array,  # COMPACT [U, 32] newest first
         published_at_ms: int,
     ) -> list[bytes]:
-        """The updates as JSON, in the order of `users`. Raises ModelError if a score is not a finite number."""
-        _ensure_publishable(scores)
+        """The updates as JSON, in the order of `users`; scores must be publishable."""
         topic, partition = _json(source[0]), b"%d" % source[1]
         offset = _numbers(offsets)
         columns: list[Column] = [
@@ -201,7 +200,8 @@ def _rounded(values: Array) -> Array:
     return rounded
 
 
-def _ensure_publishable(scores: Scores) -> None:
+def ensure_publishable(scores: Scores) -> None:
+    """Raise ModelError if a score is not a finite number, or a probability outside 0..1."""
     for name in ("probability", "change", "item_score", "because_weight"):
         if not np.isfinite(getattr(scores, name)).all():
             raise ModelError(f"the model gave a {name} that is not a finite number; its updates were not published")

@@ -103,6 +103,9 @@ class Broker:
         self.world.committed.update(self.applied_)
         self.world.poll()
 
+    def flows(self, generation: int) -> bool:
+        return True
+
     def why_not_owner(self, tp: TP, generation: int) -> str | None:
         return self.lost
 
@@ -222,7 +225,7 @@ class World:
             consumer=lambda: cast(Any, broker),
             producer=lambda: cast(Any, broker),
             executor=InlineExecutor(),
-            packing=InlineExecutor(),
+            beside=InlineExecutor(),
             metrics=Metrics(),
             fail=fail,
             failpoint=failpoint,
@@ -253,9 +256,11 @@ class World:
         async def stream() -> Any:
             for batch in batches:
                 yield batch
+                for _ in range(self.random.randrange(12)):
+                    await asyncio.sleep(0)
 
         ends = {batch.message.partition: batch.message.offset + 1 for batch in batches}
-        tasks = [asyncio.ensure_future(each) for each in (pipeline.consume(stream()), pipeline.publish_forever())]
+        tasks = [asyncio.ensure_future(each) for each in _running(pipeline, stream())]
         while not failed and not any(task.done() and task.exception() for task in tasks):
             if all(broker.applied_.get(partition, 0) >= end for partition, end in ends.items()):
                 broker.commit()
@@ -281,6 +286,10 @@ class World:
             yield batch
 
         await sleeper.consume(stream())
+        computing = asyncio.ensure_future(sleeper.compute_forever())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        await _end([computing])
         await self._live(lambda name: None)
         broker.lost = "the group has put this worker out"
         self.history.disturbed.append((0.0, 0.0))
@@ -313,6 +322,10 @@ class World:
             for user in arena.users()
         }
         return found
+
+
+def _running(pipeline: Pipeline, stream: Any) -> tuple[Any, ...]:
+    return pipeline.consume(stream), pipeline.compute_forever(), pipeline.publish_forever()
 
 
 async def _end(tasks: list[asyncio.Future[Any]]) -> None:

@@ -27,7 +27,7 @@ def commit_before_changelog_ack(patch: Patch, every: int) -> None:
     original = Pipeline._publish
 
     async def publish(self: Pipeline, job: Any) -> None:
-        self._consumer().applied(job.event.message.tp, job.event.message.offset)
+        _apply(self, job)
         await original(self, job)
 
     patch(Pipeline, "_publish", publish)
@@ -65,15 +65,16 @@ def acked_in_finally(patch: Patch, every: int) -> None:
         try:
             await original(self, job)
         except Exception:
-            job.event.ack()
+            for event in _events(job):
+                event.ack()
         finally:
-            self._consumer().applied(job.event.message.tp, job.event.message.offset)
+            _apply(self, job)
 
     patch(Pipeline, "_publish", publish)
 
 
 def zombie_allowed(patch: Patch, every: int) -> None:
-    async def ensure_owner(self: Pipeline, message: Any) -> None:
+    async def ensure_owner(self: Pipeline, job: Any) -> None:
         return None
 
     async def confirm_membership(self: Consumer) -> None:
@@ -117,16 +118,17 @@ def stale_update_again(patch: Patch, every: int) -> None:
     kept: dict[int, tuple[bytes, bytes]] = {}
 
     async def publish(self: Pipeline, job: Any) -> None:
-        outcome, partition = job.outcome, job.event.message.partition
-        if partition in kept and outcome.users:
-            user, update = kept.pop(partition)
-            changed = orjson.loads(update)
-            changed["interests"][0]["probability"] += 0.25
-            topic = self._settings.updates_topic
-            again = self._producer().send_records(topic, partition, [(user, orjson.dumps(changed), ())])
-            await self._deliver({topic: again}, partition, "")
-        elif outcome.users:
-            kept[partition] = outcome.users[0], outcome.updates[0]
+        await job.packed
+        for outcome, partition in ((each.outcome, each.partition) for each in job.portions):
+            if partition in kept and outcome.users:
+                user, update = kept.pop(partition)
+                changed = orjson.loads(update)
+                changed["interests"][0]["probability"] += 0.25
+                topic = self._settings.updates_topic
+                again = self._producer().send_records(topic, partition, [(user, orjson.dumps(changed), ())])
+                await self._deliver({topic: again}, partition, "")
+            elif outcome.users:
+                kept[partition] = outcome.users[0], outcome.updates[0]
         await original(self, job)
 
     patch(Pipeline, "_publish", publish)
@@ -144,6 +146,15 @@ def dead_letter_cut(patch: Patch, every: int) -> None:
 
 def injector_does_nothing(patch: Patch, every: int) -> None:
     patch(failpoints, "_act", lambda name, action: None)
+
+
+def _events(job: Any) -> list[Any]:
+    return [event for portion in job.portions for event in portion.events]
+
+
+def _apply(pipeline: Pipeline, job: Any) -> None:
+    for event in _events(job):
+        pipeline._consumer().applied(event.message.tp, event.message.offset)
 
 
 def _change_batches(patch: Patch, change: Callable[[Any, Any], Any], every: int) -> None:

@@ -36,7 +36,7 @@ def observe(path: str) -> None:
 
     async def watched_publish(self: Pipeline, job: Any) -> None:
         nonlocal generation
-        generation = job.event.message.generation_id
+        generation = job.portions[0].events[0].message.generation_id
         await publish(self, job)
 
     async def watched_deliver(

@@ -10,7 +10,7 @@ import pytest
 from models.compact import COMPACT, ITEM_ID, QUERY, RECENT, TITLE, hash64
 from models.explain import remembered
 from models.predict import load_predictor
-from models.predictor import Predictor, no_events
+from models.predictor import CHUNK_BYTES, SCORES_HELD, Predictor, no_events, users_a_pass
 from stream.explaining import simulated_histories
 
 Array = np.ndarray[Any, Any]
@@ -141,3 +141,10 @@ def test_times_that_go_backwards_or_stand_still_are_no_harm(model: Predictor, hi
 def test_a_query_alone_is_explained_by_itself(model: Predictor) -> None:
     found = model.score(*remembered(model, [event("camping tent", QUERY)]), interests=1, items=1, because=3)
     assert set(found.because[0].tolist()) <= {0, -1}
+
+
+def test_a_pass_over_a_large_catalogue_takes_fewer_users() -> None:
+    assert users_a_pass(400) == 512
+    for items in (100_000, 1_000_000):
+        assert 1 < users_a_pass(items) <= CHUNK_BYTES / (4 * SCORES_HELD * items)
+    assert users_a_pass(100_000_000) == 1

@@ -10,7 +10,17 @@ import pytest
 
 from models.compact import ACTIONS, COMPACT, ITEM_ID, QUERY, TITLE, hash64, text_of
 from stream.event_faults import BadEvent, depth_of, shown
-from stream.events import ORIGIN_HEADER, Decoder, Event, Limits, compact_event, compact_events, parse_event, parse_time
+from stream.events import (
+    ORIGIN_HEADER,
+    Decoder,
+    Event,
+    Limits,
+    compact_event,
+    compact_events,
+    joined,
+    parse_event,
+    parse_time,
+)
 from tests.poison import LIMIT, TIME_MS, event, padded
 
 
@@ -129,3 +139,16 @@ def test_depth_is_counted_outside_of_strings(value: bytes, depth: int) -> None:
 def test_values_are_shown_escaped_and_short() -> None:
     assert shown("a\nb") == "'a\\nb'"
     assert len(shown(b"x" * 10_000)) < 70
+
+
+def test_batches_that_follow_each_other_join_into_one() -> None:
+    good = b'{"user_id":"poisoned","action":"view","time":1,"item_id":"i"}'
+    records = [record(b"broken" if place == 1 else good, offset=place) for place in range(4)]
+    whole, parts = (
+        Decoder().decode("t", 0, records),
+        [Decoder().decode("t", 0, records[:3]), Decoder().decode("t", 0, records[3:])],
+    )
+    one = joined(parts)
+    assert (one.first_offset, one.last_offset, one.users) == (whole.first_offset, whole.last_offset, whole.users)
+    assert one.offsets.tolist() == whole.offsets.tolist()
+    assert [each.offset for each in one.rejects] == [1]

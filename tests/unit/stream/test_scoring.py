@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -125,3 +126,16 @@ def test_bad_records_come_first_and_a_batch_of_nothing_does_nothing() -> None:
     assert outcome.rejects == [fault]
     empty = Scoring(null_predictor(2), UpdateSize()).process(batch([]), Arena(2, 1, 4), TIME_MS)
     assert (empty.users, empty.applied, empty.rejects) == ([], 0, [])
+
+
+def test_batches_of_two_partitions_in_one_call_lead_to_what_each_leads_to_alone() -> None:
+    first = batch([("u", "i1"), ("v", "poison"), ("u", "i2")])
+    second = dataclasses.replace(batch([("w", "i3"), ("x", "i4"), ("w", "i5")], first=50), partition=1)
+    alone = [Scoring(Fussy("shape"), UpdateSize()).process(each, Arena(2, 1, 4), TIME_MS) for each in (first, second)]
+    scoring = Scoring(Fussy("shape"), UpdateSize())
+    together = scoring.score([(first, Arena(2, 1, 4)), (second, Arena(2, 1, 4))], TIME_MS)
+    for one, other in zip(alone, together, strict=True):
+        scoring.write(other)
+        assert (one.users, one.updates, one.states) == (other.users, other.updates, other.states)
+        assert [each.offset for each in one.rejects] == [each.offset for each in other.rejects]
+        assert (one.applied, one.replayed) == (other.applied, other.replayed)

@@ -54,9 +54,11 @@ def test_a_replayed_batch_may_begin_earlier(sequence: BatchSequence[int]) -> Non
     assert sequence.gap(0, 90) is None
 
 
-def test_batches_under_way_are_counted_by_partition(sequence: BatchSequence[int]) -> None:
+def test_what_is_under_way_is_counted_in_offsets_by_partition(sequence: BatchSequence[int]) -> None:
     sequence.deliver(0, 149)
     sequence.deliver(0, 199)
-    assert (sequence.waiting(0), sequence.waiting(1)) == (2, 0)
+    assert (sequence.under_way(0), sequence.under_way(1)) == (100, 0)
     sequence.apply(0, 149)
-    assert sequence.waiting(0) == 1
+    assert sequence.under_way(0) == 50
+    sequence.start({0: 120})
+    assert sequence.under_way(0) == 0

@@ -52,10 +52,10 @@ def remember(memory: np.ndarray, events: np.ndarray, sizes: np.ndarray) -> np.nd
 
 
 def apply(arena: Arena, batch: EventBatch) -> tuple[int, int]:
-    work = plan(batch, arena)
+    work = plan([(batch, arena)])
     rows = fold(work, remember(work.states["memory"].copy(), work.events, work.sizes))
     arena.put(work.rows, rows)
-    return work.replayed, work.repeated
+    return work.replayed[0], work.repeated[0]
 
 
 @dataclass
@@ -137,7 +137,7 @@ def test_offsets_of_another_partition_do_not_compare() -> None:
 
 def test_rounds_are_prefixes_of_the_users() -> None:
     arena = Arena(STATE_SIZE, fingerprint=7, partitions=4)
-    work = plan(batch_of([(1, 0), (2, 0), (2, 0), (3, 0), (2, 0), (3, 0)]), arena)
+    work = plan([(batch_of([(1, 0), (2, 0), (2, 0), (3, 0), (2, 0), (3, 0)]), arena)])
     assert work.users == [b"user-2", b"user-3", b"user-1"]
     assert work.sizes.tolist() == [3, 2, 1]
     assert work.events["key"].tolist() == [2, 4, 1, 3, 6, 5]
@@ -153,3 +153,22 @@ def test_a_long_batch_of_one_user_and_a_wide_batch_agree_with_the_reference(user
     arena = Arena(STATE_SIZE, fingerprint=7, partitions=4)
     apply(arena, whole)
     assert_equal(arena, expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(EVENT, min_size=1, max_size=60), st.lists(EVENT, min_size=1, max_size=60))
+def test_batches_planned_together_equal_batches_planned_alone(
+    first: list[tuple[int, int]], second: list[tuple[int, int]]
+) -> None:
+    batches = [batch_of(first, partition=3), batch_of(second, first_offset=7, partition=1)]
+    alone, together = ([Arena(STATE_SIZE, fingerprint=7, partitions=4) for _ in batches] for _ in range(2))
+    for batch, arena in zip(batches, alone, strict=True):
+        apply(arena, batch)
+    work = plan(list(zip(batches, together, strict=True)))
+    rows = fold(work, remember(work.states["memory"].copy(), work.events, work.sizes))
+    for number, arena in enumerate(together):
+        arena.put(work.rows[work.part == number], rows[work.part == number])
+    for one, other in zip(alone, together, strict=True):
+        assert {user: one.encoded(user) for user in one.users()} == {
+            user: other.encoded(user) for user in other.users()
+        }

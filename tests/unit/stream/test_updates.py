@@ -12,7 +12,7 @@ import pytest
 from models.compact import COMPACT, ITEM_ID, NO_TEXT, QUERY, RECENT, TITLE, hash64
 from models.predict import TRENDS, ModelInfo, Scores
 from stream.errors import ModelError
-from stream.updates import UpdateBuilder
+from stream.updates import UpdateBuilder, ensure_publishable
 from tests.contracts import faults
 
 ITEMS = ("item-1", "item-2", "a known item whose id has more than thirty bytes")
@@ -117,7 +117,7 @@ def test_what_is_no_number_is_not_published(name: str, value: float) -> None:
     spoiled = getattr(SCORES, name).copy()
     spoiled[1, 0] = value
     with pytest.raises(ModelError, match=name):
-        build(dataclasses.replace(SCORES, **{name: spoiled}))
+        ensure_publishable(dataclasses.replace(SCORES, **{name: spoiled}))
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1])
@@ -125,7 +125,7 @@ def test_a_probability_out_of_bounds_is_not_published(value: float) -> None:
     spoiled = SCORES.probability.copy()
     spoiled[0, 0] = value
     with pytest.raises(ModelError, match="probability"):
-        build(dataclasses.replace(SCORES, probability=spoiled))
+        ensure_publishable(dataclasses.replace(SCORES, probability=spoiled))
 
 
 def test_every_trend_has_its_name_in_the_schema() -> None:
