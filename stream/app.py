@@ -12,14 +12,13 @@ import os
 import shutil
 import signal
 import ssl
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import faust
 import numpy as np
@@ -48,9 +47,6 @@ from stream.web import WebServer
 
 log = logging.getLogger("interest_stream")
 
-SWITCH_S: Final = 0.0005
-"""Longest turn of a Python thread; the default of 5 ms is what each of a model's many short operations may wait after it."""
-
 
 class InterestApp(faust.App):
     """A Faust app that knows its settings, runs the pipeline beside the agent, and can fail with a reason."""
@@ -70,6 +66,7 @@ class InterestApp(faust.App):
             await self.web_server_.start()
         self.add_future(self.pipeline.compute_forever())
         self.add_future(self.pipeline.publish_forever())
+        self.add_future(self.pipeline.release_forever())
         self.add_future(self.watchdog.run())
         log.info("worker starting; app id %s, broker %s", self.settings.app_id, self.settings.broker)
 
@@ -175,7 +172,6 @@ def _add_forwarder(app: InterestApp, settings: Settings, failpoint: Callable[[st
 
 def run(app: InterestApp) -> None:
     """Run until told to stop. Raises the error the app failed of, or Failure when Faust itself crashed."""
-    sys.setswitchinterval(SWITCH_S)
     worker = StreamWorker(app, loop=app.loop, quiet=True, override_logging=False, redirect_stdouts=False)
     try:
         worker.execute_from_commandline()

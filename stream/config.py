@@ -13,6 +13,9 @@ from stream.errors import SettingsError
 
 DEFAULT_BROKER = "kafka://127.0.0.1:19092"
 PREFIX = "INTEREST_STREAM_"
+MOST_INTERVAL_S = 86_400.0
+"""Of updates withheld in memory: a day."""
+
 SECRETS = frozenset({"sasl_password"})
 
 
@@ -48,6 +51,15 @@ class Settings:
     updates_topic: str = _setting("interest-updates", "interest updates out")
     profiles_topic: str = _setting("interest-profiles", "latest update of each user, compacted")
     dead_letters_topic: str = _setting("clickstream-dead-letters", "bad records out, with their bytes and the reason")
+    publish: str = _setting(
+        "every", "which updates: every, changed (other interests, or a probability that moved) or interval"
+    )
+    publish_threshold: float = _setting(
+        0.05, "with publish=changed: a probability that moved by more, since the user's last update, is sent"
+    )
+    publish_interval_s: float = _setting(
+        60.0, "with publish=interval: a user at most once in this many seconds, the last update always"
+    )
     rekey: bool = _setting(
         False, "read events_topic keyed otherwise and forward it, keyed by user, to <events_topic>-by-user"
     )
@@ -102,6 +114,7 @@ class Settings:
             )
         if not self.broker.startswith("kafka://") or not self.bootstrap:
             raise SettingsError(f"broker {self.broker!r} is not a Kafka address; write kafka://host:port")
+        self._check_publishing()
         if self.device not in ("cpu", "cuda"):
             raise SettingsError(f"device {self.device!r} is unknown; use cpu or cuda")
         if self.precision not in ("", "float32", "bfloat16", "float16"):
@@ -115,6 +128,16 @@ class Settings:
         if self.security_protocol == "SASL_PLAINTEXT" and self.sasl_mechanism == "PLAIN":
             raise SettingsError(
                 "SASL PLAIN without TLS sends the password in the clear; set security_protocol to SASL_SSL"
+            )
+
+    def _check_publishing(self) -> None:
+        if self.publish not in ("every", "changed", "interval"):
+            raise SettingsError(f"publish {self.publish!r} is unknown; use every, changed or interval")
+        if not 0 <= self.publish_threshold <= 1:
+            raise SettingsError(f"publish_threshold is {self.publish_threshold}; a probability moves by 0 to 1")
+        if not 0 < self.publish_interval_s <= MOST_INTERVAL_S:
+            raise SettingsError(
+                f"publish_interval_s is {self.publish_interval_s}; set it above 0 and to {MOST_INTERVAL_S:.0f} or less"
             )
 
     @property

@@ -26,6 +26,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.events = self._counter("events", "Events by what became of them.", ["result"])
         self.updates = self._counter("updates_published", "Interest updates acknowledged by the broker.")
+        self.withheld = self._counter("updates_withheld", "Interest updates not sent at once, by --publish.")
         self.dead_letters = self._counter("dead_letters", "Bad records by reason.", ["reason"])
         self.batches = self._counter("batches", "Batches committed to durable state.")
         self.rebalances = self._counter("rebalances", "Rebalances of the group seen.")

@@ -33,6 +33,8 @@ class Scored:
     source: tuple[str, int]  # topic and partition
     users: list[bytes]  # [U]
     rows: Array  # row dtype [U]
+    arena: Arena
+    places: Array  # int64 [U] of the rows in it
     scores: Scores
     by_model: Array  # bool [U]; False: the scoring budget left the user to the LSTM
     published_at_ms: int
@@ -158,9 +160,16 @@ class Scoring:
             if not users:
                 continue
             scored = Scored(
-                (batch.topic, batch.partition), users, rows[mine], scores.of(mine), by_model[mine], published_at_ms
+                source=(batch.topic, batch.partition),
+                users=users,
+                rows=rows[mine],
+                arena=arena,
+                places=work.rows[mine],
+                scores=scores.of(mine),
+                by_model=by_model[mine],
+                published_at_ms=published_at_ms,
             )
-            arena.put(work.rows[mine], scored.rows)
+            arena.put(scored.places, scored.rows)
             share = len(users) / len(work.users)
             outcome.scored = [scored]
             outcome.step_seconds, outcome.score_seconds = (each * share for each in seconds)

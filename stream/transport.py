@@ -212,6 +212,10 @@ class Consumer(driver.Consumer):
         self.app.failpoint("committed")  # type: ignore[attr-defined]
         return done
 
+    async def wait_empty(self) -> None:
+        await super().wait_empty()
+        await self.app.pipeline.release_withheld()  # type: ignore[attr-defined]
+
     async def commit_and_end_transactions(self) -> None:
         # stock does nothing when a commit is under way, and then the last batches before a stop or rebalance stay uncommitted
         while self._commit_fut is not None:
@@ -244,10 +248,21 @@ class Consumer(driver.Consumer):
 
     # -- ownership
 
+    @property
+    def generation(self) -> int:
+        """Of the group, now."""
+        generation: int = self.app.consumer_generation_id
+        return generation
+
+    @property
+    def flowing(self) -> bool:
+        """No rebalance and no end has begun."""
+        active: bool = self.app.flow_control.is_active()
+        return active
+
     def flows(self, generation: int | None) -> bool:
         """Whether batches read in a generation still go to the model: no rebalance and no end has begun since."""
-        active: bool = self.app.flow_control.is_active()
-        return active and generation == self.app.consumer_generation_id
+        return self.flowing and generation == self.generation
 
     def why_not_owner(self, tp: TP, generation: int | None) -> str | None:
         """None while this worker may write for a partition it read in a generation; else the reason."""

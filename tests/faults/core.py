@@ -103,6 +103,8 @@ class Broker:
         self.world.committed.update(self.applied_)
         self.world.poll()
 
+    flowing = True
+
     def flows(self, generation: int) -> bool:
         return True
 
