@@ -315,7 +315,7 @@ class Pipeline:
     async def _ensure_owner(self, job: Job) -> None:
         """Wait for the group's word if it has not answered lately (a broker may be restarting). Raises FencedError."""
         consumer = self._consumer()
-        while True:
+        while job.read:
             for tp, generation in job.read:
                 if (reason := consumer.why_not_owner(tp, generation)) is not None:
                     raise FencedError(f"{tp.topic}[{tp.partition}] is not ours any more: {reason}; nothing was written")

@@ -36,7 +36,7 @@ def observe(path: str) -> None:
 
     async def watched_publish(self: Pipeline, job: Any) -> None:
         nonlocal generation
-        generation = job.portions[0].events[0].message.generation_id
+        generation = max((each or 0 for _, each in job.read), default=generation)
         await publish(self, job)
 
     async def watched_deliver(
