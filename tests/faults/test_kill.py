@@ -40,18 +40,19 @@ def test_the_second_worker_takes_over(pipeline: Pipeline) -> None:
 def test_a_third_joins_and_leaves(pipeline: Pipeline) -> None:
     pipeline.start()
     pipeline.start()
-    load = pipeline.produce_in_background(40_000, rate=2_500)
+    load = pipeline.produce_in_background(400_000, rate=2_500)
     third = pipeline.start()
     wait_until(lambda: third.metric("batches_total") > 0, 60, "the third got a partition and applied something")
     assert third.stop() == 0
     assert load.is_alive(), "void: the load had ended"
+    pipeline.stop_load()
     load.join()
     pipeline.wait_applied()
     pipeline.audit()
 
 
 def test_sigterm_under_load_leaves_nothing_to_replay(pipeline: Pipeline) -> None:
-    worker = pipeline.start()
+    worker = pipeline.start("--max-batch-events", "500")
     load = pipeline.produce_in_background(30_000, rate=6_000)
     wait_until(lambda: worker.metric("batches_total") > 5, 30, "some batches are durable")
     assert worker.stop(timeout_s=10) == 0, worker.log
