@@ -118,7 +118,7 @@ def command(
     "--events",
     type=click.IntRange(1_000),
     metavar="NUMBER",
-    help="Events of a topic [default: by model and users, 200,000 to 500,000].",
+    help="Events of a topic [default: by model and users, 200,000 or 400,000].",
 )
 @click.option(
     "--window", default=5.0, show_default=True, metavar="NUMBER", help="Seconds that a peer is measured for, at most."

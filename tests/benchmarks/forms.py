@@ -9,7 +9,7 @@ from typing import Final
 MANY_USERS: Final = 100_000
 """From here on only the forms that keep their state are run, and those that need a batch."""
 
-EVENTS: Final = {("null", False): 400_000, ("real", False): 200_000, ("null", True): 500_000, ("real", True): 200_000}
+EVENTS: Final = {("null", False): 400_000, ("real", False): 200_000, ("null", True): 400_000, ("real", True): 200_000}
 """Events of a topic by model and whether it has many users: enough for a few seconds, and for a snapshot of each form."""
 
 

@@ -13,7 +13,7 @@ def test_progress_has_rate_and_time_left_once_a_second(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = iter([0.0, 0.5, 2.0, 2.1, 4.0])
-    monkeypatch.setattr(recovery.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr("stream.recovery.time.perf_counter", lambda: next(clock))
     progress = recovery.Progress()
     with caplog.at_level(logging.INFO, logger="interest_stream"):
         progress.restored(100, left=900)  # too early
