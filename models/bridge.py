@@ -117,8 +117,8 @@ class InterestNetwork(nn.Module):
         k = self.config.soft_tokens
         soft = self.soft_tokens(features.reshape(batch * length, width)).view(batch, length * k, width)
         tokens = torch.cat((self.input_dropout(x), soft), dim=1)
-        hidden = self.language_model(tokens, self.sequence_bias(length)[None])
-        answers: Tensor = hidden[:, length:].view(batch, length, k, width)[:, :, -1]
+        hidden = self.language_model(tokens, self.sequence_bias(length)[None], last=length * k)
+        answers: Tensor = hidden.view(batch, length, k, width)[:, :, -1]
         return answers
 
     def soft_tokens(self, features: Tensor) -> Tensor:

@@ -90,18 +90,16 @@ class LanguageModel(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.distance = nn.Parameter(torch.zeros(heads, reach + 1))
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Hidden states [B, T, D] of input vectors [B, T, D]."""
-        for block in self.blocks:
+    def forward(self, x: Tensor, bias: Tensor, last: int | None = None) -> Tensor:
+        """Hidden states [B, T, D] of input vectors [B, T, D]; `last`: of the last that many, the last block computes no other."""
+        for block in self.blocks[:-1]:
             x = block(x, bias)
-        hidden: Tensor = self.norm(x)
+        hidden: Tensor = self.norm(self.blocks[-1](x, bias, last=last))
         return hidden
 
     def last_hidden(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Hidden state of the last position only, [B, D]; the last block computes no other."""
-        for block in self.blocks[:-1]:
-            x = block(x, bias)
-        hidden: Tensor = self.norm(self.blocks[-1](x, bias, last=1)[:, -1])
+        """Hidden state of the last position only, [B, D]."""
+        hidden: Tensor = self(x, bias, last=1)[:, -1]
         return hidden
 
     def distance_bias(self, query_at: Tensor, key_at: Tensor) -> Tensor:

@@ -4,6 +4,7 @@
     lstm       next items from the LSTM's features
     bridge     soft tokens and the language model over users, the LSTM frozen at first, then all at a small rate
     blend      weights of the item scorers and of the interest features, on validation users
+    newest     once over all events, those of the validation too, when nothing is left to pick by them
     write      the model directory
 
 Validation is the last event of each user of the data set given; the caller keeps test events out of it. Epochs are picked on
@@ -34,7 +35,8 @@ from models.popularity import log_shares
 from models.predict import ModelInfo
 from models.predictor import Predictor
 from models.prepare import Dataset
-from models.training_data import TrainingData
+from models.training_data import Sequences, TrainingData
+from models.validation import validate
 from models.vocabulary import Tokenizer
 
 Array = np.ndarray[Any, Any]
@@ -67,6 +69,8 @@ class TrainConfig:
     negatives: int = 1_024  # of the sampled softmax; 0, or as many as there are items: the exact one
     interest_weight: float = 0.3  # of the interests' loss beside the items'
     validation_users: int = 5_000
+    seen: str = "keep"  # whether items of a validation user's history stay candidates: keep or remove
+    newest_epochs: int = 1  # over all events, validation included, at half the rate
     name: str = "model"
 
 
@@ -174,7 +178,9 @@ class Training:
             self.network.train()
             figures: dict[str, Any] = {"loss": round(epoch(optimiser, generator), 4)}
             if valued:
-                figures["ndcg@10"] = round(self._validate(name), 4)
+                figures["ndcg@10"] = round(
+                    validate(self.network, self.validation, answers=name == "bridge", seen=self.config.seen), 4
+                )
             curve.append(figures)
             best = not valued or figures["ndcg@10"] >= max(each["ndcg@10"] for each in curve)
             self.checkpoints.save(name, self.network.state_dict(), optimiser, curve, best=best)
@@ -208,12 +214,18 @@ class Training:
         return float(np.mean(losses))
 
     def _bridge_epoch(self, optimiser: Any, generator: torch.Generator) -> float:
+        return self._joint_epoch(self.sequences, optimiser, generator, frozen=len(self.curves["bridge"]) < 2)
+
+    def _newest_epoch(self, optimiser: Any, generator: torch.Generator) -> float:
+        return self._joint_epoch(self.data.pieces(held_out=0), optimiser, generator, frozen=False)
+
+    def _joint_epoch(self, sequences: Sequences, optimiser: Any, generator: torch.Generator, *, frozen: bool) -> float:
+        """LSTM and language model; the LSTM frozen: only what reads it learns."""
         losses = []
-        frozen = len(self.curves["bridge"]) < 2
         for parameter in self.network.lstm.parameters():
             parameter.requires_grad_(not frozen)
         membership = torch.from_numpy(self.membership)
-        for rows, actions, gaps, targets in self.sequences.batches(self.config.batch, generator):
+        for rows, actions, gaps, targets in sequences.batches(self.config.batch, generator):
             optimiser.zero_grad()
             x = self.network.event_vectors(rows, actions, gaps)
             features = self.network.features(x)
@@ -257,6 +269,10 @@ class Training:
             {"params": self._lstm_parameters()[0]["params"], "lr": self.config.learning_rate / 4},
         ]
 
+    def _newest_parameters(self) -> list[Any]:
+        parameters = [each for group in self._bridge_parameters() for each in group["params"]]
+        return [{"params": parameters, "lr": self.config.learning_rate / 2}]
+
     # -- between the stages
 
     def _encode_texts(self) -> None:
@@ -293,30 +309,6 @@ class Training:
                     ours.load_state_dict(read.state_dict())
                 self.network.interest_bias.copy_(torch.logit(self.base))
 
-    def _validate(self, stage: str) -> float:
-        """NDCG@10 of the next item over validation users: full ranking, ties against us, seen items stay candidates."""
-        network = self.network.eval()
-        sequences = self.validation
-        gains = []
-        with torch.inference_mode():
-            candidates = network.item_candidates()
-            for start in range(0, len(sequences.rows), 512):
-                part = [
-                    column[start : start + 512]
-                    for column in (sequences.rows, sequences.actions, sequences.gaps, sequences.targets)
-                ]
-                where = part[3] > 0
-                longest = int(where.any(0).nonzero().max()) + 1
-                rows, actions, gaps, targets = (column[:, :longest] for column in part)
-                x = network.event_vectors(rows, actions, gaps)
-                features = network.features(x)
-                hidden = network.answers(x, features) if stage == "bridge" else features
-                logits = torch.nn.functional.linear(hidden[targets > 0], candidates, network.item_bias)[:, 1:]
-                wanted = logits.gather(1, targets[targets > 0][:, None] - 1)
-                rank = (logits >= wanted).sum(1)
-                gains.append(torch.where(rank <= 10, 1 / torch.log2(rank + 1.0), 0.0))
-        return float(torch.cat(gains).mean())
-
     # -- the end
 
     def _finish(self) -> dict[str, Any]:
@@ -336,6 +328,7 @@ class Training:
         )
         predictor = Predictor(network, self.tokenizer, pairs, blend, self.membership, info)
         blend, figures = fit_blend(predictor, blend, self.dataset, self.data.rows, self.validation_users)
+        self._stage("newest", self.config.newest_epochs, self._newest_epoch, self._newest_parameters(), valued=False)
         pairs = cooccurrence.learn(self.data.rows, starts, items)  # the weights are fitted: the newest events count too
         report = {
             "config": asdict(self.config),

@@ -41,7 +41,7 @@ class Sequences:
 
 
 class TrainingData:
-    """The events of a data set as numbers. Validation is the last event of each user; training never sees it."""
+    """The events of a data set as numbers. Validation is the last event of each user; what picks by it must not learn it."""
 
     def __init__(self, dataset: Dataset, length: int) -> None:
         self.starts, self.ends = dataset.user_start[:-1], dataset.user_start[1:]
@@ -55,12 +55,12 @@ class TrainingData:
         self._actions = dataset.events["action"].astype(np.int64)
         self._length = length
 
-    def pieces(self) -> Sequences:
-        """Histories without their last event, cut into pieces."""
+    def pieces(self, held_out: int = 1) -> Sequences:
+        """Histories without their last `held_out` events, cut into pieces."""
         length = self._length
         pieces = [
             (start, min(start + length, end))
-            for first, end in zip(self.starts.tolist(), (self.ends - 2).tolist(), strict=True)
+            for first, end in zip(self.starts.tolist(), (self.ends - 1 - held_out).tolist(), strict=True)
             for start in range(first, end, length)
         ]
         if not pieces:

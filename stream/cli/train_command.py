@@ -153,6 +153,7 @@ def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
     cut = split(dataset, given["protocol"], seed=given["seed"], session_gap_s=given["session_gap"])
     effort = effort_of(given["effort"])
     config, reasons = settings_for(given["effort"], cut.train, seed=given["seed"], model=given["name"] or out.name)
+    config = replace(config, seen=given["seen"])
     if given["epochs"] is not None:
         config = replace(config, lstm_epochs=given["epochs"], bridge_epochs=given["epochs"])
     if not as_json:

@@ -1,0 +1,40 @@
+"""How good a network is while it trains: the next item of validation users, all items as candidates, ties against us.
+
+Glossary: B sequences, T events.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+
+from models.bridge import InterestNetwork
+from models.training_data import Sequences
+
+USERS: Final = 512
+"""At once: their scores of all items are held."""
+
+
+def validate(network: InterestNetwork, sequences: Sequences, *, answers: bool, seen: str) -> float:
+    """Mean NDCG@10 by the language model's answers, or by the LSTM's features. seen: keep or remove items of the history."""
+    network.eval()
+    gains = []
+    with torch.inference_mode():
+        candidates = network.item_candidates()
+        for start in range(0, len(sequences.rows), USERS):
+            columns = (sequences.rows, sequences.actions, sequences.gaps, sequences.targets)
+            part = [column[start : start + USERS] for column in columns]
+            longest = int((part[3] > 0).any(0).nonzero().max()) + 1
+            rows, actions, gaps, targets = (column[:, :longest] for column in part)
+            x = network.event_vectors(rows, actions, gaps)
+            features = network.features(x)
+            hidden = network.answers(x, features) if answers else features
+            logits = torch.nn.functional.linear(hidden[targets > 0], candidates, network.item_bias)
+            target = targets[targets > 0][:, None]
+            wanted = logits.gather(1, target)
+            if seen == "remove":
+                logits.scatter_(1, rows, float("-inf")).scatter_(1, target, wanted)
+            rank = (logits[:, 1:] >= wanted).sum(1)
+            gains.append(torch.where(rank <= 10, 1 / torch.log2(rank + 1.0), 0.0))
+    return float(torch.cat(gains).mean())
