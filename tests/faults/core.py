@@ -73,6 +73,7 @@ class Broker:
     def __init__(self, world: World) -> None:
         self.world = world
         self.lost: str | None = None
+        self.flowing = True  # False: a rebalance has begun
         self.applied_: dict[int, int] = {}
 
     async def send_records(self, topic: str, partition: int, records: Iterable[Any]) -> list[tuple[Any, int]]:
@@ -103,10 +104,8 @@ class Broker:
         self.world.committed.update(self.applied_)
         self.world.poll()
 
-    flowing = True
-
     def flows(self, generation: int) -> bool:
-        return True
+        return self.flowing
 
     def why_not_owner(self, tp: TP, generation: int) -> str | None:
         return self.lost
@@ -158,8 +157,11 @@ class _Event:
     message: _Message
     value: list[Any]
 
+    acked: bool = False
+
     def ack(self) -> None:
         """The commit floor comes by applied() only."""
+        self.acked = True
 
 
 class Raw:
@@ -299,6 +301,25 @@ class World:
         for _ in range(100):
             await asyncio.sleep(0)
         await _end([task])
+
+    def overtaken(self) -> list[_Event]:
+        """Batches that a rebalance finds in the inbox, as they are some turns later."""
+        return asyncio.run(self._overtaken())
+
+    async def _overtaken(self) -> list[_Event]:
+        broker, batches = Broker(self), self.batches()
+        broker.flowing = False
+        pipeline = self.pipeline(broker, lambda name: None, lambda error: None)
+
+        async def stream() -> Any:
+            for batch in batches:
+                yield batch
+
+        tasks = [asyncio.ensure_future(each) for each in _running(pipeline, stream())]
+        for _ in range(100):
+            await asyncio.sleep(0)
+        await _end(tasks)
+        return batches
 
     def cut(self) -> History:
         """The history as it is now."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.core import World
+from tests.faults.core import PARTITIONS, SETTINGS, World
 from tests.faults.core_runs import POINTS, crashes, find, zombie_run
 from tests.faults.oracle.checks import violations
 from tests.faults.oracle.history import History
@@ -39,6 +39,16 @@ def test_an_error_of_the_model_loses_nothing() -> None:
 def test_a_zombie_writes_nothing() -> None:
     world = World(1)
     world.zombie()
+    assert violations(world.finished()) == {}
+
+
+def test_what_a_rebalance_overtakes_is_let_go_and_comes_to_the_next_owner() -> None:
+    """Let go, else the rebalance would wait for it; not committed, else it would be lost."""
+    world = World(1)
+    assert all(batch.acked for batch in world.overtaken())
+    assert set(world.logs.records) == {(SETTINGS.events_topic, partition) for partition in range(PARTITIONS)}
+    assert not any(world.committed.values())
+    world.live()
     assert violations(world.finished()) == {}
 
 
