@@ -1,8 +1,10 @@
 """The whole network: event inputs, LSTM, soft tokens, language model, candidates.
 
 The LSTM's feature vector of a user becomes k soft tokens, placed behind up to n recent events, one token each; the language
-model reads them and answers at the last soft token. All positions of a sequence train in one pass: events attend causally to
-events, the soft tokens of position t to the events up to t and to themselves. Candidates (items, interests) are vectors from
+model reads them and answers at the last soft token. All positions of a sequence train in one pass: an event sees itself, the soft
+tokens of position t see the last n events up to t and each other. Events do not see events: with two blocks an event would else bring
+along what it had read, and an answer in training would look back further than the n events that serving has. Order and
+context are what the soft tokens bring. Candidates (items, interests) are vectors from
 their text, plus an id embedding for known items, so that a user is scored with one pass and a matrix product (E4SRec,
 arXiv 2312.02443, with the linear head replaced by candidate encodings).
 
@@ -39,6 +41,9 @@ class NetworkConfig:
     soft_tokens: int = 2  # k
     recent: int = 8  # n
     dropout: float = 0.2
+    events_see_events: bool = (
+        False  # the demo model of 0.1.0 was trained so; its answers saw further back than they do served
+    )
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -134,7 +139,8 @@ class InterestNetwork(nn.Module):
         is_soft = torch.cat((torch.zeros(length, dtype=torch.bool), torch.ones(length * k, dtype=torch.bool)))
         order = torch.cat((torch.zeros(length, dtype=torch.long), torch.arange(k).repeat(length)))
         distance = place[:, None] - place[None, :]
-        sees_event = ~is_soft[None, :] & (distance >= 0) & (distance < n)
+        reads = is_soft[:, None] | (distance == 0) | self.config.events_see_events
+        sees_event = ~is_soft[None, :] & reads & (distance >= 0) & (distance < n)
         sees_soft = is_soft[None, :] & is_soft[:, None] & (distance == 0) & (order[:, None] >= order[None, :])
         return self.language_model.distance_bias(place, place).masked_fill(~(sees_event | sees_soft), float("-inf"))
 
@@ -149,13 +155,12 @@ class InterestNetwork(nn.Module):
         tokens = torch.cat((x, self.soft_tokens(features)), dim=1)
         places = torch.cat((torch.arange(n), torch.full((k,), n - 1)))
         order = torch.arange(n + k)
-        causal = order[None, :] <= order[:, None]
-        bias = self.language_model.distance_bias(places, places).masked_fill(~causal, float("-inf"))
-        keys = torch.cat((there, torch.ones(len(x), k, dtype=torch.bool)), dim=1)
-        seen = keys[:, None, None, :] | torch.eye(
-            n + k, dtype=torch.bool
-        )  # a missing event sees itself: no row is empty
-        return tokens, bias[None].masked_fill(~seen, float("-inf"))
+        reads = (order[:, None] >= n) | (order[:, None] == order) | self.config.events_see_events
+        sees = reads & (order[None, :] <= order[:, None])
+        bias = self.language_model.distance_bias(places, places).masked_fill(~sees, float("-inf"))
+        missing = torch.cat((~there, torch.zeros(len(x), k, dtype=torch.bool)), dim=1)
+        hidden = missing[:, None, None, :] & (order[:, None] != order)  # a missing event sees itself: no row is empty
+        return tokens, bias[None].masked_fill(hidden, float("-inf"))
 
 
 @dataclass(frozen=True)

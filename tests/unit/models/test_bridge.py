@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,11 +15,20 @@ from models.errors import ModelDataError
 USERS, EVENTS, WIDTH, READ = 3, 9, 16, 4
 
 
-@pytest.fixture(params=[1, 3], ids=["one soft token", "three soft tokens"])
+@pytest.fixture(params=[(1, 2), (3, 1), (2, 3)], ids=lambda sizes: "soft tokens {}, blocks {}".format(*sizes))
 def network(request: pytest.FixtureRequest) -> InterestNetwork:
     torch.manual_seed(4)
+    soft_tokens, blocks = request.param
     sizes = NetworkConfig(
-        items=20, interests=5, tokens=30, width=WIDTH, heads=2, soft_tokens=request.param, recent=READ, dropout=0.4
+        items=20,
+        interests=5,
+        tokens=30,
+        width=WIDTH,
+        lm_layers=blocks,
+        heads=2,
+        soft_tokens=soft_tokens,
+        recent=READ,
+        dropout=0.4,
     )
     network = InterestNetwork(sizes).eval()
     torch.nn.init.normal_(network.language_model.distance)
@@ -43,16 +55,22 @@ def served(network: InterestNetwork, x: Tensor, features: Tensor, at: int) -> Te
 
 @pytest.mark.parametrize("at", range(EVENTS))
 def test_serving_gives_the_numbers_of_training_at_every_position(network: InterestNetwork, x: Tensor, at: int) -> None:
-    """From the first event to the last, also where fewer events exist than are read.
-
-    The pass of training is given the same READ events: stacked blocks would else let it see further back than serving does, as the
-    tokens of a later block have read those of an earlier one.
-    """
+    """From the first event to the last of a longer history than is read, at any depth, also where fewer events exist."""
     with torch.no_grad():
         features = network.features(x)
-        start = max(0, at + 1 - READ)
-        answers = network.answers(x[:, start : at + 1], features[:, start : at + 1])
-        torch.testing.assert_close(served(network, x, features, at), answers[:, -1], atol=1e-5, rtol=0)
+        answers = network.answers(x, features)
+        torch.testing.assert_close(served(network, x, features, at), answers[:, at], atol=1e-5, rtol=0)
+
+
+def test_a_model_whose_events_see_events_is_served_as_it_was(network: InterestNetwork) -> None:
+    """The demo model of 0.1.0 was trained so: each token that exists sees itself and what stands before it."""
+    old = InterestNetwork(replace(network.config, events_see_events=True)).eval()
+    there = torch.tensor([[False, True, True, True]])
+    _, bias = old.serving_tokens(torch.zeros(1, READ, WIDTH), there, torch.zeros(1, WIDTH))
+    size = READ + network.config.soft_tokens
+    expected = torch.ones(size, size, dtype=torch.bool).tril()
+    expected[1:, 0] = False  # the missing event sees itself only
+    assert torch.equal(bias[0, 0] > float("-inf"), expected)
 
 
 def test_soft_tokens_of_a_position_see_no_later_event(network: InterestNetwork, x: Tensor) -> None:
@@ -77,14 +95,15 @@ def test_soft_tokens_of_a_position_see_no_soft_token_of_another(network: Interes
     assert change.max() < 1e-6
 
 
-def test_only_the_last_events_are_read(network: InterestNetwork) -> None:
-    """In the bias itself: event tokens and soft tokens look at most READ - 1 events back."""
-    k = network.config.soft_tokens
-    seen = network.sequence_bias(EVENTS)[0] > float("-inf")
-    place = torch.cat((torch.arange(EVENTS), torch.arange(EVENTS).repeat_interleave(k)))
-    distance = place[:, None] - place[None, :EVENTS]
-    assert torch.equal(seen[:, :EVENTS], (distance >= 0) & (distance < READ))
-    assert seen.any(1).all()
+def test_only_the_last_events_are_read(network: InterestNetwork, x: Tensor) -> None:
+    """Whatever the depth, an answer in training does not change with events that serving does not have."""
+    other = x.clone()
+    other[:, : EVENTS - READ] = torch.randn(USERS, EVENTS - READ, WIDTH)
+    with torch.no_grad():
+        features = network.features(x)
+        before, after = network.answers(x, features), network.answers(other, features)
+    assert torch.equal(before[:, -1], after[:, -1])
+    assert ((before[:, -2] - after[:, -2]).abs().amax(1) > 1e-5).all()
 
 
 def test_a_missing_event_gives_no_nan_even_where_none_exists(network: InterestNetwork) -> None:
@@ -113,6 +132,6 @@ def test_the_losses_are_their_equations(network: InterestNetwork) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"width": 15}, {"recent": 0}, {"recent": 33}, {"soft_tokens": 0}])
-def test_sizes_that_contradict_each_other_are_refused(wrong: dict[str, int]) -> None:
+def test_sizes_that_contradict_each_other_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ModelDataError, match=next(iter(wrong))):
         NetworkConfig(**{"items": 5, "interests": 2, "tokens": 9, "heads": 2, **wrong})
