@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -120,7 +122,8 @@ def load(path: Path, *, device: str = "cpu", precision: str = "bfloat16", layers
         options = {"local_files_only": True, "trust_remote_code": False, "dtype": getattr(torch, precision)}
         if not files.gguf:
             options["use_safetensors"] = True
-        whole = kind.from_pretrained(files.folder, **where, **options)
+        with redirect_stderr(StringIO()):  # the bar of its GGUF reader has no switch, and would run through our own
+            whole = kind.from_pretrained(files.folder, **where, **options)
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             files.folder, local_files_only=True, trust_remote_code=False, **where
         )
@@ -140,7 +143,6 @@ def load(path: Path, *, device: str = "cpu", precision: str = "bfloat16", layers
 def library() -> Any:
     """transformers, quiet and offline. Raises ModelDirectoryError when the extra is not installed."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TQDM_DISABLE", "1")  # its bars would run through our own
     try:
         import transformers
     except ImportError as error:
