@@ -105,18 +105,21 @@ def find(path: Path) -> Files:
         )
     if not any((path / name).is_file() for name in TOKENIZERS):
         raise ModelDirectoryError(f"{path} holds no tokenizer; copy tokenizer.json of the model beside its weights")
-    _refuse_remote_code(path)
     return Files(path)
 
 
 def load(path: Path, *, device: str = "cpu", precision: str = "bfloat16", layers: int = 0) -> BaseModel:
     """Read a model, frozen and in evaluation mode; of its layers the first `layers`, 0: all. Raises ModelDirectoryError."""
     files, transformers = find(path), library()
+    if not files.gguf:
+        _refuse_remote_code(path, transformers.CONFIG_MAPPING)
     where = {"gguf_file": files.gguf} if files.gguf else {}
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelDirectoryError("device is cuda, and torch sees no GPU; set it to cpu")
     try:
-        config = transformers.AutoConfig.from_pretrained(files.folder, local_files_only=True, **where)
+        config = transformers.AutoConfig.from_pretrained(
+            files.folder, local_files_only=True, trust_remote_code=False, **where
+        )  # left out, a terminal would be asked whether to run the code of a model
         causal = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and not _is_encoder(config)
         kind = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
         options = {"local_files_only": True, "trust_remote_code": False, "dtype": getattr(torch, precision)}
@@ -175,12 +178,13 @@ def _is_encoder(config: Any) -> bool:
     return bool(named) and not any(word in named for word in ("CausalLM", "LMHead", "ConditionalGeneration"))
 
 
-def _refuse_remote_code(folder: Path) -> None:
+def _refuse_remote_code(folder: Path, known: Any) -> None:
+    """known: architectures of transformers itself, by model type."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelDirectoryError(f"{folder / 'config.json'} is not JSON: {error}") from error
-    if isinstance(config, dict) and "auto_map" in config and not config.get("model_type"):
+    if isinstance(config, dict) and "auto_map" in config and config.get("model_type") not in known:
         raise ModelDirectoryError(f"{folder} needs code of its own (auto_map in config.json), which is never run")
 
 

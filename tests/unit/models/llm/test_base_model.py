@@ -63,7 +63,8 @@ def test_pickled_weights_are_never_loaded(copy: Path) -> None:
     assert "safe_serialization" in message
 
 
-def test_a_model_that_needs_code_of_its_own_is_refused(copy: Path) -> None:
+def test_a_model_that_needs_code_of_its_own_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers asks a terminal, if it is let
     config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     config["auto_map"] = {"AutoConfig": "evil.EvilConfig", "AutoModelForCausalLM": "evil.Evil"}
     del config["model_type"]
@@ -72,7 +73,13 @@ def test_a_model_that_needs_code_of_its_own_is_refused(copy: Path) -> None:
     assert "code of its own" in refusal(copy)
     config["model_type"] = "evil"
     (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    assert "unknown architecture" in refusal(copy)
+    assert "code of its own" in refusal(copy)
+    config |= {"model_type": "llama", "architectures": ["Evil"]}  # known: transformers' own code is used
+    (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    words = json.loads((copy / "tokenizer_config.json").read_text(encoding="utf-8"))
+    words["auto_map"] = {"AutoTokenizer": ["evil.EvilTokenizer", None]}
+    (copy / "tokenizer_config.json").write_text(json.dumps(words), encoding="utf-8")
+    load(copy)
     assert not (copy / "ran").exists()
 
 
