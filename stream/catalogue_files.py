@@ -49,7 +49,7 @@ def read_catalogue(paths: Sequence[Path]) -> CatalogueFile:
     return found
 
 
-def read_taxonomy(path: Path) -> list[str]:
+def read_taxonomy(path: Path, least: int = 2) -> list[str]:
     """Names of interests, a line each; of a table (tab-separated with a header) the column `path` or `name`, or the last."""
     lines = [line.decode("utf-8", "replace").strip("\r\n") for _, line in read_lines(path)]
     lines = [line.strip() if "\t" not in line else line for line in lines]  # an empty first cell keeps its place
@@ -57,8 +57,8 @@ def read_taxonomy(path: Path) -> list[str]:
         header, place = _header(lines)
         lines = [cells[place].strip() for line in lines[header + 1 :] if len(cells := line.split("\t")) > place]
     names = list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
-    if len(names) < 2:
-        raise DataError(f"{path}: holds {len(names)} interests; give one a line, at least 2")
+    if len(names) < least:
+        raise DataError(f"{path}: holds {len(names)} interests; give one a line, at least {least}")
     return names
 
 

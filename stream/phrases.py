@@ -30,7 +30,7 @@ def read_phrases(path: Path, items: Sequence[str]) -> tuple[list[str], Array | N
     """Names, and bool [V, P] which items belong to them; None when the file holds names only. Raises DataError."""
     first = next((line for _, line in read_lines(path) if line.strip()), b"")
     if not first.lstrip().startswith(b"{"):
-        names, belongs = read_taxonomy(path), None
+        names, belongs = read_taxonomy(path, least=1), None
     else:
         names, belongs = _read_mapping(path, items)
     if len(names) > MOST:

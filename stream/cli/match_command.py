@@ -58,7 +58,7 @@ def command(
     from models.predict import Hosting, load_predictor
     from stream.catalogue_files import read_taxonomy
 
-    names = read_taxonomy(phrases)
+    names = read_taxonomy(phrases, least=1)
     try:
         predictor = load_predictor(model, hosting=Hosting(language_model))
         belongs = _belongs(predictor, names, encode_with)

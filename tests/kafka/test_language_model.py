@@ -74,6 +74,11 @@ def test_every_update_is_the_language_models_and_the_audit_is_clean(pipeline: Pi
     pipeline.produce(200, users=20, seed=2)
     pipeline.wait_applied(120)
     assert worker.metric("score_level") == 0
+    second = pipeline.start("--model", str(tiny), "--score-budget-s", "600", ready=False)
+    wait_until(second.ready, 240, "the second worker is ready")
+    pipeline.produce(400, seed=3)
+    pipeline.wait_applied(120)
+    assert second.metric("updates_published_total") > 0  # it took partitions over
     assert pipeline.audit()["regressions"] == 0
     found = updates(pipeline, 100)
     assert {each["model"]["fingerprint"] for each in found} == {f"{load_predictor(tiny).info.fingerprint:016x}"}

@@ -36,6 +36,8 @@ def test_phrases_of_a_file_and_of_a_mapping(tmp_path: Path) -> None:
     file = tmp_path / "interests.txt"
     file.write_text("budget travel\n科幻电影\n# a remark\n", encoding="utf-8")
     assert read_phrases(file, ITEMS) == (["budget travel", "科幻电影"], None)
+    file.write_text("budget travel\n", encoding="utf-8")
+    assert read_phrases(file, ITEMS) == (["budget travel"], None)
     file.write_text(
         '{"interest": "科幻电影", "items": ["c", "gone"]}\n{"interest": "x", "items": []}\n', encoding="utf-8"
     )
