@@ -109,9 +109,9 @@ def hot(given: Bench) -> Iterator[Row]:
         distinct = given.drained(150_000, 150_000, distinct=True)
         yield Row("hot", "5,000 users", "events/s", usual)
         yield Row("hot", "one of them with 30 % of all events", "events/s", one)
-        yield Row("hot", "the same, of the rate of 5,000", "%", 100 * one / usual)
+        yield Row("hot", "one with 30 %, of the rate of 5,000", "%", 100 * one / usual)
         yield Row("hot", "150,000 distinct users", "events/s", distinct)
-        yield Row("hot", "the same, of the rate of 5,000", "%", 100 * distinct / usual)
+        yield Row("hot", "distinct users, of the rate of 5,000", "%", 100 * distinct / usual)
 
 
 def two(given: Bench) -> Iterator[Row]:
