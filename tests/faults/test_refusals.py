@@ -159,7 +159,7 @@ def test_a_failed_write_ends_the_worker_and_commits_nothing(pipeline: Pipeline) 
 
 def test_a_worker_that_was_away_too_long_does_not_write(pipeline: Pipeline) -> None:
     """A zombie: stopped past its session while another owns its partitions, then continued (hazard F4)."""
-    zombie = pipeline.start(failpoints="after_updates=stop@3")
+    zombie = pipeline.start("--max-batch-events", "20", failpoints="after_updates=stop@3")
     pipeline.produce(300, users=20)
     wait_until(lambda: _stopped(zombie.process.pid), 30, "the failpoint stopped the worker")
     pipeline.start()
