@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ from stream.ports import free_ports
 # a busy machine is no failure: no example has a deadline, and slow generation is not unhealthy
 hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("house")
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # what a shell starts in the background inherits that, and so would the commands under test
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BROKER_VARIABLE = "INTEREST_STREAM_TEST_BROKER"
 IMAGE_VARIABLE = "INTEREST_STREAM_KAFKA_IMAGE"
