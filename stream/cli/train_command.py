@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,7 +170,10 @@ def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
                 report = TaughtTraining(cut.train, out, config, view, teacher).run(minutes)
             report["settings"] = {"reasons": reasons, "trials": trials}
         if base is not None:
+            started = time.perf_counter()
             report["language_model"] = _hosted(base, out, cut, given, view)
+            small = 0.0 if given["start_from"] else report["seconds"]  # what --start-from took is not of this training
+            report["seconds"] = round(small + time.perf_counter() - started, 1)
         report |= _measured(out, cut, given, view)
     report["data"] = fingerprint(dataset)
     _write_report(out, report, config)
