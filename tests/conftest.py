@@ -23,9 +23,8 @@ from stream.ports import free_ports
 hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("house")
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # what a shell starts in the background inherits that, and so would the commands under test
+# what a shell starts in the background ignores Ctrl-C, and so would the commands under test, which inherit it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BROKER_VARIABLE = "INTEREST_STREAM_TEST_BROKER"

@@ -48,7 +48,7 @@ ALWAYS = {
 
 @click.command()
 @click.option("--app-id", metavar="NAME", help="Worker group.  [default: interest-stream]")
-@click.option("--events-topic", metavar="NAME", help="The clickstream topic.  [default: clickstream]")
+@options.events_topic
 @click.option("--dead-letters-topic", metavar="NAME", help="[default: clickstream-dead-letters]")
 @click.option("--rekey", is_flag=True, default=None, help="Audit the topic that --rekey of the worker forwards to.")
 @options.as_json

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,28 +35,23 @@ class Moment(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-def _choice(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say which dead letters are meant."""
-    for option in (
-        click.option("--rekey/--no-rekey", default=None, help="The workers run with --rekey."),
-        click.option("--dead-letters-topic", metavar="NAME", help="[default: clickstream-dead-letters]"),
-        click.option("--events-topic", metavar="NAME", help="The clickstream topic.  [default: clickstream]"),
-        click.option("--until", type=Moment(), metavar="TIME", help="Parked before then."),
-        click.option(
-            "--since", type=Moment(), metavar="TIME", help="Parked at this time or later: RFC 3339 with zone."
-        ),
-        click.option(
-            "--reason",
-            "reasons",
-            multiple=True,
-            type=click.Choice(REASONS),
-            metavar="REASON",
-            help="Only with this reason; repeat it.",
-        ),
-        options.broker,
-    ):
-        command = option(command)
-    return command
+# which dead letters are meant
+_choice = options.together(
+    click.option("--rekey/--no-rekey", default=None, help="The workers run with --rekey."),
+    click.option("--dead-letters-topic", metavar="NAME", help="[default: clickstream-dead-letters]"),
+    options.events_topic,
+    click.option("--until", type=Moment(), metavar="TIME", help="Parked before then."),
+    click.option("--since", type=Moment(), metavar="TIME", help="Parked at this time or later: RFC 3339 with zone."),
+    click.option(
+        "--reason",
+        "reasons",
+        multiple=True,
+        type=click.Choice(REASONS),
+        metavar="REASON",
+        help="Only with this reason; repeat it.",
+    ),
+    options.broker,
+)
 
 
 @click.group(cls=Group)

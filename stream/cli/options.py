@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,6 +19,7 @@ broker = click.option(
     metavar="URL",
     help="Kafka, as kafka://host:port.",
 )
+events_topic = click.option("--events-topic", metavar="NAME", help="The clickstream topic.  [default: clickstream]")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
 
 language_model = click.option(
@@ -36,6 +39,17 @@ device = click.option(
     show_default=True,
     help="What a language model of your own runs on.",
 )
+
+
+def together(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """One decorator that adds several options; --help shows the last of them first."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in options:
+            command = option(command)
+        return command
+
+    return add
 
 
 def _set_level(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:

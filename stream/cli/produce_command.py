@@ -35,7 +35,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--speed", metavar="Kx", help="Times the recorded time, as 60x.")
 @click.option("--loop", is_flag=True, help="Start the files again at their end.")
 @click.option("--limit", type=click.IntRange(1), help="Stop after that many events.")
-@click.option("--events-topic", metavar="NAME", help="The clickstream topic.  [default: clickstream]")
+@options.events_topic
 @options.as_json
 @options.broker
 @options.verbose

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -15,24 +14,18 @@ from stream.cli.commands import Group
 from stream.config import Settings, from_environment
 from stream.errors import TopicError
 
-
-def _names(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say which pipeline's topics are meant."""
-    for option in (
-        click.option("--rekey/--no-rekey", default=None, help="With the topic that --rekey of the worker forwards to."),
-        click.option(
-            "--events-topic", default=None, metavar="NAME", help="The clickstream topic.  [default: clickstream]"
-        ),
-        click.option(
-            "--app-id",
-            default=None,
-            metavar="NAME",
-            help="Worker group, prefix of the changelog.  [default: interest-stream]",
-        ),
-        options.broker,
-    ):
-        command = option(command)
-    return command
+# which pipeline's topics are meant
+_names = options.together(
+    click.option("--rekey/--no-rekey", default=None, help="With the topic that --rekey of the worker forwards to."),
+    options.events_topic,
+    click.option(
+        "--app-id",
+        default=None,
+        metavar="NAME",
+        help="Worker group, prefix of the changelog.  [default: interest-stream]",
+    ),
+    options.broker,
+)
 
 
 @click.group(cls=Group)

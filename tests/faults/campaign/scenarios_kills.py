@@ -7,6 +7,7 @@ import time
 
 from stream.failpoints import BATCH_POINTS, POINTS
 from tests.faults.campaign.run import Run
+from tests.faults.harness import Worker
 
 BATCHES = ("--max-batch-events", "150")
 REPEATS = {"committed": 3, "dead_letters_sent": 2}
@@ -68,12 +69,16 @@ def w4(run: Run) -> None:
     for point in points:
         at = run.random.randrange(1, 1 + REPEATS.get(point, 6))
         dying = run.worker(*BATCHES, failpoints=f"{point}=kill@{at}", ready=False)
-        hit = run.dies_at(dying, point)
-        open_ = run.crash_cut()
-        run.trial(f"kill at {point}", hit, note=f"{open_} events not committed")
+        _killed_at(run, dying, point)
     since = time.monotonic()
     run.worker()
     run.recovered(since)
+
+
+def _killed_at(run: Run, dying: Worker, point: str) -> None:
+    hit = run.dies_at(dying, point)
+    open_ = run.crash_cut()
+    run.trial(f"kill at {point}", hit, note=f"{open_} events not committed")
 
 
 def w4_many(run: Run) -> None:
@@ -88,9 +93,7 @@ def w4_many(run: Run) -> None:
         if point == "stopping":
             run.works(dying)
             dying.process.send_signal(signal.SIGTERM)
-        hit = run.dies_at(dying, point)
-        open_ = run.crash_cut()
-        run.trial(f"kill at {point}", hit, note=f"{open_} events not committed")
+        _killed_at(run, dying, point)
     since = time.monotonic()
     run.worker()
     run.recovered(since)
