@@ -9,7 +9,8 @@ import pytest
 
 from stream.local_kafka import LocalKafka
 from tests.faults.campaign import forked
-from tests.faults.campaign.__main__ import cluster, one
+from tests.faults.campaign.__main__ import one
+from tests.faults.campaign.clusters import cluster
 from tests.faults.campaign.proxy import Proxy
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]

@@ -15,15 +15,12 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stream.kafka_folder import PROPERTIES, KafkaFolder
 from stream.local_kafka import LocalKafka
-from stream.ports import free_ports
 from tests.faults.campaign import forked, report, scenarios_kafka, scenarios_kills, scenarios_workers
+from tests.faults.campaign.clusters import cluster
 from tests.faults.campaign.proxy import Proxy
 from tests.faults.campaign.run import Run, write_line
 from tests.faults.planted import BUGS
@@ -31,41 +28,6 @@ from tests.faults.planted import BUGS
 SCENARIOS = {**scenarios_kills.ALL, **scenarios_workers.ALL, **scenarios_kafka.ALL}
 SHORT = dict.fromkeys([name for name in SCENARIOS if name not in ("planted", "void")], 1) | {"W1": 2, "W4many": 2}
 LONG = dict.fromkeys(SHORT, 3) | {"W1": 10, "W4many": 12, "W4x3": 5, "W10": 5, "N2": 5}
-
-
-class ProxiedFolder(KafkaFolder):
-    """A broker with a second listener, which tells clients the proxy's port."""
-
-    listener_port = proxy_port = 0
-
-    def write_properties(self, port: int, controller_port: int) -> None:
-        super().write_properties(port, controller_port)
-        own, controller = f"PLAINTEXT://127.0.0.1:{port}", f"CONTROLLER://127.0.0.1:{controller_port}"
-        more = (
-            f"listeners={own},{controller},PROXIED://127.0.0.1:{self.listener_port}\n"
-            f"advertised.listeners={own},PROXIED://127.0.0.1:{self.proxy_port}\n"
-            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT\n"
-        )
-        with self.properties.open("a", encoding="ascii") as properties:
-            properties.write(more)
-
-
-@contextmanager
-def cluster(folder: Path) -> Iterator[tuple[LocalKafka, Proxy]]:
-    """A broker and a proxy in front of its second listener."""
-    assert "listeners=" in PROPERTIES
-    port, controller_port, listener_port, proxy_port = free_ports(4)
-    broker = LocalKafka(folder, port, controller_port, heap_mb=512)
-    broker.folder = ProxiedFolder(folder)
-    broker.folder.listener_port, broker.folder.proxy_port = listener_port, proxy_port
-    proxy = Proxy(proxy_port, listener_port)
-    proxy.start()
-    broker.start(timeout_s=400)
-    try:
-        yield broker, proxy
-    finally:
-        proxy.stop()
-        broker.stop()
 
 
 def one(name: str, seed: int, broker: LocalKafka, proxy: Proxy, out: Path, bug: str = "") -> dict[str, Any]:
