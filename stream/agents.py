@@ -319,7 +319,7 @@ class Pipeline:
             for tp, generation in job.read:
                 if (reason := consumer.why_not_owner(tp, generation)) is not None:
                     raise FencedError(f"{tp.topic}[{tp.partition}] is not ours any more: {reason}; nothing was written")
-            if consumer.silent_s() < self._settings.session_timeout_s:
+            if consumer.confirmed():
                 return
             await asyncio.sleep(CONFIRMATION_S)
 

@@ -92,6 +92,11 @@ class InterestApp(faust.App):
     def recovery(self) -> BatchRecovery:
         return cast(BatchTableManager, self.tables).recovery
 
+    def leave_for_good(self) -> None:
+        """Give up the place in the group when the worker stops, also with an instance id."""
+        if self._consumer is not None:
+            self.batch_consumer.membership.leaves = True
+
     def fail(self, error: Exception) -> None:
         """Stop the worker because of an error; from the first call on nothing is committed any more."""
         if self.failure is None:
@@ -193,7 +198,10 @@ def run(app: InterestApp) -> None:
 
 
 class StreamWorker(faust.Worker):
-    """Signals: the first asks to finish the batch and leave, a second Ctrl-C ends the process at once."""
+    """Signals: the first asks to finish the batch and leave, a second Ctrl-C ends the process at once.
+
+    With an instance id SIGTERM keeps the place in the group, for a restart; Ctrl-C (SIGINT) gives it up.
+    """
 
     app: InterestApp
 
@@ -204,10 +212,15 @@ class StreamWorker(faust.Worker):
     def _on_sigint(self) -> None:
         if self._signal_stop_time:
             os._exit(130)
+        self.app.leave_for_good()
         self._leave("Ctrl-C: finishing the batch, committing, leaving the group (again: exit at once)")
 
     def _on_sigterm(self) -> None:
-        self._leave("SIGTERM: finishing the batch, committing, leaving the group")
+        settings = self.app.settings
+        keeping = f"keeping the place of {settings.instance_id} for {settings.session_timeout_s:g} s (Ctrl-C leaves)"
+        self._leave(
+            f"SIGTERM: finishing the batch, committing, {keeping if settings.instance_id else 'leaving the group'}"
+        )
 
     def _leave(self, message: str) -> None:
         if self._signal_stop_time:
@@ -255,6 +268,9 @@ def _faust_settings(settings: Settings, partitions: int) -> dict[str, Any]:
         "stream_buffer_maxsize": 4,  # batches, not events
         "broker_commit_interval": settings.commit_interval_s,
         "broker_commit_every": 1 << 62,  # a commit by count would stall the fetch loop
+        # the broker hands a restarted member what it gave to the one before, URL included, and Faust insists on its own
+        "canonical_url": f"http://worker/{settings.instance_id}" if settings.instance_id else None,
+        "consumer_group_instance_id": settings.instance_id or None,
         "broker_session_timeout": settings.session_timeout_s,
         "broker_heartbeat_interval": settings.heartbeat_s,
         "broker_rebalance_timeout": max(60.0, settings.session_timeout_s),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,6 +16,8 @@ DEFAULT_BROKER = "kafka://127.0.0.1:19092"
 PREFIX = "INTEREST_STREAM_"
 MOST_INTERVAL_S = 86_400.0
 """Of updates withheld in memory: a day."""
+
+INSTANCE_ID = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 SECRETS = frozenset({"sasl_password"})
 
@@ -78,6 +81,10 @@ class Settings:
     )
     session_timeout_s: float = _setting(30.0, "a worker silent for longer loses its partitions")
     heartbeat_s: float = _setting(3.0, "between heartbeats; at most a third of session_timeout_s")
+    instance_id: str = _setting(
+        "",
+        "a name of this worker's own, kept over restarts: one within session_timeout_s moves no partitions; empty: each start joins anew",
+    )
     commit_interval_s: float = _setting(1.0, "between commits of the source offsets")
     publish_timeout_s: float = _setting(30.0, "an update or state not acknowledged by then stops the worker")
     shutdown_timeout_s: float = _setting(9.0, "SIGTERM: finish the batch, commit and leave within this, else exit 1")
@@ -108,10 +115,7 @@ class Settings:
         ):
             if getattr(self, name) < least:
                 raise SettingsError(f"{name} is {getattr(self, name)}; set it to {least} or more")
-        if self.heartbeat_s * 3 > self.session_timeout_s:
-            raise SettingsError(
-                f"heartbeat_s {self.heartbeat_s} is more than a third of session_timeout_s {self.session_timeout_s}; lower it"
-            )
+        self._check_membership()
         if not self.broker.startswith("kafka://") or not self.bootstrap:
             raise SettingsError(f"broker {self.broker!r} is not a Kafka address; write kafka://host:port")
         self._check_publishing()
@@ -128,6 +132,16 @@ class Settings:
         if self.security_protocol == "SASL_PLAINTEXT" and self.sasl_mechanism == "PLAIN":
             raise SettingsError(
                 "SASL PLAIN without TLS sends the password in the clear; set security_protocol to SASL_SSL"
+            )
+
+    def _check_membership(self) -> None:
+        if self.heartbeat_s * 3 > self.session_timeout_s:
+            raise SettingsError(
+                f"heartbeat_s {self.heartbeat_s} is more than a third of session_timeout_s {self.session_timeout_s}; lower it"
+            )
+        if self.instance_id and not INSTANCE_ID.fullmatch(self.instance_id):
+            raise SettingsError(
+                f"instance_id {self.instance_id!r} is no name for Kafka; use up to 249 of a-z A-Z 0-9 . _ -"
             )
 
     def _check_publishing(self) -> None:

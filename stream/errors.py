@@ -11,6 +11,7 @@ InterestStreamError
    |- RefusalError       starting would lose or double events (DESIGN.md section 5)
    |- PublishError       an update or state was not acknowledged: the worker stops, nothing is committed
    |- FencedError        this worker no longer owns the partition it was about to write
+   |- GroupError         the worker lives and the group's coordination in it has ended
    |- StalledError       the worker lives and consumes nothing
    `- PoisonError        too many bad records in a row: the breaker stopped the worker
 """
@@ -64,6 +65,10 @@ class PublishError(Failure):
 
 class FencedError(Failure):
     """The partition belongs to another worker or generation by now."""
+
+
+class GroupError(Failure):
+    """The client's part of the group's coordination has ended."""
 
 
 class LostBatchError(Failure):

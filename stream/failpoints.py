@@ -23,6 +23,7 @@ from typing import Final
 from stream.errors import SettingsError
 
 POINTS: Final = {
+    "joined": "the group has given partitions, this worker has not heard of it",
     "assigned": "partitions assigned, states not yet restored",
     "restoring": "a batch of the changelog restored, more may follow",
     "recovered": "states restored, nothing read from the source yet",
@@ -42,7 +43,7 @@ POINTS: Final = {
     "stopping": "SIGTERM or Ctrl-C arrived",
     "after_forward": "--rekey: a batch forwarded, not acknowledged",
 }
-BATCH_POINTS: Final = tuple(POINTS)[3:14]
+BATCH_POINTS: Final = tuple(POINTS)[4:15]
 SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 

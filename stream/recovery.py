@@ -53,6 +53,10 @@ class BatchRecovery(Recovery):
         log.info("partitions assigned: %s", ", ".join(map(str, source)) or "none")
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
+    async def _build_highwaters(self, *args: Any) -> None:
+        await self.app.batch_consumer.membership.predecessor_over()  # type: ignore[attr-defined]
+        await super()._build_highwaters(*args)
+
     def _set_recovery_started(self) -> None:
         # stock clears the signal in the loop that reads records one by one; a stale one would end the next recovery at once
         self.signal_recovery_end.clear()

@@ -20,7 +20,6 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.protocol.group import JoinGroupRequest
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -29,6 +28,7 @@ from mode.utils.locks import Event
 
 from stream.errors import FencedError
 from stream.kafka_client import heed_group_errors
+from stream.membership import Membership
 from stream.record_batches import PreparedBatch, Record, Section, pack
 from stream.sequence import BatchSequence
 
@@ -54,10 +54,11 @@ class Records(list[Any]):
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread with a short fetch wait and a memory of the last good heartbeat."""
+    """Faust's consumer thread with a short fetch wait and a memory of what the group says."""
 
-    last_heartbeat = 0.0  # time.monotonic() when the last question was asked whose answer said we are a member
-    expelled = False  # the last answer said we are not
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.membership = Membership(self.app.settings, self.app.fail, self.app.failpoint)  # type: ignore[attr-defined]
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -67,22 +68,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         await super().on_start()
         heed_group_errors(self._ensure_consumer())
-        self._remember_heartbeats(self._ensure_consumer()._coordinator)
-
-    def _remember_heartbeats(self, coordinator: Any) -> None:
-        """Counted from the question: an answer may have waited in the socket for as long as this process was stopped."""
-        do_heartbeat = coordinator._do_heartbeat
-
-        async def remembered_heartbeat() -> bool:
-            asked = time.monotonic()
-            alive: bool = await do_heartbeat()
-            if alive:
-                self.last_heartbeat = max(asked, self.last_heartbeat)
-            elif coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID:  # not so when nobody answered
-                self.expelled = True
-            return alive
-
-        coordinator._do_heartbeat = remembered_heartbeat
+        self.membership.watch(self._ensure_consumer()._coordinator)
 
     async def hand_back(self, tp: TP, first: int, last: int) -> None:
         """Read records again that could not be delivered, unless somebody has sought elsewhere by now."""
@@ -241,7 +227,6 @@ class Consumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        self._thread.last_heartbeat, self._thread.expelled = time.monotonic(), False
         self.app.metrics.rebalances.inc()  # type: ignore[attr-defined]
         self.app.failpoint("assigned")  # type: ignore[attr-defined]
         await super().on_partitions_assigned(assigned, generation_id)
@@ -270,18 +255,23 @@ class Consumer(driver.Consumer):
             return "the partition was taken away"
         if generation != self.app.consumer_generation_id:
             return f"the group is in generation {self.app.consumer_generation_id}, the batch was read in {generation}"
-        if self._thread.expelled:
+        if self.membership.expelled:
             return "the group has put this worker out, because it was silent for longer than the session timeout"
         return None
 
-    def silent_s(self) -> float:
-        """Since the group last confirmed that this worker is a member; its partitions are its own for a session timeout."""
-        return time.monotonic() - self._thread.last_heartbeat
+    @property
+    def membership(self) -> Membership:
+        """What the group says of this worker."""
+        return self._thread.membership
+
+    def confirmed(self) -> bool:
+        """Whether the group's word that this worker is a member still holds."""
+        return not self.membership.expelled and self.membership.silent_s() < self.membership.lease_s
 
     async def confirm_membership(self) -> None:
-        """Return while the group's word holds; wait for it when it is older than a session. Raises FencedError."""
-        while self._thread.last_heartbeat and self.silent_s() >= self.app.conf.broker_session_timeout:
-            if self._thread.expelled or self.app.should_stop:
+        """Return while the group's word holds; wait for it when it is too old. Raises FencedError."""
+        while self.membership.confirmed and not self.confirmed():
+            if self.membership.expelled or self.app.should_stop:
                 raise FencedError("a write was still queued when the group put this worker out; it was not sent")
             await asyncio.sleep(CONFIRMATION_S)
 

@@ -45,6 +45,8 @@ class Watchdog:
     async def _look(self) -> None:
         app = self._app
         connected = True
+        if (trouble := app.batch_consumer.membership.trouble()) is not None:
+            app.fail(trouble)
         try:
             self.lag = await asyncio.wait_for(self._measure_lag(), self._timeout_s / 4)
         except TimeoutError:

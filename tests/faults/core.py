@@ -110,8 +110,8 @@ class Broker:
     def why_not_owner(self, tp: TP, generation: int) -> str | None:
         return self.lost
 
-    def silent_s(self) -> float:
-        return 0.0
+    def confirmed(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ def connecting(failures: list[Exception]) -> Any:
     return SimpleNamespace(
         settings=Settings(),
         metrics=Metrics(),
-        batch_consumer=SimpleNamespace(assignment=not_started, applied_offsets=dict),
+        batch_consumer=SimpleNamespace(
+            assignment=not_started, applied_offsets=dict, membership=SimpleNamespace(trouble=lambda: None)
+        ),
         store=SimpleNamespace(statistics=dict, restore_seconds=0.0),
         recovery=SimpleNamespace(active_offsets={}, active_tps=set()),
         consumer_generation_id=0,

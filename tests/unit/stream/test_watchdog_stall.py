@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stream import watchdog as module
-from stream.errors import StalledError
+from stream.errors import GroupError, StalledError
 from stream.metrics import Metrics
 from stream.watchdog import Watchdog
 
@@ -35,6 +35,8 @@ class Worker:
         self.failures: list[Exception] = []
         self.fail = self.failures.append
         self.batch_consumer = self
+        self.trouble: Exception | None = None
+        self.membership = SimpleNamespace(trouble=lambda: self.trouble)
         self.end, self.begin, self.done, self.committed = 0, 0, 0, 0
         self.silent = False
         self._committed_offset = {("clicks", 0): 0}
@@ -114,6 +116,13 @@ def test_a_worker_that_moves_is_left_alone_however_far_behind(clock: Clock) -> N
     worker.recovery.active_offsets = {("log", 0): 6}
     look(dog, clock, 50)
     assert not worker.failures
+
+
+def test_a_worker_whose_coordination_has_ended_does_not_live_on_idle(clock: Clock) -> None:
+    worker, dog = watched(clock, end=9, done=9)
+    worker.trouble = GroupError("the assignor gave up")
+    look(dog, clock, 1)
+    assert worker.failures == [worker.trouble]
 
 
 def test_a_worker_with_nothing_to_do_is_left_alone(clock: Clock) -> None:
