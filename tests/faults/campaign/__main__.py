@@ -15,19 +15,20 @@ import signal
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stream.local_kafka import LocalKafka
-from tests.faults.campaign import forked, report, scenarios_kafka, scenarios_kills, scenarios_workers
+from tests.faults.campaign import forked, report, scenarios_kafka, scenarios_kills, scenarios_soak, scenarios_workers
 from tests.faults.campaign.clusters import cluster
 from tests.faults.campaign.proxy import Proxy
 from tests.faults.campaign.run import Run, write_line
 from tests.faults.planted import BUGS
 
-SCENARIOS = {**scenarios_kills.ALL, **scenarios_workers.ALL, **scenarios_kafka.ALL}
-SHORT = dict.fromkeys([name for name in SCENARIOS if name not in ("planted", "void")], 1) | {"W1": 2, "W4many": 2}
-LONG = dict.fromkeys(SHORT, 3) | {"W1": 10, "W4many": 12, "W4x3": 5, "W10": 5, "N2": 5}
+SCENARIOS = {**scenarios_kills.ALL, **scenarios_workers.ALL, **scenarios_kafka.ALL, **scenarios_soak.ALL}
+SHORT = dict.fromkeys([name for name in SCENARIOS if name not in ("planted", "void", "S1")], 1) | {"W1": 2, "W4many": 2}
+LONG = dict.fromkeys(SHORT, 3) | {"W1": 10, "W4many": 12, "W4x3": 5, "W10": 5, "N2": 5, "S1": 1}
 
 
 def one(name: str, seed: int, broker: LocalKafka, proxy: Proxy, out: Path, bug: str = "") -> dict[str, Any]:
@@ -73,8 +74,10 @@ def main() -> int:
     parser.add_argument("--scenario", help=f"only these, with commas: {', '.join(SCENARIOS)}")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--planted", help="a planted bug by name, or all: runs scenario `planted` with it")
+    parser.add_argument("--minutes", type=float, default=scenarios_soak.MINUTES, help="length of scenario S1")
     parser.add_argument("--out", type=Path, default=Path("runs/faults"))
     options = parser.parse_args()
+    SCENARIOS["S1"] = partial(scenarios_soak.s1, minutes=options.minutes)
     out = options.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     lines = out / "results.jsonl"

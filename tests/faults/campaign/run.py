@@ -30,7 +30,7 @@ from tests.faults.harness import Pipeline, Worker, wait_until
 from tests.faults.oracle import updates
 from tests.faults.oracle.checks import violations
 from tests.faults.oracle.events import c1_commit_is_covered
-from tests.faults.oracle.history import Exit, History, Production, Reference
+from tests.faults.oracle.history import Exit, History, Production, Reference, States
 from tests.faults.oracle.numbers import differences
 
 PARTITIONS: Final = 4
@@ -89,7 +89,7 @@ class Run:
         self.poller.start()
         self.load: Load | None = None
         limits = Limits(self.settings.max_value_bytes, self.settings.max_text_bytes, self.settings.max_future_s)
-        self.reference = Reference(limits)
+        self.reference, self.states = Reference(limits), States()
 
     # -- what a scenario does
 
@@ -267,7 +267,8 @@ class Run:
             expected=self.expected,
         )
         self.reference.extend(source)
-        history.reference = self.reference  # grown, not computed anew at every cut
+        self.states.extend(changelog)
+        history.reference, history.states = self.reference, self.states.best  # grown, not computed anew at every cut
         if tables:
             self._add_evidence(history)
         return history

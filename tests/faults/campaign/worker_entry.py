@@ -4,15 +4,18 @@ EVIDENCE names a file; lines of JSON go there, each at once, so that a killed wo
 
     {"states": p, "generation": g, "offset": o}                  a batch of states acknowledged at an offset of the changelog
     {"table": p, "user": "...", "value": "hex"}                  the tables of a worker that stops, a line a user
+    {"at_s": t, "tasks": n}                                      asyncio tasks at a moment of the host's monotonic clock, each 10 s
 
 PLANTED and PLANTED_EVERY name a bug of tests/faults/planted.py.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -22,6 +25,8 @@ from stream.app import InterestApp
 from stream.cli import main
 from stream.transport import Delivery
 from tests.faults.planted import plant
+
+TASKS_EVERY_S = 10.0
 
 
 def observe(path: str) -> None:
@@ -33,9 +38,11 @@ def observe(path: str) -> None:
 
     publish, deliver, on_stop = Pipeline._publish, Pipeline._deliver, InterestApp.on_stop
     generation = 0  # of the batch being published; they are published one after the other
+    count_tasks = _tasks(tell)
 
     async def watched_publish(self: Pipeline, job: Any) -> None:
         nonlocal generation
+        count_tasks()
         generation = max((each or 0 for _, each in job.read), default=generation)
         await publish(self, job)
 
@@ -64,6 +71,19 @@ def observe(path: str) -> None:
     Pipeline._publish = watched_publish  # type: ignore[method-assign]
     Pipeline._deliver = watched_deliver  # type: ignore[method-assign]
     InterestApp.on_stop = watched_stop  # type: ignore[method-assign]
+
+
+def _tasks(tell: Callable[..., None]) -> Callable[[], None]:
+    """What to call often: tells the number of tasks now and then."""
+    due_s = 0.0
+
+    def count() -> None:
+        nonlocal due_s
+        if time.monotonic() > due_s:
+            due_s = time.monotonic() + TASKS_EVERY_S
+            tell(at_s=time.monotonic(), tasks=len(asyncio.all_tasks()))
+
+    return count
 
 
 def work(arguments: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -120,20 +121,33 @@ class History:
     @cached_property
     def states(self) -> dict[UserPlace, Held]:
         """Of each user the changelog record with the highest source offset."""
-        best: dict[UserPlace, Held] = {}
-        for record in self.changelog:
+        states = States()
+        states.extend(self.changelog)
+        return states.best
+
+    @property
+    def parsed_updates(self) -> Iterator[tuple[Record, dict[str, Any]]]:
+        """Updates with their JSON, parsed anew each time: of a million they would not fit in memory."""
+        return ((record, orjson.loads(record.value)) for record in self.updates if record.value is not None)
+
+
+class States:
+    """Of each user the changelog record with the highest source offset; grows with the changelog."""
+
+    def __init__(self) -> None:
+        self.best: dict[UserPlace, Held] = {}
+        self._seen = 0
+
+    def extend(self, changelog: list[Record]) -> None:
+        """What is new at the end of a growing changelog."""
+        for record in changelog[self._seen :]:
             found = held(record)
             if found is None or record.key is None:
                 continue
             place = record.partition, record.key
-            if place not in best or found.offset >= best[place].offset:
-                best[place] = found
-        return best
-
-    @cached_property
-    def parsed_updates(self) -> list[tuple[Record, dict[str, Any]]]:
-        """Updates with their JSON."""
-        return [(record, orjson.loads(record.value)) for record in self.updates if record.value is not None]
+            if place not in self.best or found.offset >= self.best[place].offset:
+                self.best[place] = found
+        self._seen = len(changelog)
 
 
 class Reference:

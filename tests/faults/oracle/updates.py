@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tests.faults.oracle.history import History, held
+import orjson
+
+from tests.faults.oracle.history import History, Record, held
 
 TOLERANCE: Final = 1e-4
 """Between two computations of one update. Probabilities and scores are rounded to 1e-5; batches differ in size."""
@@ -14,14 +16,14 @@ def u1_updates_never_go_back(history: History) -> list[str]:
     """Per user, after dropping repeats, source offsets rise. A repeat has the id and the content of an earlier one; an update
     below the highest whose id is new is a replay cut elsewhere: allowed after a fault only, and right at its offset (U3)."""
     highest: dict[tuple[int, bytes | None], int] = {}
-    seen: dict[tuple[bytes | None, str], dict[str, Any]] = {}
+    seen: dict[tuple[bytes | None, str], Record] = {}
     violations = []
     for record, update in history.parsed_updates:
         place, offset = (record.partition, record.key), update["source"]["offset"]
-        earlier = seen.setdefault((record.key, update["update_id"]), update)
-        if earlier is not update and not same(earlier, update):
+        earlier = seen.setdefault((record.key, update["update_id"]), record)
+        if earlier is not record and not same(orjson.loads(earlier.value or b""), update):
             violations.append(f"{update['update_id']} of {record.key!r} came twice with other content")
-        if earlier is update and offset <= highest.get(place, -1) and not history.disturbed:
+        if earlier is record and offset <= highest.get(place, -1) and not history.disturbed:
             violations.append(
                 f"{update['update_id']} of {record.key!r} is older than one before it, and no fault explains it"
             )
