@@ -18,6 +18,7 @@ from stream.kafka_client import admin_client, client_options
 from stream.topic_rules import Difference, Found, Topic, compare, declared
 
 DEFAULT_PARTITIONS = 4
+UNKNOWN_TOPIC = 3
 TOPIC_EXISTS = 36
 
 
@@ -60,8 +61,7 @@ async def create_topics(
             # First and alone: it may exist since a moment ago and not be seen yet, and then its count is the one that holds.
             source = [topic for topic in topics if topic.name == settings.source_topic]
             created |= await _create(client, source, partitions or DEFAULT_PARTITIONS, replication, timeout_s)
-            await _wait_for(client, [settings.source_topic], timeout_s)
-            found |= await describe(client, [settings.source_topic])
+            found |= await _wait_for(client, [settings.source_topic], timeout_s)
         count = _count(settings, found[settings.source_topic], partitions)
         missing = [topic for topic in topics if topic.name not in found]
         if missing:
@@ -79,7 +79,7 @@ async def describe(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, Fo
         for name, topic in listed.items()
         if topic["partitions"] and not any(each["error_code"] for each in topic["partitions"])
     ]
-    settings = await _settings(admin, usable)
+    settings = await _settings(admin, usable)  # of a topic made just now, the broker that is asked may not know yet
     return {
         name: Found(
             len(listed[name]["partitions"]),
@@ -87,6 +87,7 @@ async def describe(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, Fo
             settings[name],
         )
         for name in usable
+        if name in settings
     }
 
 
@@ -96,6 +97,8 @@ async def _settings(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, d
     answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
     settings: dict[str, dict[str, str]] = {}
     for code, message, _kind, name, entries in (resource for answer in answers for resource in answer.resources):
+        if code == UNKNOWN_TOPIC:
+            continue
         if code:
             raise TopicError(
                 f"the settings of topic {name} cannot be read: {message or for_code(code).__name__}; "
@@ -138,12 +141,15 @@ async def _create(
     return {name for name, code, _message in answer.topic_errors if code == 0}
 
 
-async def _wait_for(admin: AIOKafkaAdminClient, names: list[str], timeout_s: float) -> None:
+async def _wait_for(admin: AIOKafkaAdminClient, names: list[str], timeout_s: float) -> dict[str, Found]:
     deadline = time.monotonic() + timeout_s
     while True:
-        absent = set(names) - set(await describe(admin, names))
+        found = await describe(
+            admin, names
+        )  # at once what is used: the next question may go to a broker that lags behind
+        absent = set(names) - set(found)
         if not absent:
-            return
+            return found
         if time.monotonic() > deadline:
             raise TopicError(
                 f"created, but not usable after {timeout_s:g} s: {', '.join(sorted(absent))}; see the broker's log"

@@ -60,3 +60,27 @@ def test_another_count_than_that_of_a_source_topic_seen_late_is_refused() -> Non
     with pytest.raises(TopicError, match="exists with 5 partitions, 4 were asked for"):
         create(broker, 4)
     assert broker.topics == {"clickstream": 5}
+
+
+class LaggingCluster(LateBroker):
+    """Every second question about topics, and about their settings, goes to a broker that knows none yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._described = 0
+
+    async def describe_topics(self) -> list[dict[str, Any]]:
+        listed = await super().describe_topics()
+        return listed if self._listings % 2 == 0 else []
+
+    async def describe_configs(self, resources: list[Any]) -> list[Any]:
+        self._described += 1
+        known = self._described % 2 == 0
+        found: list[Any] = [(0 if known else 3, "", 2, each.name, []) for each in resources]
+        return [SimpleNamespace(resources=found)]
+
+
+def test_a_cluster_whose_brokers_learn_of_a_topic_one_after_the_other_has_them_in_the_end() -> None:
+    cluster = LaggingCluster()
+    assert len(create(cluster)) == 5
+    assert set(cluster.topics.values()) == {5}
