@@ -1,6 +1,7 @@
 """The fault campaign: `python -m tests.faults.campaign --help`.
 
-Scenarios run one after the other, each on topics of its own, on one real broker that belongs to the campaign. A seed decides load and
+Scenarios run one after the other, each on topics of its own, on one real broker that belongs to the campaign, or on three where they are
+about leaders and replicas; these come last and next to each other, because three cost a lot of a small machine. A seed decides load and
 moments of faults. Results are lines of JSON in OUT/results.jsonl, a page a run beside it, and OUT/summary.md. Interrupt it at any
 time; the same command goes on where it stopped.
 """
@@ -20,25 +21,44 @@ from pathlib import Path
 from typing import Any
 
 from stream.local_kafka import LocalKafka
-from tests.faults.campaign import forked, report, scenarios_kafka, scenarios_kills, scenarios_soak, scenarios_workers
+from tests.faults.campaign import (
+    forked,
+    report,
+    scenarios_brokers,
+    scenarios_kafka,
+    scenarios_kills,
+    scenarios_network,
+    scenarios_soak,
+    scenarios_workers,
+)
 from tests.faults.campaign.clusters import cluster
 from tests.faults.campaign.proxy import Proxy
 from tests.faults.campaign.run import Run, write_line
+from tests.faults.campaign.three_brokers import ThreeBrokers
 from tests.faults.planted import BUGS
 
-SCENARIOS = {**scenarios_kills.ALL, **scenarios_workers.ALL, **scenarios_kafka.ALL, **scenarios_soak.ALL}
+SCENARIOS = {
+    **scenarios_kills.ALL,
+    **scenarios_workers.ALL,
+    **scenarios_kafka.ALL,
+    **scenarios_network.ALL,
+    **scenarios_soak.ALL,
+    **scenarios_brokers.ALL,
+}
 SHORT = dict.fromkeys([name for name in SCENARIOS if name not in ("planted", "void", "S1")], 1) | {"W1": 2, "W4many": 2}
-LONG = dict.fromkeys(SHORT, 3) | {"W1": 10, "W4many": 12, "W4x3": 5, "W10": 5, "N2": 5, "S1": 1}
+LONG = dict.fromkeys(SHORT, 3) | {"W1": 10, "W4many": 12, "W4x3": 5, "W10": 5, "N2": 5, "B1L": 5, "S1": 1}
 
 
-def one(name: str, seed: int, broker: LocalKafka, proxy: Proxy, out: Path, bug: str = "") -> dict[str, Any]:
+def one(
+    name: str, seed: int, broker: LocalKafka, proxy: Proxy, out: Path, bug: str = "", three: ThreeBrokers | None = None
+) -> dict[str, Any]:
     """Run a scenario with a seed; its result, also when it broke."""
     folder = out / (f"{name}-{seed}" + (f"-{bug.replace(' ', '-').replace('/', '-')}" if bug else ""))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     started, error = time.monotonic(), ""
-    broker.start(timeout_s=400)  # if a scenario broke while it was down
-    run = Run(name, seed, broker, folder, proxy, bug)
+    (three or broker).start(timeout_s=400)  # if a scenario broke while it was down
+    run = Run(name, seed, broker, folder, proxy, bug, three)
     try:
         SCENARIOS[name](run)
         run.finish()
@@ -84,14 +104,18 @@ def main() -> int:
     done = {(each["scenario"], each["seed"], each["planted"]) for each in report.read(lines)}
     wanted = [each for each in plan(options) if each not in done]
     say(f"{len(wanted)} runs to do, {len(done)} done before; results in {out}")
-    shutil.rmtree(out / "kafka", ignore_errors=True)
+    for each in ("kafka", "three-brokers"):
+        shutil.rmtree(out / each, ignore_errors=True)
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
         signal.signal(number, _interrupted)
     forked.prepare()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers go away on purpose
-    with cluster(out / "kafka") as (broker, proxy):
+    with ThreeBrokers(out / "three-brokers") as three, cluster(out / "kafka") as (broker, proxy):
         for name, seed, bug in wanted:
-            result = one(name, seed, broker, proxy, out, bug)
+            needed = name in scenarios_brokers.ALL
+            if not needed:
+                three.kill()
+            result = one(name, seed, broker, proxy, out, bug, three if needed else None)
             write_line(lines, result)
             (out / "summary.md").write_text(report.summary(report.read(lines)), encoding="utf-8")
             say(

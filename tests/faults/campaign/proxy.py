@@ -23,11 +23,17 @@ DOWN: Final = "to the client"
 
 @dataclass(frozen=True)
 class Rule:
-    """Hold (or, with a delay, slow down) what goes these ways on connections that carried these requests; None: on all."""
+    """Hold what goes these ways on connections that carried these requests (None: on all), until it is healed; or something else:
+
+    delay_s: let it through later; cut_after: let so many bytes through and reset the connection; half_open: never let anything through
+    again on a connection that carried something meanwhile, nor end it.
+    """
 
     ways: tuple[str, ...] = (UP, DOWN)
     apis: frozenset[int] | None = None
     delay_s: float | None = None
+    cut_after: int | None = None
+    half_open: bool = False
 
 
 @dataclass(eq=False)
@@ -132,21 +138,30 @@ class Proxy:
         while chunk := await reader.read(65_536):
             if way == UP:
                 link.notice(chunk)
-            await self._pass(link, way, len(chunk))
-            writer.write(chunk)
+            passing = await self._pass(link, way, len(chunk))
+            writer.write(chunk[:passing])
             await writer.drain()
+            if passing < len(chunk):
+                break
         raise ConnectionResetError
 
-    async def _pass(self, link: _Link, way: str, size: int) -> None:
-        """Return when the chunk may go on."""
+    async def _pass(self, link: _Link, way: str, size: int) -> int:
+        """Return when the chunk may go on, with how many bytes of it."""
         counted = False
         while (rule := self._rule) is not None and way in rule.ways and _applies(rule, link):
             self.held_bytes += 0 if counted else size
             counted = True
             if rule.delay_s is not None:
                 await asyncio.sleep(rule.delay_s)
-                return
+                break
+            if rule.cut_after is not None and rule.cut_after < size:
+                return rule.cut_after
+            if rule.cut_after is not None:
+                break
+            if rule.half_open:
+                await asyncio.Future()
             await asyncio.sleep(0.02)
+        return size
 
 
 def _applies(rule: Rule, link: _Link) -> bool:

@@ -26,6 +26,7 @@ from tests.faults.campaign.forked import Forked
 from tests.faults.campaign.load import Load
 from tests.faults.campaign.proxy import Proxy
 from tests.faults.campaign.reader import Poller, Reader
+from tests.faults.campaign.three_brokers import ThreeBrokers
 from tests.faults.harness import Pipeline, Worker, wait_until
 from tests.faults.oracle import updates
 from tests.faults.oracle.checks import violations
@@ -60,10 +61,17 @@ class Verdict:
 
 
 class Run:
-    """Everything of one scenario with one seed. `proxy`: in front of the broker, for workers started with it."""
+    """Everything of one scenario with one seed. `proxy`: in front of the broker, for workers started with it. `three`: instead of it."""
 
     def __init__(
-        self, name: str, seed: int, broker: LocalKafka, folder: Path, proxy: Proxy | None = None, planted: str = ""
+        self,
+        name: str,
+        seed: int,
+        broker: LocalKafka,
+        folder: Path,
+        proxy: Proxy | None = None,
+        planted: str = "",
+        three: ThreeBrokers | None = None,
     ) -> None:
         self.name, self.seed, self.broker, self.folder, self.proxy = name, seed, broker, folder, proxy
         self.random = random.Random(f"{name}-{seed}")
@@ -81,9 +89,11 @@ class Run:
         unique = f"{name}-{seed}-{secrets.token_hex(3)}"
         names = ("events", "updates", "profiles", "dead_letters")
         topics: dict[str, Any] = {f"{each}_topic": f"{each}-{unique}" for each in names}
-        self.settings = Settings(broker=broker.url, app_id=f"app-{unique}", **topics)
-        asyncio.run(create_topics(self.settings, PARTITIONS, 1))
-        self.pipeline = Pipeline(broker.url, self.settings, folder, spawn=Forked)
+        self.three, self.replication = three, three.replication if three else 1
+        url = three.url if three else broker.url
+        self.settings = Settings(broker=url, app_id=f"app-{unique}", **topics)
+        asyncio.run(create_topics(self.settings, PARTITIONS, self.replication))
+        self.pipeline = Pipeline(url, self.settings, folder, spawn=Forked)
         self.reader = Reader(self.settings.bootstrap, PARTITIONS)
         self.poller = Poller(self.settings.bootstrap, self.settings.app_id, self.settings.source_topic, PARTITIONS)
         self.poller.start()
@@ -106,7 +116,11 @@ class Run:
         self, *arguments: str, failpoints: str = "", ready: bool = True, proxied: bool = False, planned: int = 0
     ) -> Worker:
         """A worker; `planned`: the exit code that is right for it, beside those of what is done to it."""
-        more = {"EVIDENCE": str(self.folder / f"evidence-{len(self.pipeline.workers)}.jsonl"), "PLANTED": self.planted}
+        more = {
+            "EVIDENCE": str(self.folder / f"evidence-{len(self.pipeline.workers)}.jsonl"),
+            "PLANTED": self.planted,
+            "INTEREST_STREAM_MIN_REPLICATION": str(self.replication),
+        }
         if proxied and self.proxy is not None:
             arguments = (*arguments, "--broker", f"kafka://127.0.0.1:{self.proxy.port}")
         # chosen by a measurement at each start otherwise, and then a repeat may be computed in another one (U1)
