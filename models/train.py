@@ -42,8 +42,11 @@ from models.vocabulary import Tokenizer
 Array = np.ndarray[Any, Any]
 Progress = Callable[[str, int, int, dict[str, Any]], None]
 """Called as (stage, done, total, figures)."""
+Losses = dict[str, float]
+"""Means of an epoch, in nats; `loss` is that of what the stage answers with."""
 
 LSTM_SHARE: Final = 0.4  # of the time of a training, at most
+LSTM_WEIGHT: Final = 0.5  # of its loss beside that of the answers, once it is not frozen
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,13 @@ class Training:
     # -- stages
 
     def _stage(
-        self, name: str, epochs: int, epoch: Callable[[Any, torch.Generator], float], groups: list[Any], *, valued: bool
+        self,
+        name: str,
+        epochs: int,
+        epoch: Callable[[Any, torch.Generator], Losses],
+        groups: list[Any],
+        *,
+        valued: bool,
     ) -> None:
         """Epochs until the validation stops to improve; the best weights stay."""
         state = self.checkpoints.load(name, self.network.state_dict())
@@ -176,7 +185,7 @@ class Training:
             generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
             torch.manual_seed(self.config.seed * 1_000_003 + number)
             self.network.train()
-            figures: dict[str, Any] = {"loss": round(epoch(optimiser, generator), 4)}
+            figures: dict[str, Any] = {part: round(mean, 4) for part, mean in epoch(optimiser, generator).items()}
             if valued:
                 figures["ndcg@10"] = round(
                     validate(self.network, self.validation, answers=name == "bridge", seen=self.config.seen), 4
@@ -192,7 +201,7 @@ class Training:
                 break
         self.checkpoints.finish(name, self.network.state_dict(), curve)
 
-    def _text_epoch(self, optimiser: Any, generator: torch.Generator) -> float:
+    def _text_epoch(self, optimiser: Any, generator: torch.Generator) -> Losses:
         texts = torch.from_numpy(self.tokenizer.encode([self._text_of(item) for item in self.told]))
         losses = []
         for chosen in torch.randperm(len(texts), generator=generator).split(256):  # type: ignore[no-untyped-call]
@@ -201,9 +210,9 @@ class Training:
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             losses.append(loss.item())
-        return float(np.mean(losses))
+        return {"loss": float(np.mean(losses))}
 
-    def _lstm_epoch(self, optimiser: Any, generator: torch.Generator) -> float:
+    def _lstm_epoch(self, optimiser: Any, generator: torch.Generator) -> Losses:
         losses = []
         for rows, actions, gaps, targets in self.sequences.batches(self.config.batch, generator):
             optimiser.zero_grad()
@@ -211,17 +220,17 @@ class Training:
             loss = self._item_loss(features, targets)
             self._take_step(loss, optimiser)
             losses.append(loss.item())
-        return float(np.mean(losses))
+        return {"loss": float(np.mean(losses))}
 
-    def _bridge_epoch(self, optimiser: Any, generator: torch.Generator) -> float:
+    def _bridge_epoch(self, optimiser: Any, generator: torch.Generator) -> Losses:
         return self._joint_epoch(self.sequences, optimiser, generator, frozen=len(self.curves["bridge"]) < 2)
 
-    def _newest_epoch(self, optimiser: Any, generator: torch.Generator) -> float:
+    def _newest_epoch(self, optimiser: Any, generator: torch.Generator) -> Losses:
         return self._joint_epoch(self.data.pieces(held_out=0), optimiser, generator, frozen=False)
 
-    def _joint_epoch(self, sequences: Sequences, optimiser: Any, generator: torch.Generator, *, frozen: bool) -> float:
-        """LSTM and language model; the LSTM frozen: only what reads it learns."""
-        losses = []
+    def _joint_epoch(self, sequences: Sequences, optimiser: Any, generator: torch.Generator, *, frozen: bool) -> Losses:
+        """LSTM and language model; the LSTM frozen: only what reads it learns. The loss of each part, unweighted."""
+        losses: list[list[float]] = []
         for parameter in self.network.lstm.parameters():
             parameter.requires_grad_(not frozen)
         membership = torch.from_numpy(self.membership)
@@ -231,15 +240,17 @@ class Training:
             features = self.network.features(x)
             answers = self.network.answers(x, features)
             there = targets > 0
-            loss = self._item_loss(answers, targets)
-            loss = loss + self.config.interest_weight * interest_loss(
-                answers[there], membership[targets[there]], self.network
-            )
+            parts = [
+                self._item_loss(answers, targets),
+                interest_loss(answers[there], membership[targets[there]], self.network),
+            ]
             if not frozen:
-                loss = loss + 0.5 * self._item_loss(features, targets)
+                parts.append(self._item_loss(features, targets))
+            weights = (1.0, self.config.interest_weight, LSTM_WEIGHT)
+            loss = sum((weight * part for weight, part in zip(weights, parts, strict=False)), torch.zeros(()))
             self._take_step(loss, optimiser)
-            losses.append(loss.item())
-        return float(np.mean(losses))
+            losses.append([part.item() for part in parts])
+        return dict(zip(("loss", "interest_loss", "lstm_loss"), np.mean(losses, axis=0).tolist(), strict=False))
 
     def _item_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         there = targets > 0

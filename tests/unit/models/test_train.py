@@ -75,6 +75,14 @@ def test_a_stopped_training_goes_on_where_it_stopped(eight: Dataset, tmp_path: P
     assert load(tmp_path / "parts").info.fingerprint == load(tmp_path / "whole").info.fingerprint
 
 
+def test_the_loss_does_not_jump_when_the_lstm_begins_to_learn_too(eight: Dataset, tmp_path: Path) -> None:
+    """Nothing moves at a rate of nought, so each epoch of the bridge has the same loss, frozen or not."""
+    still = replace(SMALL, learning_rate=0.0, lstm_epochs=1, bridge_epochs=3)
+    curve = train(eight, tmp_path / "model", still)["curves"]["bridge"]
+    assert [epoch["loss"] for epoch in curve] == pytest.approx([curve[0]["loss"]] * 3, rel=1e-3)
+    assert ["lstm_loss" in epoch for epoch in curve] == [False, False, True]
+
+
 def test_checkpoints_of_other_settings_are_refused(eight: Dataset, tmp_path: Path) -> None:
     short = replace(SMALL, lstm_epochs=1, bridge_epochs=1)
     train(eight, tmp_path / "model", short)
