@@ -20,7 +20,7 @@ from models.errors import ModelDataError
 from models.llm.base_model import BaseModel
 from models.llm.texts import encode
 from models.prepare import Dataset
-from models.train import Progress, TrainConfig, Training
+from models.train import Losses, Progress, TrainConfig, Training
 
 EPOCHS: Final = 20
 """Of learning what the teacher says; a batch of short texts takes milliseconds."""
@@ -46,7 +46,7 @@ class TaughtTraining(Training):
             network.text[torch.from_numpy(self.told + 1)] = self.lessons[:items]
             network.interest_text[:] = self.lessons[items:]
 
-    def _taught_epoch(self, optimiser: Any, generator: torch.Generator) -> float:
+    def _taught_epoch(self, optimiser: Any, generator: torch.Generator) -> Losses:
         """Mean squared distance of the small model's encodings from the lessons."""
         tokens = torch.from_numpy(self.tokenizer.encode(self.texts))
         losses = []
@@ -57,7 +57,7 @@ class TaughtTraining(Training):
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             losses.append(loss.item())
-        return float(np.mean(losses))
+        return {"loss": float(np.mean(losses))}
 
     def _ask(self) -> Tensor:
         def tell(done: int, total: int) -> None:
