@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from tests.faults.campaign import reached
 from tests.faults.planted import BUGS
 
 COLUMNS = (
@@ -48,14 +49,34 @@ def page(result: dict[str, Any]) -> str:
     )
     names += ("replay_cuts", "self_fences", "workers", "worst_difference", "load_average")
     lines += ["", "| figure | |", "|---|---|", *(f"| {name} | {result.get(name, '')} |" for name in names)]
+    lines += [f"| reached: {name} | {times} |" for name, times in result.get("reached", {}).items() if times]
+    if "slopes" in result:
+        lines += ["", *_growth(result)]
     return "\n".join(lines) + "\n"
+
+
+def _growth(result: dict[str, Any]) -> list[str]:
+    """What the longest-lived worker of a soak used, and how that grew."""
+    told = f"{result['soak_hours']} hours, {result['quiet']} quiet turns, {result['lives']} lives of workers; of {result['worker']}:"
+    lines = [told, "", "| | first | last | most | an hour | 95 % | samples |", "|---|---|---|---|---|---|---|"]
+    for kind, each in result["slopes"].items():
+        figures = (
+            each["first"],
+            each["last"],
+            each["most"],
+            each["per_hour"],
+            f"± {each['half_width']}",
+            each["samples"],
+        )
+        lines.append(f"| {kind} | " + " | ".join(map(str, figures)) + " |")
+    return lines
 
 
 def summary(results: list[dict[str, Any]]) -> str:
     """The campaign so far: a line a scenario, what may be said of it all, and which planted bugs were caught."""
     sound = [each for each in results if not each["planted"]]
     bugs = [each for each in results if each["planted"]]
-    parts = [table(sound) + "\n" + claim(sound)] if sound else []
+    parts = [table(sound) + "\n" + claim(sound) + "\n" + reached.table(sound)] if sound else []
     return "\n".join([*parts, planted(bugs)] if bugs else parts)
 
 

@@ -22,6 +22,7 @@ from stream.audit_events import Limits
 from stream.config import Settings
 from stream.local_kafka import LocalKafka
 from stream.topics import create_topics
+from tests.faults.campaign import reached
 from tests.faults.campaign.forked import Forked
 from tests.faults.campaign.load import Load
 from tests.faults.campaign.proxy import Proxy
@@ -80,6 +81,7 @@ class Run:
         self.trials: list[Trial] = []
         self.verdict = Verdict()
         self.disturbed: list[tuple[float, float]] = []
+        self.notes: list[dict[str, Any]] = []  # of the workers' evidence, what they saw of replays and rebalances
         self.planned: dict[str, tuple[int, ...]] = {}
         self.deaths: dict[str, float] = {}
         self.operator_reset = False
@@ -295,6 +297,7 @@ class Run:
             history.exits.append(Exit(name, -99 if code is None else code, self.planned.get(name, (0,))))
             path = self.folder / f"evidence-{number}.jsonl"
             lines = [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+            self.notes += [each for each in lines if each.keys() & {"replayed", "inflight_at_revocation"}]
             history.productions += [
                 Production(name, each["states"], each["generation"], each["offset"])
                 for each in lines
@@ -327,6 +330,7 @@ class Run:
             "worst_difference": self._worst(history),
             "workers": len(self.pipeline.workers),
             "self_fences": fences,
+            "reached": reached.counts(history, [trial.what for trial in effective], self.notes),
             **updates.figures(history),
         }
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from tests.faults.campaign import admin
 from tests.faults.campaign.proxy import DOWN, PRODUCE, Rule
 from tests.faults.campaign.run import Run, Trial, name_of
 from tests.faults.campaign.samples import Samples, slopes
@@ -26,6 +27,8 @@ POISON: Final = 0.001
 QUIET: Final = 0.25
 """Share of the 30 s in which nothing happens."""
 WARM_UP_S: Final = 600.0
+COMPACTED: Final = {"segment_ms": "60000", "min_cleanable_dirty_ratio": "0.1", "min_compaction_lag_ms": "300000"}
+"""Of the changelog: hours of it would take minutes to restore. Each state is read for the checks before it may be removed."""
 LOST_ACKS: Final = Rule(ways=(DOWN,), apis=frozenset({PRODUCE}))
 
 
@@ -43,7 +46,8 @@ class Soak:
         }  # fmt: skip
 
     def go_on(self) -> None:
-        """Whoever has ended is replaced; one that ended unasked shows in its exit code (H1)."""
+        """Whoever has ended is replaced; one that ended unasked shows in its exit code (H1). C1 is looked at, fault or not."""
+        self.run.crash_cut()
         if self.steady.process.poll() is not None:
             self.run.ended(self.steady, *self.run.planned[name_of(self.steady)])
             self.steady = self.run.worker(*PATIENT)
@@ -134,6 +138,7 @@ class Soak:
 def s1(run: Run, minutes: float = MINUTES) -> None:
     """A random fault every 30 s, one in four quiet, two workers with the real model. Interrupted, it is checked as far as it went."""
     run.null_model = False
+    admin.configure(run.settings, run.settings.changelog_topic, **COMPACTED)
     soak = Soak(run)
     run.begin_load(RATE, USERS, POISON)
     began = due = time.monotonic()
@@ -143,7 +148,7 @@ def s1(run: Run, minutes: float = MINUTES) -> None:
     try:
         while time.monotonic() < began + minutes * 60:
             due = max(due + EVERY_S, time.monotonic())
-            time.sleep(due - time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
             _try(soak, "replacing", soak.go_on)
             if run.random.random() < QUIET:
                 quiet += 1
@@ -163,8 +168,9 @@ def _try(soak: Soak, name: str, act: Callable[[], None]) -> None:
     """A fault; one that does not heal in time is a violation, mended, and the soak goes on."""
     try:
         act()
-    except AssertionError as error:
-        soak.run.verdict.violations.setdefault("L1", []).append(f"{name}: {str(error)[:2_000]}")
+    except Exception as error:
+        code = "L1" if isinstance(error, AssertionError) else "RUN"
+        soak.run.verdict.violations.setdefault(code, []).append(f"{name}: {type(error).__name__}: {str(error)[:2_000]}")
         soak.run.trials.append(Trial(name, True, note="did not recover in time"))
         soak.mend()
 

@@ -4,6 +4,8 @@ EVIDENCE names a file; lines of JSON go there, each at once, so that a killed wo
 
     {"states": p, "generation": g, "offset": o}                  a batch of states acknowledged at an offset of the changelog
     {"table": p, "user": "...", "value": "hex"}                  the tables of a worker that stops, a line a user
+    {"replayed": n}                                              events of a batch that were skipped, because their state was durable
+    {"inflight_at_revocation": n}                                batches under way when a rebalance took partitions away
     {"at_s": t, "tasks": n}                                      asyncio tasks at a moment of the host's monotonic clock, each 10 s
 
 PLANTED and PLANTED_EVERY name a bug of tests/faults/planted.py.
@@ -23,7 +25,7 @@ import orjson
 from stream.agents import Pipeline
 from stream.app import InterestApp
 from stream.cli import main
-from stream.transport import Delivery
+from stream.transport import Consumer, Delivery
 from tests.faults.planted import plant
 
 TASKS_EVERY_S = 10.0
@@ -38,11 +40,11 @@ def observe(path: str) -> None:
 
     publish, deliver, on_stop = Pipeline._publish, Pipeline._deliver, InterestApp.on_stop
     generation = 0  # of the batch being published; they are published one after the other
-    count_tasks = _tasks(tell)
+    notice = _notices(tell)
 
     async def watched_publish(self: Pipeline, job: Any) -> None:
         nonlocal generation
-        count_tasks()
+        notice(job)
         generation = max((each or 0 for _, each in job.read), default=generation)
         await publish(self, job)
 
@@ -71,19 +73,32 @@ def observe(path: str) -> None:
     Pipeline._publish = watched_publish  # type: ignore[method-assign]
     Pipeline._deliver = watched_deliver  # type: ignore[method-assign]
     InterestApp.on_stop = watched_stop  # type: ignore[method-assign]
+    _observe_revocations(tell)
 
 
-def _tasks(tell: Callable[..., None]) -> Callable[[], None]:
-    """What to call often: tells the number of tasks now and then."""
+def _observe_revocations(tell: Callable[..., None]) -> None:
+    revoke = Consumer.on_partitions_revoked
+
+    async def watched(self: Consumer, revoked: Any) -> None:
+        tell(inflight_at_revocation=int(self.app.metrics.inflight._value.get()))
+        await revoke(self, revoked)
+
+    Consumer.on_partitions_revoked = watched  # type: ignore[method-assign]
+
+
+def _notices(tell: Callable[..., None]) -> Callable[[Any], None]:
+    """What to call with each job: tells of replays, and now and then the number of tasks."""
     due_s = 0.0
 
-    def count() -> None:
+    def notice(job: Any) -> None:
         nonlocal due_s
+        if replayed := sum(portion.outcome.replayed for portion in job.portions):
+            tell(replayed=replayed)
         if time.monotonic() > due_s:
             due_s = time.monotonic() + TASKS_EVERY_S
             tell(at_s=time.monotonic(), tasks=len(asyncio.all_tasks()))
 
-    return count
+    return notice
 
 
 def work(arguments: list[str]) -> None:
