@@ -80,7 +80,7 @@ def _observe_revocations(tell: Callable[..., None]) -> None:
     revoke = Consumer.on_partitions_revoked
 
     async def watched(self: Consumer, revoked: Any) -> None:
-        tell(inflight_at_revocation=int(self.app.metrics.inflight._value.get()))
+        tell(inflight_at_revocation=int(self.app.metrics.inflight._value.get()))  # type: ignore[attr-defined]
         await revoke(self, revoked)
 
     Consumer.on_partitions_revoked = watched  # type: ignore[method-assign]
