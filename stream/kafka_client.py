@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -12,7 +13,15 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, NoError, NotCoordinatorForGroupError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+    NoError,
+    NotCoordinatorForGroupError,
+    RequestTimedOutError,
+    for_code,
+)
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from stream.config import Settings
@@ -65,9 +74,32 @@ async def admin_client(
                 await asyncio.wait_for(admin.start(), timeout_s)
             except (KafkaError, TimeoutError, OSError) as error:
                 raise await _not_kafka(bootstrap, options, error) from error
+            ask_any(admin)
             yield admin
     finally:
         await admin.close()
+
+
+def ask_any(admin: AIOKafkaAdminClient) -> None:
+    """Make a started admin client put a question that any broker can answer to the next one, where the first does not.
+
+    aiokafka asks a random one, once; of several, one may be away. BrokerError when none answers.
+    """
+    send = admin._send_request
+
+    async def send_to_any(request: Any, node_id: int | None = None) -> Any:
+        if node_id is not None:
+            return await send(request, node_id)
+        nodes = [broker.nodeId for broker in admin._client.cluster.brokers()]
+        reasons = []
+        for node in random.sample(nodes, len(nodes)):
+            try:
+                return await send(request, node)
+            except (NodeNotReadyError, KafkaConnectionError, RequestTimedOutError) as error:
+                reasons.append(f"{node}: {error}")
+        raise BrokerError(f"no Kafka broker answers any more ({'; '.join(reasons) or 'none is known'})")
+
+    admin._send_request = send_to_any
 
 
 async def start_client(client: Any, settings: Settings, timeout_s: float = START_TIMEOUT_S) -> None:

@@ -239,12 +239,14 @@ def serves(address: str, timeout_s: float = 5.0) -> bool:
 
 
 async def _answers(address: str, timeout_s: float) -> bool:
+    from aiokafka.errors import KafkaError
+
     from stream.kafka_client import admin_client
 
     try:
         async with admin_client([address], timeout_s=timeout_s) as admin:
             cluster = await asyncio.wait_for(admin.describe_cluster(), timeout_s)
-    except (BrokerError, TimeoutError, OSError):
+    except (BrokerError, KafkaError, TimeoutError, OSError):  # it may end, or know brokers that do not answer
         return False
     return bool(cluster["brokers"])
 

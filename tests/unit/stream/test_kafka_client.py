@@ -1,17 +1,20 @@
-"""What the group says about itself as a whole is heard, beside what it says of partitions."""
+"""What the group says about itself as a whole is heard, beside what it says of partitions; one broker of several may be away."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import NodeNotReadyError
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
-from stream.kafka_client import heed_group_errors
+from stream.errors import BrokerError
+from stream.kafka_client import ask_any, heed_group_errors
 
 LOADING, NOT_COORDINATOR = 14, 16
 PLACE = TopicPartition("events", 0)
@@ -45,3 +48,19 @@ def test_offsets_of_a_group_that_is_loading_are_asked_for_again(error: int) -> N
 def test_the_library_still_takes_it_for_an_empty_group() -> None:
     """If this fails, aiokafka looks at the error itself: heed_group_errors can go."""
     assert committed(LOADING, heeding=False) is None
+
+
+@pytest.mark.parametrize(("away", "told"), [({1, 2}, ""), ({1, 2, 3}, "no Kafka broker answers any more")])
+def test_a_question_for_any_broker_goes_to_one_that_answers(away: set[int], told: str) -> None:
+    async def send(request: str, node_id: int | None = None) -> tuple[str, int | None]:
+        if node_id in away:
+            raise NodeNotReadyError
+        return request, node_id
+
+    known = [SimpleNamespace(nodeId=node) for node in (1, 2, 3)]
+    admin: Any = SimpleNamespace(
+        _send_request=send, _client=SimpleNamespace(cluster=SimpleNamespace(brokers=lambda: known))
+    )
+    ask_any(admin)
+    with pytest.raises(BrokerError, match=told) if told else nullcontext():
+        assert asyncio.run(admin._send_request("topics?")) == ("topics?", 3)

@@ -8,15 +8,19 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import pytest
+from aiokafka.errors import NodeNotReadyError
 
 from stream import processes
 from stream.errors import BrokerError
 from stream.kafka_folder import KafkaFolder
-from stream.local_kafka import LocalKafka
+from stream.local_kafka import LocalKafka, serves
 from stream.ports import free_ports
 
 
@@ -99,6 +103,16 @@ def test_properties_can_name_any_folder(tmp_path: Path) -> None:
     text = folder.properties.read_bytes().decode("ascii")
     assert r"\u6570\u636e \u00e9\\x/data" in text
     assert "listeners=PLAINTEXT://127.0.0.1:19092,CONTROLLER://127.0.0.1:19093" in text
+
+
+def test_a_broker_that_goes_away_while_it_is_asked_does_not_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    @asynccontextmanager
+    async def client(*_: object, **__: object) -> AsyncIterator[object]:
+        yield SimpleNamespace(describe_cluster=AsyncMock(side_effect=NodeNotReadyError()))
+
+    monkeypatch.setattr("stream.kafka_client.admin_client", client)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        assert not serves(f"127.0.0.1:{listening.getsockname()[1]}")
 
 
 def test_the_tail_of_a_log_is_its_last_lines(tmp_path: Path) -> None:
