@@ -13,7 +13,7 @@ from tests.faults.campaign.scenarios_kafka import PATIENT
 from tests.faults.campaign.scenarios_workers import wind_up
 from tests.faults.harness import Worker
 
-GROWTH_MB = 64.0
+GROWTH_MB = 32.0
 """Most that a worker may grow while it waits for a slow broker."""
 
 
