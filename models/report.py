@@ -127,6 +127,20 @@ def comparison_table(comparison: dict[str, Any]) -> Table:
     return Table("Two models", ("", f"A: {first}", f"B: {second}", "B minus A", ""), rows, note)
 
 
+def parts_table(parts: dict[str, Any]) -> Table:
+    """Every scorer alone and the blend without one, from models.parts."""
+    rows = []
+    for row in parts["parts"]:
+        pair = row.get("minus blend", {}).get("NDCG@10")
+        figures = (f"{row[key]:.4f}" for key in ("HR@10", "NDCG@10"))
+        rows.append((row["part"], *figures, _signed(pair), _told_apart(pair) if pair else ""))
+    note = (
+        f"{parts['description']}. {parts['cases']:,} cases of {parts['users']:,} users, seen items {parts['seen_items']}; blends "
+        "are fitted to one half of the users and asked of the other; intervals: 95 %, paired, over users."
+    )
+    return Table("Parts of the model", ("", "HR@10", "NDCG@10", "NDCG@10 minus blend", ""), rows, note)
+
+
 def drift_table(drift: dict[str, Any]) -> Table:
     """How fast a changed interest is named, the model beside decay counters."""
     best = drift["best_counter"]

@@ -42,6 +42,11 @@ _FILE = click.Path(path_type=Path)
     help="Whether the events named as causes are causes: replays without them, of users in --events, else simulated.",
 )
 @click.option(
+    "--parts",
+    is_flag=True,
+    help="What each part of the model carries: every scorer alone, and the blend without one of them.",
+)
+@click.option(
     "--predictions",
     type=_FILE,
     default=None,
@@ -61,6 +66,7 @@ def command(
     predictions: Path | None,
     drift: int | None,
     explanations: int | None,
+    parts: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -74,6 +80,7 @@ def command(
       interest-stream evaluate --model model --events events.tsv.gz --json
       interest-stream evaluate --compare old new --events events.tsv.gz
       interest-stream evaluate --predictions updates.jsonl --events events.tsv.gz
+      interest-stream evaluate --model model --events events.tsv.gz --parts
       interest-stream evaluate --drift 300
       interest-stream evaluate --explanations 500
 
@@ -82,12 +89,8 @@ def command(
     from models.errors import ModelDataError, ModelDirectoryError
     from models.predict import Hosting, load_predictor
 
-    if bool(given["events"]) == bool(drift) and not (explanations and not drift):
-        raise UsageError(
-            "name event files with --events, or simulated users with --drift or --explanations, one of them"
-        )
-    if compare and (model or predictions or drift or explanations):
-        raise UsageError("--compare names both models; leave out --model, --predictions, --drift and --explanations")
+    asked = {"--predictions": predictions, "--drift": drift, "--explanations": explanations, "--parts": parts}
+    _check_question(asked, compare, model, bool(given["events"]))
     try:
         hosting = Hosting(given["language_model"], given["device"])
         need = not (compare or predictions) or model
@@ -101,6 +104,8 @@ def command(
             report, show = _of_drift(predictor, drift, given["seed"]), _print_drift
         elif explanations:
             report, show = _of_explanations(predictor, explanations, given), _print_explanations
+        elif parts:
+            report, show = _of_parts(predictor, model, given), _print_parts
         else:
             report, show = _of_model(predictor, model, given), _print_model
     except ModelDirectoryError as error:
@@ -111,6 +116,19 @@ def command(
         click.echo(json.dumps(report, ensure_ascii=False))
     else:
         show(report)
+
+
+def _check_question(asked: dict[str, Any], compare: tuple[Path, Path] | None, model: Path | None, events: bool) -> None:
+    """Raises UsageError unless one thing is asked, of events where it needs them."""
+    chosen = [name for name, value in asked.items() if value]
+    if compare and (model or chosen):
+        raise UsageError("--compare names both models; leave out --model, " + ", ".join(asked))
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} are questions of their own; ask one at a time")
+    if events == (chosen == ["--drift"]) and chosen != ["--explanations"]:
+        raise UsageError(
+            "name event files with --events, or simulated users with --drift or --explanations, one of them"
+        )
 
 
 def _of_drift(predictor: Predictor | None, users: int, seed: int) -> dict[str, Any]:
@@ -127,6 +145,17 @@ def _of_explanations(predictor: Predictor | None, users: int, given: dict[str, A
     seed, real = given["seed"], bool(given["events"])
     histories = histories_of(_dataset(predictor, given), users, seed) if real else simulated_histories(users, seed)
     return measure_explanations(predictor, histories, seed)
+
+
+def _of_parts(predictor: Predictor | None, model: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+    from models.parts import measure_parts
+    from stream.cli.training_view import ProgressView
+
+    assert predictor is not None
+    dataset, cut = _asked(predictor, given)
+    with ProgressView() as view:
+        report = measure_parts(predictor, cut, seen=given["seen"], seed=given["seed"], progress=view)
+    return {**report, "notes": _origin(model, dataset, given["protocol"])}
 
 
 def _of_model(predictor: Predictor | None, model: Path | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -270,6 +299,15 @@ def _print_explanations(report: dict[str, Any]) -> None:
     from stream.cli.training_view import print_tables
 
     print_tables([explanations_table(report)])
+
+
+def _print_parts(report: dict[str, Any]) -> None:
+    from models.report import parts_table
+    from stream.cli.training_view import print_tables
+
+    print_tables([parts_table(report)])
+    for line in report["notes"]:
+        click.echo(line)
 
 
 def _print_comparison(report: dict[str, Any]) -> None:

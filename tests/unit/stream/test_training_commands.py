@@ -197,6 +197,30 @@ def test_explanations_are_held_against_replays(shop: Path, trained: tuple[Path, 
     assert (both.returncode, "--drift" in both.stderr) == (2, True)
 
 
+def test_parts_of_a_model_are_held_against_their_blend(shop: Path, trained: tuple[Path, dict[str, Any]]) -> None:
+    words = (
+        "--model",
+        trained[0],
+        "--events",
+        shop / "events.csv",
+        "--columns",
+        "user_id=visitor,item_id=sku",
+        "--parts",
+    )
+    done = run("evaluate", *words, "--json")
+    found = {row["part"]: row for row in json.loads(done.stdout)["parts"]}
+    assert "minus blend" not in found["blend"]
+    chance = 10 / 12  # of HR@10 among twelve items; the shop's users go round in a circle
+    assert found["blend"]["HR@10"] >= found["popularity alone"]["HR@10"]
+    assert found["lstm alone"]["HR@10"] > chance
+    low, high = found["blend without both networks"]["minus blend"]["NDCG@10"]
+    assert low <= high
+    assert {"language model without soft tokens alone", "blend, networks without text"} <= set(found)
+    assert "Parts of the model" in run("evaluate", *words).stdout
+    both = run("evaluate", *words, "--drift", 5)
+    assert (both.returncode, "--parts" in both.stderr) == (2, True)
+
+
 def test_interrupted_and_resumed_equals_uninterrupted(shop: Path, trained: tuple[Path, dict[str, Any]]) -> None:
     out = shop / "interrupted"
     words = [sys.executable, "-m", "stream.cli", *map(str, training(shop, out, "--name", "model"))]
