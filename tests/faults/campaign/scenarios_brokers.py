@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from tests.faults.campaign import admin
-from tests.faults.campaign.run import PARTITIONS, Run
+from tests.faults.campaign.run import PARTITIONS, RESTED_S, Run
 from tests.faults.campaign.scenarios_kafka import PATIENT
 from tests.faults.campaign.three_brokers import BROKER_SESSION_S, NODES, ThreeBrokers
 from tests.faults.harness import Worker
@@ -81,7 +81,7 @@ def b2(run: Run) -> None:
 
 
 def b3(run: Run) -> None:
-    """SIGSTOP of a leader for 5 s and for 30 s (even seeds: 30 s and 90 s), then SIGCONT, with two workers."""
+    """SIGSTOP of a leader for 5 s and for 30 s (even seeds: 30 s and 90 s), then SIGCONT; two workers under a supervisor."""
     three = brokers(run)
     workers = [run.worker(*PATIENT), run.worker(*PATIENT)]
     run.begin_load()
@@ -106,7 +106,17 @@ def committed(run: Run) -> int:
 
 
 def supervised(run: Run, worker: Worker) -> Worker:
-    """The worker; or another one, if it has ended because nothing moved for too long, as a supervisor would start it."""
+    """The worker, once it applies events again; or another one in its place, if it has ended by its fence or its watchdog.
+
+    Either is right: a client waits for a broker that hangs as long as for one that is slow, and the group may put it out meanwhile
+    (docs/upstream/a-heartbeat-waits-longer-than-the-session.md).
+    """
+    seen = worker.metric("batches_total")
+    run.wait(
+        lambda: worker.process.poll() is not None or worker.metric("batches_total") > seen,
+        RESTED_S,
+        "the worker goes on, or ends",
+    )
     if worker.process.poll() is None:
         return worker
     run.ended(worker, 1)
