@@ -25,6 +25,7 @@ from tests.faults.campaign import (
     forked,
     report,
     scenarios_brokers,
+    scenarios_inputs,
     scenarios_kafka,
     scenarios_kills,
     scenarios_network,
@@ -42,6 +43,7 @@ SCENARIOS = {
     **scenarios_workers.ALL,
     **scenarios_kafka.ALL,
     **scenarios_network.ALL,
+    **scenarios_inputs.ALL,
     **scenarios_soak.ALL,
     **scenarios_brokers.ALL,
 }

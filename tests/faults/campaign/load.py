@@ -37,12 +37,40 @@ POISON: Final = (
 """Each fails in another way (corpus P1 of the plan)."""
 
 
+class Shape:
+    """Who does what: uniform users, views and clicks of 500 items, some event ids that repeat. Scenarios of inputs have their own."""
+
+    def user(self, random_: random.Random, users: int) -> str:
+        return f"user-{random_.randrange(users)}"
+
+    def event(self, random_: random.Random, user: str, number: int, seq: int) -> dict[str, Any]:
+        """Event number `number` of all, `seq` of this user."""
+        event: dict[str, Any] = {
+            "user_id": user,
+            "action": random_.choice(("view", "click", "purchase", "like")),
+            "time": int(time.time() * 1000),
+            "item_id": f"item-{random_.randrange(500)}",
+        }
+        if random_.random() < 0.3:
+            event["event_id"] = f"{user}-{seq // 6}"  # some repeat
+        return event
+
+
 class Load:
     """Open loop: event number i is due at start + i / rate, whatever happened to the ones before it."""
 
     def __init__(
-        self, bootstrap: list[str], topic: str, journal: Path, seed: int, rate: float, users: int, poison: float
+        self,
+        bootstrap: list[str],
+        topic: str,
+        journal: Path,
+        seed: int,
+        rate: float,
+        users: int,
+        poison: float,
+        shape: Shape | None = None,
     ) -> None:
+        self._shape = shape or Shape()
         self._bootstrap, self._topic, self._journal = bootstrap, topic, journal
         self._seed, self._rate, self._users, self._poison = seed, rate, users, poison
         self._stop = threading.Event()
@@ -78,7 +106,7 @@ class Load:
                     intended = started + number / self._rate
                     if intended > time.monotonic():
                         await asyncio.sleep(intended - time.monotonic())
-                    user = f"user-{random_.randrange(self._users)}"
+                    user = self._shape.user(random_, self._users)
                     seqs[user] = seqs.get(user, -1) + 1
                     value = self._value(random_, user, number, seqs[user])
                     facts = (f"{self._seed}-{number}", user, seqs[user], intended, time.monotonic(), fingerprint(value))
@@ -98,15 +126,7 @@ class Load:
     def _value(self, random_: random.Random, user: str, number: int, seq: int) -> bytes:
         if random_.random() < self._poison:
             return random_.choice(POISON)
-        event: dict[str, Any] = {
-            "user_id": user,
-            "action": random_.choice(("view", "click", "purchase", "like")),
-            "time": int(time.time() * 1000),
-            "item_id": f"item-{random_.randrange(500)}",
-            "journal": f"{self._seed}-{number}",
-        }
-        if random_.random() < 0.3:
-            event["event_id"] = f"{user}-{seq // 6}"  # some repeat
+        event = self._shape.event(random_, user, number, seq) | {"journal": f"{self._seed}-{number}"}
         return orjson.dumps(event)
 
     async def _outcome(self, sending: Any, facts: tuple[str, str, int, float, float, str], journal: Any) -> None:

@@ -24,7 +24,7 @@ from stream.local_kafka import LocalKafka
 from stream.topics import create_topics
 from tests.faults.campaign import reached
 from tests.faults.campaign.forked import Forked
-from tests.faults.campaign.load import Load
+from tests.faults.campaign.load import Load, Shape
 from tests.faults.campaign.proxy import Proxy
 from tests.faults.campaign.reader import Poller, Reader
 from tests.faults.campaign.three_brokers import ThreeBrokers
@@ -105,11 +105,13 @@ class Run:
 
     # -- what a scenario does
 
-    def begin_load(self, rate: float = RATE, users: int = USERS, poison: float = 0.01) -> None:
+    def begin_load(
+        self, rate: float = RATE, users: int = USERS, poison: float = 0.01, shape: Shape | None = None
+    ) -> None:
         """From now on events come."""
         journal = self.folder / "journal.jsonl"
         topic = self.settings.events_topic
-        self.load = Load(self.settings.bootstrap, topic, journal, self.seed, rate, users, poison)
+        self.load = Load(self.settings.bootstrap, topic, journal, self.seed, rate, users, poison, shape)
         self.load.start()
         if not self.alive():
             self._fault_since = time.monotonic()  # nobody is there yet who could make progress
@@ -121,6 +123,7 @@ class Run:
         more = {
             "EVIDENCE": str(self.folder / f"evidence-{len(self.pipeline.workers)}.jsonl"),
             "PLANTED": self.planted,
+            "MODEL_FAILS_ON": ",".join(f"{item}={way}" for item, way in self.reference.failing.items()),
             "INTEREST_STREAM_MIN_REPLICATION": str(self.replication),
         }
         if proxied and self.proxy is not None:

@@ -8,6 +8,7 @@ EVIDENCE names a file; lines of JSON go there, each at once, so that a killed wo
     {"inflight_at_revocation": n}                                batches under way when a rebalance took partitions away
     {"at_s": t, "tasks": n}                                      asyncio tasks at a moment of the host's monotonic clock, each 10 s
 
+MODEL_FAILS_ON names items whose events the model cannot take: "item-7=raise,item-8=nan".
 PLANTED and PLANTED_EVERY name a bug of tests/faults/planted.py.
 """
 
@@ -20,11 +21,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import numpy as np
 import orjson
 
+from models.compact import hash64
 from stream.agents import Pipeline
 from stream.app import InterestApp
 from stream.cli import main
+from stream.scoring import Scoring
 from stream.transport import Consumer, Delivery
 from tests.faults.planted import plant
 
@@ -101,10 +105,37 @@ def _notices(tell: Callable[..., None]) -> Callable[[Any], None]:
     return notice
 
 
+def fail_on(items: Mapping[str, str]) -> None:
+    """Make the model raise, or give what is no number, for a batch with one of these items."""
+    begin = Scoring.__init__
+
+    def watched(self: Scoring, predictor: Any, *rest: Any, **more: Any) -> None:
+        step, raising, nan = (
+            predictor.step,
+            *([hash64(item) for item, way in items.items() if way == each] for each in ("raise", "nan")),
+        )
+
+        def failing(state: Any, events: Any, sizes: Any, previous_ms: Any) -> Any:
+            if np.isin(events["key"], raising).any():
+                raise ValueError("the model cannot take this event")
+            bad = np.isin(events["key"], nan).any()
+            state = step(state, events, sizes, previous_ms)
+            if bad:
+                state[:, -1] = np.nan
+            return state
+
+        predictor.step = failing
+        begin(self, predictor, *rest, **more)
+
+    Scoring.__init__ = watched  # type: ignore[method-assign]
+
+
 def work(arguments: list[str]) -> None:
     """The command, with what the environment asks for."""
     if os.environ.get("PLANTED"):
         plant(os.environ["PLANTED"], setattr, int(os.environ.get("PLANTED_EVERY", "10000")))
+    if items := os.environ.get("MODEL_FAILS_ON"):
+        fail_on(dict(each.split("=", 1) for each in items.split(",")))
     if os.environ.get("EVIDENCE"):
         observe(os.environ["EVIDENCE"])
     main(arguments)

@@ -159,6 +159,9 @@ class Reference:
         self.applied: dict[Place, bytes] = {}  # to the user
         self.filtered: set[Place] = set()  # repeated event ids
         self.at: dict[tuple[int, bytes, int], Mark] = {}
+        self.failing: dict[
+            str, str
+        ] = {}  # items on which the model fails, to the way it does: their events are dead letters
         self._seen = 0
 
     @property
@@ -174,6 +177,9 @@ class Reference:
 
     def _add(self, record: Record) -> None:
         origin = next((value.decode() for name, value in record.headers if name == "is.origin" and value), None)
+        if any(f'"item_id":"{item}"'.encode() in (record.value or b"") for item in self.failing):
+            self.replay.invalid[record.partition, record.offset] = record.key, record.value
+            return
         before = self.replay.applied, self.replay.repeated
         self.replay.add(record.partition, record.offset, record.key, record.value, record.timestamp_ms, origin)
         place = record.partition, record.offset
