@@ -104,6 +104,10 @@ class Load:
             await asyncio.wait([reading])
         return np.array(self.latencies)
 
+    async def send(self, events: Sequence[Event], rate: float) -> None:
+        """Send at a rate and wait for no answer."""
+        await self._send_paced(events, rate)
+
     async def pace_while(self, events: Iterator[Event], rate: float, busy: Callable[[], bool]) -> None:
         """Send at a rate while something else happens, and until all is answered; `arrivals` tells when updates came."""
         reading = asyncio.create_task(self._read())

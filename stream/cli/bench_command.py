@@ -17,7 +17,7 @@ from stream.config import from_environment
 from stream.errors import UsageError
 from stream.kafka_client import check_reachable
 
-CONDITIONS = ("latency", "hot", "two", "recovery", "joins")
+CONDITIONS = ("latency", "hot", "two", "recovery", "joins", "overload")
 
 
 @click.group(invoke_without_command=True)
@@ -194,6 +194,7 @@ def conditions(only: tuple[str, ...], repeats: int, users: int, out: Path | None
     two        two workers beside one
     recovery   cold starts with the changelog of 1,000,000 users
     joins      a worker joins, is stopped, is killed: stop to serving
+    overload   open loop at 50 % and 110 % of what it drains: memory, lag
 
     \b
     Examples:
@@ -203,14 +204,15 @@ def conditions(only: tuple[str, ...], repeats: int, users: int, out: Path | None
     Exit codes: 0 measured and each audit was clean, 1 failed, 2 wrong use.
     """
     from models.predict import load_predictor
-    from stream import bench_conditions, bench_joins
+    from stream import bench_conditions, bench_joins, bench_overload
 
     settings = from_environment(broker=broker)
     asyncio.run(check_reachable(settings.bootstrap))
     given = bench_conditions.Bench(settings, load_predictor(None).info.items, repeats, users)
     rows: list[bench_conditions.Row] = []
     for name in only or CONDITIONS:
-        measure = bench_joins.joins if name == "joins" else getattr(bench_conditions, name)
+        elsewhere = {"joins": bench_joins.joins, "overload": bench_overload.overload}
+        measure = elsewhere[name] if name in elsewhere else getattr(bench_conditions, name)
         for row in measure(given):
             rows.append(row)
             click.echo(f"{row.condition}: {row.figure}: {row.value:,.2f} {row.unit}", err=True)

@@ -1,0 +1,58 @@
+"""What a worker does with less and with more than it can: its memory, how far it falls behind, and when it has caught up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from stream import bench
+from stream.bench_conditions import SAME_BATCH, Bench, Row
+from stream.bench_load import Event, load_on, random_events
+from stream.config import Settings
+
+USERS: Final = 5_000
+BACKLOG: Final = 100_000
+SHARES: Final = (0.5, 1.1)
+LOAD_S: Final = 20.0
+
+
+def overload(given: Bench) -> Iterator[Row]:
+    """Open loop for 20 s at 50 % and at 110 % of what a worker drains here and now, a fresh worker each."""
+    for repeat in range(given.repeats):
+        sustainable = given.drained(BACKLOG, USERS)
+        yield Row("overload", "drained from a backlog", "events/s", sustainable)
+        memory = {}
+        for share in SHARES:
+            rows, memory[share] = _under(given, sustainable * share, repeat)
+            for figure, unit, value in rows:
+                yield Row("overload", f"{figure}, at {share:.0%}", unit, value)
+        yield Row("overload", "highest memory at 110 %, of that at 50 %", "x", memory[1.1] / memory[0.5])
+
+
+def _under(given: Bench, rate: float, seed: int) -> tuple[list[tuple[str, str, float]], float]:
+    """Figures of one load; and the worker's highest memory, MB. Raises Failure if the worker ends."""
+    with given.topics() as settings, bench.running_worker(settings, list(SAME_BATCH)) as worker:
+        events = list(random_events(int(rate * LOAD_S), USERS, given.items, seed))
+        seconds = asyncio.run(_send(settings, events, rate))
+        ended = time.perf_counter()
+        behind = len(events) - worker.until(lambda sample: True)["applied"]
+        worker.until(lambda sample: sample["applied"] >= len(events))
+        caught_up_s = time.perf_counter() - ended
+        memory = float(worker.peak_memory_mb())
+    rows = [
+        ("sent", "events/s", len(events) / seconds),
+        ("behind when the load ends", "events", behind),
+        ("behind no more after", "s", caught_up_s),
+        ("highest memory", "MB", memory),
+    ]
+    return rows, memory
+
+
+async def _send(settings: Settings, events: list[Event], rate: float) -> float:
+    """Seconds that it took."""
+    async with load_on(settings) as load:
+        began = time.perf_counter()
+        await load.send(events, rate)
+        return time.perf_counter() - began
