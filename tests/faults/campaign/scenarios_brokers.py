@@ -26,13 +26,19 @@ def brokers(run: Run) -> ThreeBrokers:
     return run.three
 
 
-def leads(run: Run, what: str, partition: int = 0) -> int:
-    """Node that leads a partition of the input, the changelog, the output, or the group."""
+def leads(run: Run, what: str, partition: int) -> int:
+    """Node that leads a partition of the input, the changelog, the output, or the group; -1: not known."""
     three, settings = brokers(run), run.settings
     if what == "coordinator":
         return three.coordinator(settings.app_id)
     topics = {"input": settings.events_topic, "changelog": settings.changelog_topic, "output": settings.updates_topic}
     return three.leader(topics[what], partition)
+
+
+def leader_of(run: Run, what: str, partition: int) -> int:
+    """As `leads`, once there is one and a broker has said so."""
+    node: int = run.wait(lambda: max(0, leads(run, what, partition)), MOVED_S, f"a leader of the {what}")
+    return node
 
 
 def b1_leaders(run: Run) -> None:
@@ -48,7 +54,7 @@ def b1_leaders(run: Run) -> None:
 def gone(run: Run, what: str, take: Callable[[list[int]], bool], how: str) -> None:
     """Take away the broker that leads `what`; events are applied without it, then it starts again."""
     three, partition = brokers(run), run.random.randrange(PARTITIONS)
-    node, since = leads(run, what, partition), time.monotonic()
+    node, since = leader_of(run, what, partition), time.monotonic()
     hit = run.under_load() and take([node])
     seconds = moves(run, what, partition, node, since)
     run.trial(
@@ -85,7 +91,7 @@ def b3(run: Run) -> None:
     for seconds in (5, 30) if run.seed % 2 else (30, 90):
         run.works(*workers)
         what, partition = run.random.choice(LEADS), run.random.randrange(PARTITIONS)
-        node, since, before = leads(run, what, partition), time.monotonic(), committed(run)
+        node, since, before = leader_of(run, what, partition), time.monotonic(), committed(run)
         three.pause(node)
         moved = moves(run, what, partition, node, since) if seconds > BROKER_SESSION_S else None
         time.sleep(max(0.0, since + seconds - time.monotonic()))  # the fault itself
