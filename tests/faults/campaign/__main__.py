@@ -97,6 +97,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--planted", help="a planted bug by name, or all: runs scenario `planted` with it")
     parser.add_argument("--minutes", type=float, default=scenarios_soak.MINUTES, help="length of scenario S1")
+    parser.add_argument("--markdown", type=Path, help="put the summary between the marks of this page")
     parser.add_argument("--out", type=Path, default=Path("runs/faults"))
     options = parser.parse_args()
     SCENARIOS["S1"] = partial(scenarios_soak.s1, minutes=options.minutes)
@@ -126,6 +127,8 @@ def main() -> int:
             )
     results = report.read(lines)
     say(report.summary(results))
+    if options.markdown:
+        report.write_into(options.markdown, results)
     return int(any(each["violations"] for each in results if not each["planted"]))
 
 

@@ -80,6 +80,16 @@ def summary(results: list[dict[str, Any]]) -> str:
     return "\n".join([*parts, planted(bugs)] if bugs else parts)
 
 
+def write_into(page: Path, results: list[dict[str, Any]]) -> None:
+    """Put the summary between the marks of a page."""
+    text = page.read_text(encoding="utf-8")
+    head, mark, rest = text.partition("<!-- table -->\n")
+    _, end, tail = rest.partition("<!-- end -->")
+    if not (mark and end):
+        raise ValueError(f"{page} has no lines '<!-- table -->' and '<!-- end -->'; add them where the table is wanted")
+    page.write_text(f"{head}{mark}{summary(results)}{end}{tail}", encoding="utf-8")
+
+
 def claim(results: list[dict[str, Any]]) -> str:
     """One sentence; a bound on the rate of loss only without violations (zero in N trials: at most about 3 / N, 95 %)."""
     effective, void = (sum(each[key] for each in results) for key in ("effective", "void"))
