@@ -9,12 +9,13 @@ from typing import Final
 
 from stream import bench
 from stream.bench_conditions import SAME_BATCH, Bench, Row
-from stream.bench_load import Event, load_on, random_events
+from stream.bench_load import Event, load_on, produce_backlog, random_events
 from stream.config import Settings
 
 USERS: Final = 5_000
 BACKLOG: Final = 100_000
 SHARES: Final = (0.5, 1.1)
+WARM_UP: Final = 20_000
 LOAD_S: Final = 20.0
 
 
@@ -34,11 +35,13 @@ def overload(given: Bench) -> Iterator[Row]:
 def _under(given: Bench, rate: float, seed: int) -> tuple[list[tuple[str, str, float]], float]:
     """Figures of one load; and the worker's highest memory, MB. Raises Failure if the worker ends."""
     with given.topics() as settings, bench.running_worker(settings, list(SAME_BATCH)) as worker:
-        events = list(random_events(int(rate * LOAD_S), USERS, given.items, seed))
+        asyncio.run(produce_backlog(settings, random_events(WARM_UP, USERS, given.items, seed)))
+        worker.until(lambda sample: sample["applied"] >= WARM_UP)  # it serves
+        events = list(random_events(int(rate * LOAD_S), USERS, given.items, seed + 1))
         seconds = asyncio.run(_send(settings, events, rate))
         ended = time.perf_counter()
-        behind = len(events) - worker.until(lambda sample: True)["applied"]
-        worker.until(lambda sample: sample["applied"] >= len(events))
+        behind = WARM_UP + len(events) - worker.until(lambda sample: True)["applied"]
+        worker.until(lambda sample: sample["applied"] >= WARM_UP + len(events))
         caught_up_s = time.perf_counter() - ended
         memory = float(worker.peak_memory_mb())
     rows = [
