@@ -9,7 +9,7 @@ All but the counters are taken as linear at their values. What reached the answe
 is credited to no event. How well this agrees with replaying the history without the event: models/explain.py measures it.
 
 Glossary: U users, V items (row 0: unknown), C interests, D width, n events read as tokens, R = 32 recent events, newest first,
-A = 15 of them that co-occurrence looks at, K neighbours of an item.
+A = 15 of them that co-occurrence looks at, K strongest neighbours of an item.
 """
 
 from __future__ import annotations

@@ -28,8 +28,9 @@ ITEM_SCORERS: Final = (
     "seen",
     "seen_lately",
 )
-LENGTHS: Final = (3, 10)
-"""Recent events that a history may have to get the first weights, the second ones; longer ones get the last."""
+LENGTHS: Final = (5, 20)
+"""Recent events that a history may have to get the first weights, the second ones; longer ones get the last. Picked as the half-life
+of recent popularity was."""
 INTEREST_FEATURES: Final = ("items", "language_model", "own_4", "own_16", "base", "one")
 HALF_LIVES: Final = (4.0, 16.0)
 """Of the user's own counters, in events."""
@@ -121,7 +122,7 @@ def fit_item_weights(features: list[Tensor], targets: Tensor, length: Tensor) ->
 
     start = torch.zeros(2 + len(LENGTHS), len(features))
     start[0, :3] = torch.tensor([0.5, 0.5, 0.3])
-    parts = _minimised(loss, start)
+    parts = minimised(loss, start)
     return parts[:1] + parts[1:]
 
 
@@ -149,10 +150,10 @@ def fit_interest_weights(features: Tensor, happened: Tensor) -> Tensor:
         entropy = torch.nn.functional.binary_cross_entropy_with_logits(features @ weights, happened)
         return entropy + 1e-4 * weights.square().sum()
 
-    return _minimised(loss, torch.tensor([0.4, 0.2, 0.2, 0.2, 0.0, 0.0]))
+    return minimised(loss, torch.tensor([0.4, 0.2, 0.2, 0.2, 0.0, 0.0]))
 
 
-def _minimised(loss: Callable[[Tensor], Tensor], start: Tensor, steps: int = 30) -> Tensor:
+def minimised(loss: Callable[[Tensor], Tensor], start: Tensor, steps: int = 30) -> Tensor:
     """Weights of the least loss; both losses are convex in them, so L-BFGS is there in some twenty passes over the data."""
     weights = start.requires_grad_()
     optimiser = torch.optim.LBFGS([weights], max_iter=steps, line_search_fn="strong_wolfe", tolerance_change=1e-7)

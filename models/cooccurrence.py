@@ -24,6 +24,9 @@ PART: Final = 500_000
 """Events whose pairs are counted at once: 10 million pairs, some 500 MB while they are sorted."""
 DENSE_ITEMS: Final = 4_096
 """Up to here all pairs are held as a matrix, 64 MB at most."""
+MANY: Final = 512
+FEW: Final = 64
+"""Neighbours that an item keeps: many where they cost a matrix's row all the same (16 MB of a model directory), few beyond."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,10 @@ class Cooccurrence:
         return scores
 
 
-def learn(rows: Array, user_start: Array, items: int, most: int = 64) -> Cooccurrence:
+def learn(rows: Array, user_start: Array, items: int, most: int = 0) -> Cooccurrence:
     """Count the pairs of sequences: item rows int [N], the events of user u at user_start[u]:user_start[u + 1].
+
+    Each item keeps its `most` strongest neighbours; 0: MANY or FEW of them, by the size of the catalogue.
 
     Users are counted PART events at a time and the sums merged, so memory follows the pairs that exist, not the events.
     """
@@ -76,6 +81,7 @@ def learn(rows: Array, user_start: Array, items: int, most: int = 64) -> Cooccur
         part, starts = rows[user_start[first] : user_start[last]], user_start[first : last + 1] - user_start[first]
         keys, totals = _merged(keys, totals, *_pairs(part, starts, items))
         first = last
+    most = most or (MANY if items < DENSE_ITEMS else FEW)
     return _strongest(keys, totals, np.bincount(rows, minlength=items + 1), items, most)
 
 

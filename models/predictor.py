@@ -22,7 +22,7 @@ from models.because import Scorers, losses
 from models.blend import Blend
 from models.bridge import InterestNetwork
 from models.compact import COMPACT, NO_TEXT, RECENT, text_of
-from models.cooccurrence import Cooccurrence
+from models.cooccurrence import FEW, Cooccurrence
 from models.lstm import input_gates
 from models.predict import Hosting, ModelInfo, Scores
 from models.reader import Reader, faster_reader
@@ -83,8 +83,8 @@ class Predictor:
             self._tables = _Tables(network)
             self._scorers = Scorers(
                 language_model=network.language_model,
-                neighbours=torch.from_numpy(cooccurrence.neighbours),
-                strength=torch.from_numpy(cooccurrence.weights),
+                neighbours=torch.from_numpy(cooccurrence.neighbours[:, :FEW]),
+                strength=torch.from_numpy(cooccurrence.weights[:, :FEW]),
                 blend=blend,
                 membership=self._membership,
                 answers=self._tables.answers,

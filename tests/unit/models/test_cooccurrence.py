@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models import cooccurrence
-from models.cooccurrence import learn, learn_before_last
+from models.cooccurrence import DENSE_ITEMS, FEW, learn, learn_before_last
 
 ITEMS = 15
 
@@ -102,3 +102,11 @@ def test_before_last_knows_nothing_of_the_last_events() -> None:
     found = learn_before_last(rows, starts, ITEMS)
     assert (found.neighbours == without.neighbours).all()
     assert (found.weights == without.weights).all()
+
+
+@pytest.mark.parametrize(("items", "kept"), [(100, 99), (DENSE_ITEMS, FEW)])
+def test_small_catalogues_keep_more_neighbours(items: int, kept: int) -> None:
+    """The first item was met with each of 99 others; a dense table costs no more for knowing all of them."""
+    rows = np.array([[1, other] for other in range(2, 101)]).ravel()
+    found = learn(rows, np.arange(0, len(rows) + 1, 2), items)
+    assert (found.neighbours[1] > 0).sum() == kept
