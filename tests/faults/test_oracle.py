@@ -213,3 +213,10 @@ def test_a_partition_that_comes_back_in_a_later_generation_is_no_violation(sound
 def test_lag_during_a_fault_is_no_violation(sound: History) -> None:
     polls = [Poll(float(second), 0, 5, 10) for second in range(40)]
     assert CHECKS["L2"](replace(sound, polls=polls, disturbed=[(0.0, 39.0)])) == []
+
+
+def test_with_instance_ids_a_place_is_taken_once() -> None:
+    taken = [Production("a", 0, 7, 40), Production("b", 0, 7, 45), Production("c", 0, 7, 47), Production("c", 0, 7, 50)]
+    assert CHECKS["O1"](History("clicks", productions=taken, static_members=True)) == []
+    came_back = [*taken, Production("a", 0, 7, 55)]
+    assert len(CHECKS["O1"](History("clicks", productions=came_back, static_members=True))) == 1

@@ -28,6 +28,7 @@ from tests.faults.campaign import (
     scenarios_inputs,
     scenarios_kafka,
     scenarios_kills,
+    scenarios_members,
     scenarios_network,
     scenarios_soak,
     scenarios_workers,
@@ -41,6 +42,7 @@ from tests.faults.planted import BUGS
 SCENARIOS = {
     **scenarios_kills.ALL,
     **scenarios_workers.ALL,
+    **scenarios_members.ALL,
     **scenarios_kafka.ALL,
     **scenarios_network.ALL,
     **scenarios_inputs.ALL,

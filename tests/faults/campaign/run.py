@@ -85,6 +85,7 @@ class Run:
         self.planned: dict[str, tuple[int, ...]] = {}
         self.deaths: dict[str, float] = {}
         self.operator_reset = False
+        self.static_members = False
         self._fault_since: float | None = None  # a worker has ended and what it left is not yet done by another
         self.unchecked: tuple[str, ...] = ()
         self.expected: tuple[str, ...] = ()  # log lines, as regular expressions, that this scenario brings about (H1)
@@ -283,6 +284,7 @@ class Run:
             polls=list(self.poller.polls),
             disturbed=list(self.disturbed),
             operator_reset=self.operator_reset,
+            static_members=self.static_members,
             expected=self.expected,
         )
         self.reference.extend(source)

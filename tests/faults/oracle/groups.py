@@ -30,8 +30,10 @@ def o1_one_writer_a_partition(history: History) -> list[str]:
     """In the order in which the broker appended them, states of a partition come from one worker a generation, and generations rise.
 
     By log order and not by the worker's clock: a worker that was stopped reads the acknowledgement of an earlier write when it goes on.
+    With instance ids a process takes the place of another within a generation; then the other never writes again.
     """
     latest: dict[int, Production] = {}
+    replaced: set[tuple[int, int, str]] = set()  # partition, generation, worker whose place another process took
     violations = []
     for each in sorted(history.productions, key=lambda one: (one.partition, one.offset)):
         before = latest.get(each.partition)
@@ -41,6 +43,10 @@ def o1_one_writer_a_partition(history: History) -> list[str]:
                 f"{before.worker} in generation {before.generation}"
             )
         elif before is not None and each.generation == before.generation and each.worker != before.worker:
+            replaced.add((each.partition, each.generation, before.worker))
+            if history.static_members and (each.partition, each.generation, each.worker) not in replaced:
+                latest[each.partition] = each
+                continue
             violations.append(
                 f"partition {each.partition}: {each.worker} and {before.worker} wrote in generation {each.generation}"
             )

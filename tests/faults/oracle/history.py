@@ -109,6 +109,9 @@ class History:
     exits: list[Exit] = field(default_factory=list)
     limits: Limits = field(default_factory=Limits)
     operator_reset: bool = False  # group offsets were set by hand
+    static_members: bool = (
+        False  # workers have instance ids, and a process may take the place of another within a generation
+    )
     expected: tuple[str, ...] = ()  # log lines, as regular expressions, that the fault brings about
 
     @cached_property
