@@ -42,8 +42,11 @@ class Row:
 class Bench:
     """What all conditions share."""
 
-    def __init__(self, settings: Settings, items: tuple[str, ...], repeats: int, many: int) -> None:
+    def __init__(
+        self, settings: Settings, items: tuple[str, ...], repeats: int, many: int, sessions_s: tuple[float, ...]
+    ) -> None:
         self.base, self.items, self.repeats, self.many = settings, items, repeats, many
+        self.sessions_s = sessions_s  # session timeouts, of joins
 
     @contextmanager
     def topics(self) -> Iterator[Settings]:

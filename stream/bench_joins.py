@@ -1,4 +1,4 @@
-"""How long a worker that joins, is stopped or is killed keeps a pipeline from serving, under a steady load."""
+"""How long a worker that joins, is stopped, is killed or is restarted keeps a pipeline from serving, under a steady load."""
 
 from __future__ import annotations
 
@@ -20,53 +20,96 @@ from stream.errors import Failure
 USERS: Final = 100_000
 RATE: Final = 500.0
 LONGEST_S: Final = 60.0
+"""And the session timeout."""
 SERVING_S: Final = 0.5
 """Updates of all partitions this long after the group has settled: it serves."""
-ARGUMENTS: Final = ["--session-timeout-s", "6", "--heartbeat-s", "1"]
 _SETTLED: Final = re.compile(r"^(\S+ \S+),(\d+) INFO interest_stream: partitions assigned", re.MULTILINE)
 
 
 def joins(given: Bench) -> Iterator[Row]:
     """100,000 users. Figures: the longest time without an update of a partition, whole and from the last assignment on."""
+    for session_s in given.sessions_s:
+        yield from _joins(given, session_s)
+
+
+def _joins(given: Bench, session_s: float) -> Iterator[Row]:
+    timing = ["--session-timeout-s", f"{session_s:g}", "--heartbeat-s", "1"]
     with given.topics() as settings, ExitStack() as stack:
         asyncio.run(produce_backlog(settings, random_events(USERS, USERS, given.items, 1, distinct=True)))
-        serving = stack.enter_context(bench.running_worker(settings, ARGUMENTS))
+        serving = stack.enter_context(bench.running_worker(settings, timing))
         serving.drain(USERS)
         for _ in range(given.repeats):
             for what in ("stopped", "killed"):
-                taker = stack.enter_context(bench.running_worker(settings, ARGUMENTS))
-                yield from _pause(given, settings, "a worker joins", taker, lambda: None)
+                taker = stack.enter_context(bench.running_worker(settings, timing))
+                yield from _pause(given, settings, session_s, "a worker joins", [taker], lambda: None)
                 end = serving.stop if what == "stopped" else serving.kill
-                yield from _pause(given, settings, f"one of two is {what}", taker, end)
+                yield from _pause(given, settings, session_s, f"one of two is {what}", [taker], end)
                 serving = taker
+        yield from _restarts(given, settings, session_s, serving, stack)
 
 
-def _pause(given: Bench, settings: Settings, what: str, taker: bench.BenchWorker, act: Callable[[], None]) -> list[Row]:
-    """What happens to the updates while `act` makes the group give partitions to `taker`."""
-    wall, seen = time.time() - time.perf_counter(), len(_assignments(taker))
-    load = asyncio.run(_watched(given, settings, taker, seen, act))
-    assignments = _assignments(taker)[seen:]
+def _restarts(
+    given: Bench, settings: Settings, session_s: float, serving: bench.BenchWorker, stack: ExitStack
+) -> Iterator[Row]:
+    """With instance ids: nobody else has to notice, and the partitions of the one wait for it."""
+    timing = ["--session-timeout-s", f"{session_s:g}", "--heartbeat-s", "1"]
+    named = [
+        stack.enter_context(bench.running_worker(settings, [*timing, "--instance-id", name])) for name in ("a", "b")
+    ]
+    serving.stop()
+    list(_pause(given, settings, session_s, "settling", [named[0]], lambda: None))
+    for _ in range(given.repeats):
+        started: list[bench.BenchWorker] = []
+
+        def restart(started: list[bench.BenchWorker] = started) -> None:
+            named[1].stop()
+            again = bench.running_worker(settings, [*timing, "--instance-id", "b"])
+            started.append(stack.enter_context(again))
+
+        yield from _pause(given, settings, session_s, "one of two with instance ids is restarted", started, restart)
+        named[1] = started[0]
+
+
+def _pause(
+    given: Bench,
+    settings: Settings,
+    session_s: float,
+    what: str,
+    takers: list[bench.BenchWorker],
+    act: Callable[[], None],
+) -> list[Row]:
+    """What happens to the updates while `act` makes the group give partitions to the taker; `act` may add it."""
+    wall, seen = time.time() - time.perf_counter(), sum(len(_assignments(each)) for each in takers)
+    longest_s = LONGEST_S + session_s
+    load = asyncio.run(_watched(given, settings, takers, seen, act, longest_s))
+    assignments = _assignments(takers[0])[seen:]
     if not assignments or not all(len(each) > 1 for each in load.arrivals):
-        raise Failure(f"{what}: the group did not settle within {LONGEST_S:.0f} s:\n{taker.log()[-1500:]}")
+        raise Failure(f"{what}: the group did not settle within {longest_s:.0f} s:\n{takers[0].log()[-1500:]}")
     gaps = [max(pairwise(each), key=lambda pair: pair[1] - pair[0]) for each in load.arrivals]
     served = max(end for _, end in gaps) + wall
+    condition = f"joins, {session_s:g} s"
     return [
-        Row("joins", f"{what}: stop to serving", "s", max(end - begin for begin, end in gaps)),
-        Row("joins", f"{what}: after the group settled", "s", max(0.0, served - assignments[-1])),
+        Row(condition, f"{what}: stop to serving", "s", max(end - begin for begin, end in gaps)),
+        Row(condition, f"{what}: after the group settled", "s", max(0.0, served - assignments[-1])),
     ]
 
 
 async def _watched(
-    given: Bench, settings: Settings, taker: bench.BenchWorker, seen: int, act: Callable[[], None]
+    given: Bench,
+    settings: Settings,
+    takers: list[bench.BenchWorker],
+    seen: int,
+    act: Callable[[], None],
+    longest_s: float,
 ) -> Load:
     started = time.perf_counter()
     wall = time.time() - started
     async with load_on(settings) as load:
 
         def busy() -> bool:
-            settled = _assignments(taker)[seen:]
+            settled = [moment for each in takers for moment in _assignments(each)][seen:]
             serves = settled and all(each and each[-1] + wall > settled[-1] + SERVING_S for each in load.arrivals)
-            return not serves and time.perf_counter() - started < LONGEST_S
+            return not serves and time.perf_counter() - started < longest_s
 
         acting = asyncio.get_running_loop().call_later(1.0, act)
         await load.pace_while(random_events(1_000_000, USERS, given.items, seed=3), RATE, busy)

@@ -6,10 +6,21 @@ Two more refusals need the states themselves and are made after recovery: stream
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
+from aiokafka.coordinator.protocol import ConsumerProtocol
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    KafkaConnectionError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
+from aiokafka.protocol.admin import DescribeGroupsRequest
 
 from stream.config import Settings
 from stream.errors import BrokerError, RefusalError, TopicError
@@ -51,6 +62,7 @@ async def preflight(settings: Settings) -> int:
                 partition: await consumer.committed(TopicPartition(settings.source_topic, partition)) or 0
                 for partition in sorted(await _partitions(consumer, settings.source_topic))
             }
+            await _refuse_other_pipeline(consumer, settings)
             source = await _ends(consumer, settings.source_topic)
             changelog = await _ends(consumer, settings.changelog_topic)
         except (GroupAuthorizationFailedError, TopicAuthorizationFailedError) as error:
@@ -65,6 +77,27 @@ async def preflight(settings: Settings) -> int:
         parked = places_of(await read(settings), settings.source_topic)
     refuse(settings, source, changelog, committed, parked)
     return len(source)
+
+
+async def _refuse_other_pipeline(consumer: AIOKafkaConsumer, settings: Settings) -> None:
+    """Raise RefusalError if workers of the group read other topics: the group would deal the partitions of one changelog out to both.
+
+    A group that is rebalancing does not tell what its members read, and a coordinator that moves is not asked again.
+    """
+    coordinator = consumer._coordinator
+    with suppress(KafkaConnectionError, NodeNotReadyError, RequestTimedOutError, GroupCoordinatorNotAvailableError):
+        await coordinator.ensure_coordinator_known()
+        answer = await coordinator._send_req(DescribeGroupsRequest([settings.app_id]))
+        ((code, _, _, _, _, members, *_),) = answer.groups
+        if for_code(code) is GroupAuthorizationFailedError:
+            raise GroupAuthorizationFailedError(settings.app_id)
+        for _, client_id, host, metadata, _ in members:
+            topics = ConsumerProtocol.METADATA.decode(metadata).subscription if metadata else []
+            if topics and settings.source_topic not in topics:
+                raise RefusalError(
+                    f"a worker of group {settings.app_id} ({client_id} at {host}) reads {', '.join(sorted(topics))} and not "
+                    f"{settings.source_topic}: two pipelines with one --app-id would mix their states. Start with an --app-id of its own"
+                )
 
 
 async def _ends(consumer: AIOKafkaConsumer, topic: str) -> dict[int, Ends]:

@@ -131,6 +131,8 @@ class Scoring:
                 return [outcome for part in parts for outcome in self._score([part], published_at_ms)]
             batch, arena = parts[0]
             if len(batch.users) == 1:
+                if _of_memory(error):
+                    raise MemoryError(str(error)) from error
                 return [Outcome(rejects=[_reject(batch, error)])]
         middle = len(batch.users) // 2
         (outcome,) = self._score([(_part(batch, slice(None, middle)), arena)], published_at_ms)
@@ -187,6 +189,11 @@ def _part(batch: EventBatch, part: slice) -> EventBatch:
         timestamps_ms=batch.timestamps_ms[part],
         rejects=[],
     )
+
+
+def _of_memory(error: Exception) -> bool:
+    """Whether PyTorch got no memory, which says nothing about an event."""
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in ("memory", "ALLOC_FAILED"))
 
 
 def _reject(batch: EventBatch, error: Exception) -> Reject:

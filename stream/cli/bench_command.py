@@ -181,11 +181,29 @@ def compare(**given: Any) -> None:
     metavar="NUMBER",
     help="Users that are recovered.",
 )
+@click.option(
+    "--session-timeout-s",
+    "sessions_s",
+    multiple=True,
+    default=(6.0,),
+    show_default=True,
+    type=click.FloatRange(3),
+    metavar="SECONDS",
+    help="Of joins; may be given again.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="JSON of all figures.")
 @click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
 @options.broker
 @options.verbose
-def conditions(only: tuple[str, ...], repeats: int, users: int, out: Path | None, markdown: bool, broker: str) -> None:
+def conditions(
+    only: tuple[str, ...],
+    repeats: int,
+    users: int,
+    sessions_s: tuple[float, ...],
+    out: Path | None,
+    markdown: bool,
+    broker: str,
+) -> None:
     """Measure what a rate does not tell, about ten minutes in all.
 
     \b
@@ -193,7 +211,7 @@ def conditions(only: tuple[str, ...], repeats: int, users: int, out: Path | None
     hot        one user with 30 % of all events; distinct users only
     two        two workers beside one
     recovery   cold starts with the changelog of 1,000,000 users
-    joins      a worker joins, is stopped, is killed: stop to serving
+    joins      a worker joins, is stopped, killed, restarted: until it serves
     overload   open loop at 50 % and 110 % of what it drains: memory, lag
 
     \b
@@ -208,7 +226,7 @@ def conditions(only: tuple[str, ...], repeats: int, users: int, out: Path | None
 
     settings = from_environment(broker=broker)
     asyncio.run(check_reachable(settings.bootstrap))
-    given = bench_conditions.Bench(settings, load_predictor(None).info.items, repeats, users)
+    given = bench_conditions.Bench(settings, load_predictor(None).info.items, repeats, users, sessions_s)
     rows: list[bench_conditions.Row] = []
     for name in only or CONDITIONS:
         elsewhere = {"joins": bench_joins.joins, "overload": bench_overload.overload}

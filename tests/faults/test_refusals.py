@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -176,3 +177,14 @@ def test_a_worker_that_was_away_too_long_does_not_write(pipeline: Pipeline) -> N
 def _stopped(pid: int) -> bool:
     with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
         return stat.read().rpartition(")")[2].split()[0] == "T"
+
+
+def test_a_second_pipeline_with_the_same_app_id(pipeline: Pipeline) -> None:
+    """Group and changelog would be shared: partitions of one changelog dealt out to readers of two topics."""
+    worker = pipeline.start("--null-model")
+    other = f"{pipeline.settings.events_topic}-other"
+    asyncio.run(create_topics(replace(pipeline.settings, events_topic=other), 4, 1))
+    log = refusal(pipeline, "--null-model", "--events-topic", other)
+    assert "two pipelines with one --app-id" in log
+    assert pipeline.settings.events_topic in log
+    assert worker.stop() == 0

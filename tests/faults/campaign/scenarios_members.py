@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import signal
 import subprocess
 import time
 from bisect import bisect_left
+from dataclasses import replace
 from pathlib import Path
 
+from stream.topics import create_topics
 from tests.faults.campaign.run import Run
 from tests.faults.campaign.scenarios_kills import BATCHES
 from tests.faults.campaign.scenarios_workers import leave, regressions, wind_up
@@ -153,6 +156,32 @@ def fenced(run: Run, worker: Worker) -> None:
         run.verdict.violations.setdefault("W23", []).append(f"exit {code}: {worker.log[-500:]}")
 
 
+def w23_apps(run: Run) -> None:
+    """A second pipeline with the same app id and other topics: refused, and the first one goes on."""
+    worker = run.worker()
+    run.begin_load()
+    run.works(worker)
+    names = {
+        f"{each}_topic": f"other-{getattr(run.settings, f'{each}_topic')}"
+        for each in ("events", "updates", "profiles", "dead_letters")
+    }
+    asyncio.run(create_topics(replace(run.settings, **names), 4, 1))  # type: ignore[arg-type]
+    options = [word for name, topic in names.items() for word in (f"--{name.replace('_', '-')}", topic)]
+    since = time.monotonic()
+    run.expected = ("RefusalError",)
+    other = run.worker(*options, ready=False, planned=1)
+    try:
+        code = other.process.wait(30)
+    except subprocess.TimeoutExpired:
+        code = -99
+        other.kill()
+    run.ended(other, 1)
+    if code != 1 or "two pipelines with one --app-id" not in other.log:
+        run.verdict.violations.setdefault("REFUSAL", []).append(f"exit {code}: {other.log[-600:]}")
+    run.works(worker)
+    run.trial("same app id, other topics", run.under_load(), since)
+
+
 def w24(run: Run) -> None:
     """The model is slow with one batch while later ones come, then SIGKILL: nothing past the slow one is committed."""
     run.begin_load()
@@ -200,5 +229,5 @@ def w18(run: Run) -> None:
 
 
 ALL = {
-    "W9join": w9_join, "W12": w12, "W12static": w12_static, "W14": w14, "W18": w18, "W23": w23, "W24": w24,
+    "W9join": w9_join, "W12": w12, "W12static": w12_static, "W14": w14, "W18": w18, "W23": w23, "W23apps": w23_apps, "W24": w24,
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,7 +60,12 @@ class LivelyConsumer:
 
     def __init__(self, **options: object) -> None:
         self._events = 100
-        self._client = self
+        self._client = self._coordinator = self
+
+    async def ensure_coordinator_known(self) -> None: ...
+
+    async def _send_req(self, request: object) -> object:
+        return SimpleNamespace(groups=[(0, "group", "Empty", "", "", [])])
 
     async def start(self) -> None: ...
 

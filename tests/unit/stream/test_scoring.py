@@ -25,6 +25,15 @@ TIME_MS = 1_767_225_600_000
 POISON = hash64("poison")
 
 
+FAILURES = {
+    "arithmetic": ZeroDivisionError("no"),
+    "shape": ValueError("no"),
+    "torch": RuntimeError("no"),
+    "bug": KeyError("no"),
+    "memory": RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes"),
+}
+
+
 class Fussy(NullPredictor):
     """Fails on the item `poison`, in a way that is asked for; its memory is the sum of the keys it saw."""
 
@@ -35,9 +44,7 @@ class Fussy(NullPredictor):
     def step(self, state: Any, events: Any, sizes: Any, previous_ms: Any) -> Any:
         bad = events["key"] == POISON
         if bad.any() and self.failure != "not finite":
-            raise {"arithmetic": ZeroDivisionError, "shape": ValueError, "torch": RuntimeError, "bug": KeyError}[
-                self.failure
-            ]("no")
+            raise FAILURES[self.failure]
         state = super().step(state, events, sizes, previous_ms)
         if bad.any():
             state[:, 1] = np.nan
@@ -99,6 +106,11 @@ def test_a_fault_of_the_program_is_no_fault_of_an_event() -> None:
     """It stops the worker; parking every event would empty the topic into the dead letters."""
     with pytest.raises(KeyError):
         applied([("u", "i1"), ("u", "poison")], "bug")
+
+
+def test_want_of_memory_is_no_fault_of_an_event() -> None:
+    with pytest.raises(MemoryError):
+        applied([("u", "i1"), ("u", "poison")], "memory")
 
 
 def test_a_failure_leaves_the_arena_as_it_was() -> None:
