@@ -86,6 +86,9 @@ def b2(run: Run) -> None:
 def b3(run: Run) -> None:
     """SIGSTOP of a leader for 5 s and for 30 s (even seeds: 30 s and 90 s), then SIGCONT; two workers under a supervisor."""
     three = brokers(run)
+    run.expected = (
+        r"not stopped after \d+ s; ending at once",
+    )  # after 60 s the watchdog ends a worker whose broker hangs
     workers = [run.worker(*PATIENT), run.worker(*PATIENT)]
     run.begin_load()
     for seconds in (5, 30) if run.seed % 2 else (30, 90):
