@@ -10,6 +10,7 @@ import secrets
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +88,7 @@ class Run:
         self.operator_reset = False
         self.static_members = False
         self._fault_since: float | None = None  # a worker has ended and what it left is not yet done by another
+        self.tend: Callable[[], None] = lambda: None  # what a supervisor would do, while a recovery is waited for
         self.unchecked: tuple[str, ...] = ()
         self.expected: tuple[str, ...] = ()  # log lines, as regular expressions, that this scenario brings about (H1)
         unique = f"{name}-{seed}-{secrets.token_hex(3)}"
@@ -225,6 +227,7 @@ class Run:
         self._fault_since = None
 
     def _committed_past(self, ends: dict[int, int]) -> bool:
+        self.tend()
         latest = self.poller.latest()
         return all(partition in latest and latest[partition].committed >= end for partition, end in ends.items())
 

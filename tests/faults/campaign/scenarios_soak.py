@@ -33,8 +33,9 @@ LOST_ACKS: Final = Rule(ways=(DOWN,), apis=frozenset({PRODUCE}))
 
 
 class Soak:
-    """Two workers with the real model. One, direct to the broker, meets nothing that ends a worker and lives as long as the run, so
-    that its memory means something; the other, behind the proxy, is killed, stopped and cut, and replaced when it has ended."""
+    """Two workers with the real model. One, direct to the broker, meets nothing that ends a worker and lives as long as the broker does
+    not stay away for longer than a session, so that its memory means something; the other, behind the proxy, is killed, stopped and
+    cut. Whoever has ended is replaced."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -46,14 +47,18 @@ class Soak:
         }  # fmt: skip
 
     def go_on(self) -> None:
-        """Whoever has ended is replaced; one that ended unasked shows in its exit code (H1). C1 is looked at, fault or not."""
+        """C1 is looked at, fault or not, and whoever has ended is replaced."""
         self.run.crash_cut()
+        self.replace()
+
+    def replace(self, ready: bool = True) -> None:
+        """A supervisor's part. One that ended unasked shows in its exit code (H1)."""
         if self.steady.process.poll() is not None:
             self.run.ended(self.steady, *self.run.planned[name_of(self.steady)])
-            self.steady = self.run.worker(*PATIENT)
+            self.steady = self.run.worker(*PATIENT, ready=ready)
         if self.victim.process.poll() is not None:
             self.run.ended(self.victim, *self.run.planned[name_of(self.victim)])
-            self.victim = self.run.worker(*PATIENT, proxied=True)
+            self.victim = self.run.worker(*PATIENT, proxied=True, ready=ready)
 
     def mend(self) -> None:
         """After a fault that broke off: everything as it was."""
@@ -77,7 +82,7 @@ class Soak:
         if self.run.random.random() < 0.3:
             self._stopped(self.steady, 0.5, "steady worker stopped")
         else:
-            self.may_end()
+            self.may_end(self.victim)
             self._stopped(self.victim, self.run.random.choice((0.5, 1, 1.5)), "stopped")
 
     def _stopped(self, worker: Worker, share: float, what: str) -> None:
@@ -88,6 +93,8 @@ class Soak:
         self.run.trial(f"{what} for {share:g} sessions", self.run.under_load(), since, self.ends(worker))
 
     def broker_kill(self) -> None:
+        """Without a broker for longer than a session both may find that they were put out, and end."""
+        self.may_end(self.steady, self.victim)
         since, hit = time.monotonic(), self.run.under_load() and self.run.broker.kill()
         self.run.broker.start(timeout_s=300)
         self.run.crash_cut()
@@ -96,6 +103,7 @@ class Soak:
     def broker_stop(self) -> None:
         pid, since = self.run.broker.status().pid, time.monotonic()
         assert pid is not None
+        self.may_end(self.steady, self.victim)
         os.kill(pid, signal.SIGSTOP)
         time.sleep(5)  # the fault itself
         os.kill(pid, signal.SIGCONT)
@@ -103,7 +111,7 @@ class Soak:
 
     def cut(self) -> None:
         share = self.run.random.choice((0.5, 1, 1.5))
-        self.may_end()
+        self.may_end(self.victim)
         self._proxied(Rule(), share * SESSION_S, f"cut for {share:g} sessions")
 
     def acks_lost(self) -> None:
@@ -126,9 +134,10 @@ class Soak:
         self.run.pause(1, 4)
         leave(self.run, third, "third worker leaves")
 
-    def may_end(self) -> None:
-        """The victim may find that it was shut out, now or later, and end by its own fence."""
-        self.run.planned[name_of(self.victim)] = (0, 1)
+    def may_end(self, *workers: Worker) -> None:
+        """They may find that they were put out of the group, now or later, and end by their own fence."""
+        for worker in workers:
+            self.run.planned[name_of(worker)] = (0, 1)
 
     def ends(self, worker: Worker) -> str:
         code = worker.process.poll()
@@ -140,6 +149,7 @@ def s1(run: Run, minutes: float = MINUTES) -> None:
     run.null_model = False
     admin.configure(run.settings, run.settings.changelog_topic, **COMPACTED)
     soak = Soak(run)
+    run.tend = lambda: soak.replace(ready=False)
     run.begin_load(RATE, USERS, POISON)
     began = due = time.monotonic()
     samples = Samples(lambda: {name_of(each): each.process.pid for each in run.alive()}, run.folder / "samples.jsonl")
