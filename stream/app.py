@@ -281,7 +281,7 @@ def _faust_settings(settings: Settings, partitions: int) -> dict[str, Any]:
         "consumer_max_fetch_size": settings.fetch_max_bytes,
         "producer_compression_type": None if settings.compression == "none" else settings.compression,
         "producer_max_batch_size": 786_432,
-        "producer_request_timeout": 30.0,
+        "producer_request_timeout": settings.publish_timeout_s,  # a batch older than that is given up
         "stream_processing_timeout": 300.0,
     }
 

@@ -78,6 +78,12 @@ class Worker:
                 return float(number)
         return 0.0
 
+    @property
+    def partitions(self) -> set[int]:
+        """Those it was given last, once it has their states."""
+        given, _, after = self.log.rpartition("partitions assigned: ")[2].partition("\n")
+        return {int(each) for each in re.findall(r"\d+", given)} if "states restored" in after else set()
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(10)

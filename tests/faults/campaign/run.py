@@ -238,7 +238,7 @@ class Run:
         if self.load is not None:
             self.load.stop()
         if any(self.alive()):
-            self.wait(self.at_rest, RESTED_S, "lag 0")
+            self.wait(self.at_rest, RESTED_S, "lag 0 and every partition in somebody's hands")
         if self._fault_since is not None:
             self._healed(self._fault_since)
         for worker in self.alive():
@@ -259,7 +259,9 @@ class Run:
         return [worker for worker in self.pipeline.workers if worker.process.poll() is None]
 
     def at_rest(self) -> bool:
-        return all(done == end for done, end in self.pipeline.offsets().values())
+        """Nothing is left to apply, and whoever ended a moment ago has been replaced: a worker that stops tells of its tables."""
+        owned = set[int]().union(*(worker.partitions for worker in self.alive()))
+        return len(owned) == PARTITIONS and all(done == end for done, end in self.pipeline.offsets().values())
 
     def close(self) -> None:
         """End all that was started, whatever happened."""
