@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+from aiokafka.errors import ProducerFenced
 from faust.types import TP, EventT
 
 from models.predict import ModelInfo
@@ -305,6 +306,10 @@ class Pipeline:
                     metadata = await future
                 except asyncio.CancelledError:
                     raise
+                except ProducerFenced as error:
+                    raise FencedError(
+                        f"{topic}[{partition}] is not ours any more: another worker has it, and the broker refused our write"
+                    ) from error
                 except Exception as error:
                     raise PublishError(
                         f"{topic}[{partition}] refused a write: {type(error).__name__}: {error}"

@@ -1,11 +1,12 @@
 """Recovery of the table `user-state` from its changelog: Faust's steps, whole batches instead of one task a record, and progress told.
 
-In order, after each assignment: the ends of the changelog are asked for, the offsets that the arenas cover already are taken from the
-store, the rest is fetched and restored, and only then is the source read (stream/transport.py).
+In order, after each assignment: the fence is raised (stream/fence.py), the ends of the changelog are asked for, the offsets that the
+arenas cover already are taken from the store, the rest is fetched and restored, and only then is the source read (stream/transport.py).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import Any, Final, cast
@@ -53,9 +54,16 @@ class BatchRecovery(Recovery):
         log.info("partitions assigned: %s", ", ".join(map(str, source)) or "none")
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
-    async def _build_highwaters(self, *args: Any) -> None:
-        await self.app.batch_consumer.membership.predecessor_over()  # type: ignore[attr-defined]
-        await super()._build_highwaters(*args)
+    async def _build_highwaters(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
+        try:
+            await self.app.batch_consumer.membership.predecessor_over()  # type: ignore[attr-defined]
+            await self.app.batch_producer.fence(tps)  # type: ignore[attr-defined]
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self.app.fail(error)  # type: ignore[attr-defined]
+            raise
+        await super()._build_highwaters(consumer, tps, destination, title)
 
     def _set_recovery_started(self) -> None:
         # stock clears the signal in the loop that reads records one by one; a stale one would end the next recovery at once

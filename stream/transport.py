@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import ProducerFenced
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -27,6 +28,7 @@ from faust.types.tuples import ConsumerMessage, Message
 from mode.utils.locks import Event
 
 from stream.errors import FencedError
+from stream.fence import Fence, FencedBatch, marker, raise_fence
 from stream.kafka_client import heed_group_errors
 from stream.membership import Membership
 from stream.record_batches import PreparedBatch, Record, Section, pack
@@ -277,7 +279,11 @@ class Consumer(driver.Consumer):
 
 
 class Producer(driver.Producer):
-    """Idempotent, with prepared batches."""
+    """Idempotent, with prepared batches; those of a partition that has a fence are signed by it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._fences: dict[TP, Fence] = {}
 
     async def on_start(self) -> None:
         await super().on_start()
@@ -298,6 +304,20 @@ class Producer(driver.Producer):
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
 
+    async def fence(self, partitions: Iterable[TP]) -> None:
+        """From now on no worker that had these partitions before can write to them. Raises BrokerError, and what a write raises."""
+        await asyncio.gather(*(self._fence(tp) for tp in partitions))
+
+    async def _fence(self, tp: TP) -> None:
+        settings = self.app.settings  # type: ignore[attr-defined]
+        name = f"{settings.app_id}-states-{tp.partition}"
+        self._fences[tp] = await raise_fence(self._ensure_producer().client, name, settings.publish_timeout_s)
+        ((written, _),) = await self.send_sections(tp.topic, tp.partition, [marker()])
+        try:
+            await written
+        except ProducerFenced as error:
+            raise FencedError(f"{tp.topic}[{tp.partition}] went to another worker before we had restored it") from error
+
     async def send_records(self, topic: str, partition: int, records: Iterable[Record]) -> list[Delivery]:
         """Queue records of one partition as full batches. Raises PublishError for a record too large."""
         rows = list(records)
@@ -308,10 +328,11 @@ class Producer(driver.Producer):
 
     async def send_sections(self, topic: str, partition: int, sections: Iterable[Section]) -> list[Delivery]:
         """Queue prepared batches of one partition."""
-        producer = self._ensure_producer()
+        producer, fence = self._ensure_producer(), self._fences.get(TP(topic, partition))
         deliveries: list[Delivery] = []
         for section in sections:
-            sent = await producer.send_batch(PreparedBatch(section), topic, partition=partition)
+            batch = PreparedBatch(section) if fence is None else FencedBatch(section, fence)
+            sent = await producer.send_batch(batch, topic, partition=partition)
             deliveries.append((sent, section.count))
         return deliveries
 

@@ -18,7 +18,7 @@ from stream import agents, dead_letters, failpoints, scoring, step
 from stream.agents import Pipeline
 from stream.events import Decoder, EventBatch
 from stream.state import Arena
-from stream.transport import Consumer
+from stream.transport import Consumer, Producer
 
 Patch = Callable[[Any, str, Any], None]
 
@@ -73,7 +73,9 @@ def acked_in_finally(patch: Patch, every: int) -> None:
     patch(Pipeline, "_publish", publish)
 
 
-def zombie_allowed(patch: Patch, every: int) -> None:
+def no_looks(patch: Patch, every: int) -> None:
+    """No bug: a worker that never asks whether it is still the owner. The fence of the broker is all that holds it."""
+
     async def ensure_owner(self: Pipeline, job: Any) -> None:
         return None
 
@@ -82,6 +84,14 @@ def zombie_allowed(patch: Patch, every: int) -> None:
 
     patch(Pipeline, "_ensure_owner", ensure_owner)
     patch(Consumer, "confirm_membership", confirm_membership)  # the last look before the wire
+
+
+def zombie_allowed(patch: Patch, every: int) -> None:
+    async def fence(self: Producer, partitions: Any) -> None:
+        return None
+
+    no_looks(patch, every)
+    patch(Producer, "fence", fence)
 
 
 def recovery_from_one_later(patch: Patch, every: int) -> None:
@@ -192,6 +202,9 @@ BUGS: Final[dict[str, tuple[Callable[[Patch, int], None], tuple[str, ...]]]] = {
 """By name: the patch, and the checks that must turn red."""
 
 
+NO_LOOKS: Final = "no looks"
+
+
 def plant(name: str, patch: Patch, every: int = 10_000) -> None:
-    """Apply a bug. `every`: of the bugs that hit one event in so many."""
-    BUGS[name][0](patch, every)
+    """Apply a bug, or NO_LOOKS. `every`: of the bugs that hit one event in so many."""
+    (no_looks if name == NO_LOOKS else BUGS[name][0])(patch, every)

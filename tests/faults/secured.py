@@ -19,7 +19,7 @@ from stream.local_kafka import LocalKafka, _environment
 from stream.ports import free_ports
 
 STORE_PASSWORD: Final = "store-password"
-TOPIC, GROUP = 2, 3
+TOPIC, GROUP, TRANSACTIONAL_ID = 2, 3, 5
 LITERAL, PREFIXED = 3, 4
 READ, WRITE, DESCRIBE, DESCRIBE_CONFIGS = 3, 4, 8, 10
 DENY, ALLOW = 2, 3
@@ -119,6 +119,7 @@ def rights_of_a_worker(settings: Settings) -> dict[str, Rule]:
         "clickstream": (TOPIC, settings.events_topic, LITERAL, (READ, DESCRIBE, DESCRIBE_CONFIGS)),
         "group": (GROUP, settings.app_id, LITERAL, (READ, DESCRIBE)),
         "changelog": (TOPIC, f"{settings.app_id}-", PREFIXED, (READ, *out)),
+        "fence": (TRANSACTIONAL_ID, f"{settings.app_id}-", PREFIXED, (WRITE, DESCRIBE)),
         "updates": (TOPIC, settings.updates_topic, LITERAL, out),
         "profiles": (TOPIC, settings.profiles_topic, LITERAL, out),
         "dead letters": (TOPIC, settings.dead_letters_topic, LITERAL, (READ, *out)),

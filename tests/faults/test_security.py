@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
 
 NUMBERS = itertools.count(1)
 SECRET = "a-secret-of-the-test"
-MISSING = ("clickstream", "group", "changelog", "updates", "dead letters")
+MISSING = ("clickstream", "group", "changelog", "fence", "updates", "dead letters")
 USERS = ("all", *(f"no-{each.replace(' ', '-')}" for each in MISSING))
 
 

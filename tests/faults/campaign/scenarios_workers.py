@@ -9,6 +9,7 @@ import time
 from tests.faults.campaign.run import Run
 from tests.faults.campaign.scenarios_kills import BATCHES
 from tests.faults.harness import SESSION_S, Worker
+from tests.faults.planted import NO_LOOKS
 
 
 def w8(run: Run) -> None:
@@ -108,6 +109,12 @@ def w10(run: Run) -> None:
     run.worker()
 
 
+def w10_fence(run: Run) -> None:
+    """W10 by workers that never ask whether they are still the owner: the broker alone keeps a zombie's states out."""
+    run.planted = NO_LOOKS
+    w10(run)
+
+
 def regressions(run: Run) -> int:
     """Records in the changelog that go back in source offset."""
     from tests.faults.oracle.events import t4_states_never_go_back
@@ -205,4 +212,14 @@ def planted(run: Run) -> None:
     wind_up(run, zombie)
 
 
-ALL = {"W8": w8, "W9": w9, "W10": w10, "W13": w13, "W16": w16, "W17": w17, "M8": m8, "planted": planted}
+ALL = {
+    "W8": w8,
+    "W9": w9,
+    "W10": w10,
+    "W10fence": w10_fence,
+    "W13": w13,
+    "W16": w16,
+    "W17": w17,
+    "M8": m8,
+    "planted": planted,
+}

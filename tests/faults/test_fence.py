@@ -1,0 +1,63 @@
+"""The broker refuses states of a worker whose partition has gone to another, whenever they arrive."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ProducerFenced
+
+from stream.fence import Fence, FencedBatch, marker, raise_fence
+from stream.record_batches import pack
+from tests.faults.harness import Pipeline
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+@asynccontextmanager
+async def owner(pipeline: Pipeline) -> AsyncIterator[tuple[AIOKafkaProducer, Fence]]:
+    """A producer as a worker has one, and its fence."""
+    producer = AIOKafkaProducer(bootstrap_servers=pipeline.settings.bootstrap, enable_idempotence=True, acks="all")
+    await producer.start()
+    try:
+        yield producer, await raise_fence(producer.client, f"{pipeline.settings.app_id}-states-0", 60)
+    finally:
+        await producer.stop()
+
+
+async def write(producer: AIOKafkaProducer, batch: FencedBatch, pipeline: Pipeline) -> int:
+    metadata = await (await producer.send_batch(batch, pipeline.settings.changelog_topic, partition=0))
+    offset: int = metadata.offset
+    return offset
+
+
+def states(fence: Fence, text: bytes) -> FencedBatch:
+    (section,) = pack([b"user", b"other"], [text, text], 0, "none")
+    return FencedBatch(section, fence)
+
+
+def test_states_of_the_owner_before_are_refused(pipeline: Pipeline) -> None:
+    async def run() -> None:
+        async with owner(pipeline) as (first, old), owner(pipeline) as (second, new):
+            assert await write(first, states(old, b"before the new owner has written"), pipeline) == 0
+            assert await write(second, FencedBatch(marker(), new), pipeline) == 2
+            with pytest.raises(ProducerFenced):
+                await write(first, states(old, b"late"), pipeline)
+            assert await write(second, states(new, b"its own"), pipeline) == 3
+            assert await write(second, states(new, b"its next"), pipeline) == 5
+
+    asyncio.run(run())
+
+
+def test_a_fence_raised_again_by_the_same_worker_begins_anew(pipeline: Pipeline) -> None:
+    async def run() -> None:
+        async with owner(pipeline) as (producer, fence):
+            for number in range(3):
+                assert await write(producer, FencedBatch(marker(), fence), pipeline) == 3 * number
+                assert await write(producer, states(fence, b"state"), pipeline) == 3 * number + 1
+                fence = await raise_fence(producer.client, f"{pipeline.settings.app_id}-states-0", 60)
+
+    asyncio.run(run())
