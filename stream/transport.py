@@ -20,14 +20,14 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import KafkaError, ProducerFenced
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
 from mode.utils.locks import Event
 
-from stream.errors import FencedError
+from stream.errors import FencedError, PublishError
 from stream.fence import Fence, FencedBatch, marker, raise_fence
 from stream.kafka_client import heed_group_errors
 from stream.membership import Membership
@@ -305,18 +305,28 @@ class Producer(driver.Producer):
         return {"acks": "all", "enable_idempotence": True}
 
     async def fence(self, partitions: Iterable[TP]) -> None:
-        """From now on no worker that had these partitions before can write to them. Raises BrokerError, and what a write raises."""
+        """From now on no worker that had these partitions before can write to them. Raises BrokerError, PublishError, FencedError."""
         await asyncio.gather(*(self._fence(tp) for tp in partitions))
 
     async def _fence(self, tp: TP) -> None:
         settings = self.app.settings  # type: ignore[attr-defined]
-        name = f"{settings.app_id}-states-{tp.partition}"
-        self._fences[tp] = await raise_fence(self._ensure_producer().client, name, settings.publish_timeout_s)
-        ((written, _),) = await self.send_sections(tp.topic, tp.partition, [marker()])
+        name, patience_s = f"{settings.app_id}-states-{tp.partition}", settings.publish_timeout_s
+        self._fences[tp] = await raise_fence(self._ensure_producer().client, name, patience_s)
         try:
-            await written
+            async with asyncio.timeout(patience_s):
+                ((written, _),) = await self.send_sections(tp.topic, tp.partition, [marker()])
+                await written
         except ProducerFenced as error:
             raise FencedError(f"{tp.topic}[{tp.partition}] went to another worker before we had restored it") from error
+        except TimeoutError as error:
+            raise PublishError(
+                f"{tp.topic}[{tp.partition}] acknowledged no write within {patience_s:.0f} s, so it was not restored; "
+                "has it as many replicas in sync as min.insync.replicas asks for?"
+            ) from error
+        except KafkaError as error:
+            raise PublishError(
+                f"{tp.topic}[{tp.partition}] refused a write: {type(error).__name__}: {error}"
+            ) from error
 
     async def send_records(self, topic: str, partition: int, records: Iterable[Record]) -> list[Delivery]:
         """Queue records of one partition as full batches. Raises PublishError for a record too large."""
@@ -333,8 +343,15 @@ class Producer(driver.Producer):
         for section in sections:
             batch = PreparedBatch(section) if fence is None else FencedBatch(section, fence)
             sent = await producer.send_batch(batch, topic, partition=partition)
+            sent.add_done_callback(_heard)
             deliveries.append((sent, section.count))
         return deliveries
+
+
+def _heard(sent: asyncio.Future[Any]) -> None:
+    """Take note of an error. Who waits gets it; that nobody waits any more has been told as an error of its own."""
+    if not sent.cancelled():
+        sent.exception()
 
 
 class Transport(driver.Transport):

@@ -12,7 +12,8 @@ from aiokafka.errors import ProducerFenced
 
 from stream.fence import Fence, FencedBatch, marker, raise_fence
 from stream.record_batches import pack
-from tests.faults.harness import Pipeline
+from tests.faults.campaign import admin
+from tests.faults.harness import Pipeline, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -61,3 +62,19 @@ def test_a_fence_raised_again_by_the_same_worker_begins_anew(pipeline: Pipeline)
                 fence = await raise_fence(producer.client, f"{pipeline.settings.app_id}-states-0", 60)
 
     asyncio.run(run())
+
+
+def test_a_worker_whose_fence_cannot_be_written_ends_and_restores_nothing(pipeline: Pipeline) -> None:
+    worker = pipeline.start(failpoints="assigned=sleep:3", ready=False)
+    wait_until(lambda: "failpoint assigned" in worker.log, 30, "partitions assigned")
+    admin.configure(pipeline.settings, pipeline.settings.changelog_topic, max_message_bytes="10")
+    assert worker.process.wait(40) == 1
+    pipeline.workers.remove(worker)  # its code is planned
+    assert "refused a write: MessageSizeTooLargeError" in worker.log.splitlines()[-1]
+    assert "states restored" not in worker.log
+    assert "never retrieved" not in worker.log
+    admin.configure(pipeline.settings, pipeline.settings.changelog_topic, max_message_bytes="1048588")
+    pipeline.produce(200)
+    pipeline.start()
+    pipeline.wait_applied()
+    pipeline.audit()

@@ -32,7 +32,7 @@ def states(pipeline: Pipeline) -> dict[bytes, int]:
 
 
 async def last(pipeline: Pipeline, topic: str, offset_of: Callable[[bytes], int]) -> tuple[int, dict[bytes, int]]:
-    """How many records of a topic have a value, and of each key the offset in its last one."""
+    """How many records of a topic have a key, and of each key the offset in its last one."""
     consumer = AIOKafkaConsumer(bootstrap_servers=pipeline.settings.bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     try:
@@ -43,7 +43,8 @@ async def last(pipeline: Pipeline, topic: str, offset_of: Callable[[bytes], int]
         while any([await consumer.position(each) < ends[each] for each in partitions]):
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 for record in records:
-                    count, found[record.key] = count + 1, offset_of(record.value)
+                    if record.key:  # a changelog also has the empty records of its fences
+                        count, found[record.key] = count + 1, offset_of(record.value)
         return count, found
     finally:
         await consumer.stop()

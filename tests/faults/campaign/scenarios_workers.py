@@ -29,11 +29,11 @@ def w8(run: Run) -> None:
     replayed(run, worker)
     leave(run, worker, "SIGTERM, backlog")
     leave(run, run.worker(ready=False), "SIGTERM, starting", codes=(0, -signal.SIGTERM))
-    worker = run.worker()
+    worker = run.worker(failpoints="flushed=sleep:0.4")  # an idle one stops within a few milliseconds
     run.works(worker)
     since = time.monotonic()
     worker.process.send_signal(signal.SIGTERM)
-    run.pause(0, 0.3)
+    run.pause(0, 0.4)
     run.trial("SIGTERM, then SIGKILL", run.kill(worker))
     run.crash_cut()
     run.worker()
