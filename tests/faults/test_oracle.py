@@ -13,6 +13,7 @@ import pytest
 from tests.faults.core import World
 from tests.faults.oracle.checks import CHECKS, violations
 from tests.faults.oracle.history import Exit, History, Poll, Production, Record, Sent, fingerprint
+from tests.faults.oracle.liveness import longest_wait_s
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +159,19 @@ def stuck(history: History) -> History:
     return replace(history, polls=[Poll(float(second), 0, 5, 10) for second in range(40)], disturbed=[])
 
 
+def behind_for_long_after_a_fault(history: History) -> History:
+    before, after = [Poll(9.0, 0, 5, 10)], [Poll(10.0 + second, 0, 5 + second // 8, 30) for second in range(20)]
+    return replace(history, polls=before + after, disturbed=[(2.0, 9.5)])
+
+
+def partition_that_starves(history: History) -> History:
+    """Partition 0 gets an update 20 s after its event, others at once."""
+    places = [place for place in sorted(history.reference.applied) if place[0] < 2]
+    journal = [Sent("x", "user", 0, 100.0, 100.0, "ok", place, "none") for place in places]
+    updates = [replace(each, timestamp_ms=120_000 if each.partition == 0 else 100_100) for each in history.updates]
+    return replace(history, journal=journal, updates=updates, disturbed=[], epoch_s=0.0)
+
+
 def strange_line(history: History) -> History:
     return replace(history, logs={"a": "2026-01-01 ERROR interest_stream: something nobody planned"})
 
@@ -190,7 +204,9 @@ BROKEN: list[tuple[str, Callable[[History], History]]] = [
     ("D1", dead_letter_of_a_good_event),
     ("D2", dead_letter_cut),
     ("D2", dead_letter_without_its_headers),
+    ("L1", behind_for_long_after_a_fault),
     ("L2", stuck),
+    ("L3", partition_that_starves),
     ("H1", strange_line),
     ("H1", strange_exit),
 ]
@@ -213,6 +229,19 @@ def test_a_partition_that_comes_back_in_a_later_generation_is_no_violation(sound
 def test_lag_during_a_fault_is_no_violation(sound: History) -> None:
     polls = [Poll(float(second), 0, 5, 10) for second in range(40)]
     assert CHECKS["L2"](replace(sound, polls=polls, disturbed=[(0.0, 39.0)])) == []
+
+
+def test_only_the_partition_that_starves_is_named_and_none_while_a_fault_lasts(sound: History) -> None:
+    broken = partition_that_starves(sound)
+    assert {sentence.split(":")[0] for sentence in CHECKS["L3"](broken)} == {"partition 0"}
+    assert longest_wait_s(broken) == 20.0
+    assert CHECKS["L3"](replace(broken, disturbed=[(110.0, 111.0)])) == []
+
+
+def test_a_lag_that_is_gone_soon_after_a_fault_is_no_violation(sound: History) -> None:
+    broken = behind_for_long_after_a_fault(sound)
+    healed = [replace(poll, committed=10) if poll.at_s > 15 else poll for poll in broken.polls]
+    assert CHECKS["L1"](replace(broken, polls=healed)) == []
 
 
 def test_with_instance_ids_a_place_is_taken_once() -> None:

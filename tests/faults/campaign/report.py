@@ -47,7 +47,7 @@ def page(result: dict[str, Any]) -> str:
         "updates",
         "updates_repeated",
     )
-    names += ("replay_cuts", "self_fences", "workers", "worst_difference", "load_average")
+    names += ("replay_cuts", "longest_wait_s", "self_fences", "workers", "worst_difference", "load_average")
     lines += ["", "| figure | |", "|---|---|", *(f"| {name} | {result.get(name, '')} |" for name in names)]
     lines += [f"| reached: {name} | {times} |" for name, times in result.get("reached", {}).items() if times]
     if "slopes" in result:

@@ -30,8 +30,7 @@ from tests.faults.campaign.proxy import Proxy
 from tests.faults.campaign.reader import Poller, Reader
 from tests.faults.campaign.three_brokers import ThreeBrokers
 from tests.faults.harness import Pipeline, Worker, wait_until
-from tests.faults.oracle import updates
-from tests.faults.oracle.checks import violations
+from tests.faults.oracle.checks import figures, violations
 from tests.faults.oracle.events import c1_commit_is_covered
 from tests.faults.oracle.history import Exit, History, Production, Reference, States
 from tests.faults.oracle.numbers import differences
@@ -288,6 +287,7 @@ class Run:
             journal=list(self.load.sent) if self.load else [],
             polls=list(self.poller.polls),
             disturbed=list(self.disturbed),
+            epoch_s=time.time() - time.monotonic(),
             operator_reset=self.operator_reset,
             static_members=self.static_members,
             expected=self.expected,
@@ -341,7 +341,7 @@ class Run:
             "workers": len(self.pipeline.workers),
             "self_fences": fences,
             "reached": reached.counts(history, [trial.what for trial in effective], self.notes),
-            **updates.figures(history),
+            **figures(history),
         }
 
     def _worst(self, history: History) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tests.faults.oracle import events, groups, updates
+from tests.faults.oracle import events, groups, liveness, updates
 from tests.faults.oracle.history import History
 
 CHECKS: Final[dict[str, Callable[[History], list[str]]]] = {
@@ -25,7 +25,9 @@ CHECKS: Final[dict[str, Callable[[History], list[str]]]] = {
     "C2": groups.c2_commits_stay_in_bounds,
     "D1": events.d1_each_offset_in_one_place,
     "D2": events.d2_dead_letters_are_whole,
-    "L2": groups.l2_lag_makes_progress,
+    "L1": liveness.l1_lag_recovers,
+    "L2": liveness.l2_lag_makes_progress,
+    "L3": liveness.l3_no_partition_starves,
     "H1": groups.h1_nothing_unexpected,
 }
 
@@ -33,3 +35,8 @@ CHECKS: Final[dict[str, Callable[[History], list[str]]]] = {
 def violations(history: History, without: tuple[str, ...] = ()) -> dict[str, list[str]]:
     """Of each invariant that does not hold, what was found."""
     return {code: found for code, check in CHECKS.items() if code not in without and (found := check(history))}
+
+
+def figures(history: History) -> dict[str, float]:
+    """Permitted observations, counted: updates repeated, replay cuts, and how long an event waited for an update of its partition."""
+    return {**updates.figures(history), "longest_wait_s": round(liveness.longest_wait_s(history), 2)}

@@ -108,6 +108,7 @@ class History:
     logs: dict[str, str] = field(default_factory=dict)
     exits: list[Exit] = field(default_factory=list)
     limits: Limits = field(default_factory=Limits)
+    epoch_s: float | None = None  # time.time() when the monotonic clock was 0, if known
     operator_reset: bool = False  # group offsets were set by hand
     static_members: bool = (
         False  # workers have instance ids, and a process may take the place of another within a generation
