@@ -242,6 +242,9 @@ def test_a_lag_that_is_gone_soon_after_a_fault_is_no_violation(sound: History) -
     broken = behind_for_long_after_a_fault(sound)
     healed = [replace(poll, committed=10) if poll.at_s > 15 else poll for poll in broken.polls]
     assert CHECKS["L1"](replace(broken, polls=healed)) == []
+    assert CHECKS["L1"](replace(broken, disturbed=[*broken.disturbed, (20.0, 21.0)])) == [], (
+        "another fault came meanwhile"
+    )
 
 
 def test_with_instance_ids_a_place_is_taken_once() -> None:
