@@ -9,10 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from tests.faults.campaign import admin
-from tests.faults.campaign.run import PARTITIONS, RESTED_S, Run
+from tests.faults.campaign.run import PARTITIONS, Run
 from tests.faults.campaign.scenarios_kafka import PATIENT
 from tests.faults.campaign.three_brokers import BROKER_SESSION_S, NODES, ThreeBrokers
-from tests.faults.harness import Worker
+from tests.faults.harness import SESSION_S, Worker
 
 LEADS = ("input", "changelog", "output", "coordinator")
 MOVED_S = 60.0
@@ -90,6 +90,7 @@ def b3(run: Run) -> None:
         r"not stopped after \d+ s; ending at once",
     )  # after 60 s the watchdog ends a worker whose broker hangs
     workers = [run.worker(*PATIENT), run.worker(*PATIENT)]
+    run.tend = lambda: replace_ended(run, workers)
     run.begin_load()
     for seconds in (5, 30) if run.seed % 2 else (30, 90):
         run.works(*workers)
@@ -101,9 +102,12 @@ def b3(run: Run) -> None:
         hit = run.under_load() and node not in three.answering() and (seconds < BROKER_SESSION_S or moved is not None)
         note = f"broker {node}, another leads after {moved} s, {committed(run) - before} events committed meanwhile"
         three.resume()
-        workers = [supervised(run, each) for each in workers]
         run.trial(f"{what}: leader stopped for {seconds} s", hit, since, note)
         three.start()
+        time.sleep(SESSION_S)  # who was put out has heard of it by then
+        run.tend()
+        run.wait(lambda: all(each.ready() for each in workers), 90, "both workers are ready")
+    run.works(*workers)
 
 
 def committed(run: Run) -> int:
@@ -111,22 +115,16 @@ def committed(run: Run) -> int:
     return sum(poll.committed for poll in run.poller.latest().values())
 
 
-def supervised(run: Run, worker: Worker) -> Worker:
-    """The worker, once it applies events again; or another one in its place, if it has ended by its fence or its watchdog.
+def replace_ended(run: Run, workers: list[Worker]) -> None:
+    """Another worker in the place of each that has ended by its fence or its watchdog.
 
-    Either is right: a client waits for a broker that hangs as long as for one that is slow, and the group may put it out meanwhile
-    (docs/upstream/a-heartbeat-waits-longer-than-the-session.md).
+    To end or to go on, either is right: a client waits for a broker that hangs as long as for one that is slow, and the group may put it
+    out meanwhile (docs/upstream/a-heartbeat-waits-longer-than-the-session.md).
     """
-    seen = worker.metric("batches_total")
-    run.wait(
-        lambda: worker.process.poll() is not None or worker.metric("batches_total") > seen,
-        RESTED_S,
-        "the worker goes on, or ends",
-    )
-    if worker.process.poll() is None:
-        return worker
-    run.ended(worker, 1)
-    return run.worker(*PATIENT)
+    for place, worker in enumerate(workers):
+        if worker.process.poll() is not None:
+            run.ended(worker, 1)
+            workers[place] = run.worker(*PATIENT, ready=False)
 
 
 def b4(run: Run) -> None:
