@@ -72,6 +72,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         heed_group_errors(self._ensure_consumer())
         self.membership.watch(self._ensure_consumer()._coordinator)
 
+    def close(self) -> None:
+        """Nothing: this thread stops its consumer itself. Stock, told of a rebalance while the app stops, closes the connections from
+        the app's thread, in the midst of leaving the group (docs/upstream/connections-closed-by-another-thread.md)."""
+
     async def hand_back(self, tp: TP, first: int, last: int) -> None:
         """Read records again that could not be delivered, unless somebody has sought elsewhere by now."""
         await self.call_thread(self._hand_back, tp, first, last)

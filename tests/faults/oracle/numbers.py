@@ -1,4 +1,4 @@
-"""T2: the memory of every user, against the source topic replayed by one thread with batches of one event.
+"""T2: the memory of every user, against the source topic replayed by one thread, one event of a user at a time.
 
 Shared with the worker: the numeric cell (models/predict.py) and the reduction of an event to what the cell sees (stream/events.py).
 """
@@ -36,19 +36,23 @@ def differences(history: History, predictor: Predictor) -> dict[UserPlace, float
 
 
 def reference(history: History, predictor: Predictor) -> dict[UserPlace, np.ndarray[Any, Any]]:
-    """Memory float32 [S] of each user after its last applied event."""
+    """Memory float32 [S] of each user after its last applied event. Round r applies the r-th event of every user that has so many."""
     decoder = Decoder(Limits())
-    memory: dict[UserPlace, np.ndarray[Any, Any]] = {}
-    last_ms: dict[UserPlace, int] = {}
-    blank = np.zeros(predictor.info.state_size, np.float32)
+    events: dict[UserPlace, list[np.ndarray[Any, Any]]] = {}
     for record in history.source:
-        if (record.partition, record.offset) not in history.reference.applied or record.key is None:
-            continue
-        event = decoder.decode(history.topic, record.partition, [_Raw(record)]).compact
-        place = record.partition, record.key
-        before, previous = memory.get(place, blank), last_ms.get(place, -1)
-        memory[place] = predictor.step(before[None].copy(), event, np.array([1]), np.array([previous]))[0]
-        last_ms[place] = int(event["time_ms"][0])
+        if (record.partition, record.offset) in history.reference.applied and record.key is not None:
+            event = decoder.decode(history.topic, record.partition, [_Raw(record)]).compact
+            events.setdefault((record.partition, record.key), []).append(event)
+    memory = dict.fromkeys(events, np.zeros(predictor.info.state_size, np.float32))
+    last_ms = dict.fromkeys(events, -1)
+    for number in range(max(map(len, events.values()), default=0)):
+        users = [user for user, own in events.items() if len(own) > number]
+        batch = np.concatenate([events[user][number] for user in users])
+        before = np.stack([memory[user] for user in users])
+        previous = np.array([last_ms[user] for user in users])
+        after = predictor.step(before, batch, np.array([len(users)]), previous)
+        memory.update(zip(users, after, strict=True))
+        last_ms.update(zip(users, batch["time_ms"].tolist(), strict=True))
     return memory
 
 

@@ -1,4 +1,4 @@
-"""The consumer's last commit, without a broker."""
+"""The consumer's last commit, and who closes it, without a broker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from stream.transport import Consumer
+from stream.transport import Consumer, ConsumerThread
 
 
 class Committing(Consumer):
@@ -35,3 +35,22 @@ def test_the_last_commit_is_not_skipped_because_another_is_under_way() -> None:
         return consumer.commits
 
     assert asyncio.run(scenario()) == 1
+
+
+def test_the_consumers_connections_are_closed_by_its_own_thread_alone() -> None:
+    closed: list[str] = []
+
+    async def close() -> None:
+        closed.append("closed")
+
+    async def scenario() -> None:
+        thread = ConsumerThread.__new__(ConsumerThread)
+        thread.app = SimpleNamespace(loop=asyncio.get_running_loop())  # type: ignore[assignment]
+        thread._consumer = SimpleNamespace(
+            _client=SimpleNamespace(close=close), _coordinator=SimpleNamespace(close=close)
+        )
+        await asyncio.to_thread(thread.close)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+    assert closed == []
