@@ -131,7 +131,7 @@ def main() -> int:
     say(report.summary(results))
     if options.markdown:
         report.write_into(options.markdown, results)
-    return int(any(each["violations"] for each in results if not each["planted"]))
+    return int(report.failed(results))
 
 
 def _interrupted(number: int, frame: Any) -> None:

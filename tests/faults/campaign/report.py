@@ -108,13 +108,25 @@ def planted(results: list[dict[str, Any]]) -> str:
     """Which checks each planted bug turned red, and after how long."""
     lines = ["| bug | must be caught by | turned red | run |", "|---|---|---|---|"]
     for each in results:
-        wanted = BUGS[each["planted"]][1]
-        red = {*each["violations"], *(["void"] if each["void"] else [])} - {"RUN"}
-        missed = "" if red & set(wanted) else ": NOT CAUGHT"
+        wanted, missed = BUGS[each["planted"]][1], "" if caught(each) else ": NOT CAUGHT"
         lines.append(
-            f"| {each['planted']} | {' '.join(wanted)} | {' '.join(sorted(red))}{missed} | {each['seconds']:.0f} s |"
+            f"| {each['planted']} | {' '.join(wanted)} | {' '.join(sorted(_red(each)))}{missed} | {each['seconds']:.0f} s |"
         )
     return "\n".join(lines) + "\n"
+
+
+def failed(results: list[dict[str, Any]]) -> bool:
+    """Whether a run had a violation, or a planted bug was not caught."""
+    return any(not caught(each) if each["planted"] else bool(each["violations"]) for each in results)
+
+
+def caught(result: dict[str, Any]) -> bool:
+    """Whether a run with a planted bug turned one of the checks red that must catch it."""
+    return bool(_red(result) & set(BUGS[result["planted"]][1]))
+
+
+def _red(result: dict[str, Any]) -> set[str]:
+    return {*result["violations"], *(["void"] if result["void"] else [])} - {"RUN"}
 
 
 def table(results: list[dict[str, Any]]) -> str:

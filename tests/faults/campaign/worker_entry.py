@@ -133,7 +133,7 @@ def fail_on(items: Mapping[str, str]) -> None:
 def work(arguments: list[str]) -> None:
     """The command, with what the environment asks for."""
     if os.environ.get("PLANTED"):
-        plant(os.environ["PLANTED"], setattr, int(os.environ.get("PLANTED_EVERY", "10000")))
+        plant(os.environ["PLANTED"], setattr, int(os.environ.get("PLANTED_EVERY", "1000")))
     if items := os.environ.get("MODEL_FAILS_ON"):
         fail_on(dict(each.split("=", 1) for each in items.split(",")))
     if os.environ.get("EVIDENCE"):
