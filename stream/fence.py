@@ -81,4 +81,7 @@ async def raise_fence(client: Any, name: str, timeout_s: float) -> Fence:
         except KafkaError as error:
             reason = f"{type(error).__name__}: {error}"
         await asyncio.sleep(RETRY_S)
-    raise BrokerError(f"no broker gave a producer id for transactional id {name} within {timeout_s:.0f} s ({reason})")
+    raise BrokerError(
+        f"no broker gave a producer id for transactional id {name} within {timeout_s:.0f} s ({reason}); a cluster of fewer than three "
+        "brokers needs transaction.state.log.replication.factor and transaction.state.log.min.isr set to what it has"
+    )

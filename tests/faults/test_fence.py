@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ProducerFenced
 
 from stream.fence import Fence, FencedBatch, marker, raise_fence
+from stream.kafka_folder import KafkaFolder
+from stream.local_kafka import LocalKafka
 from stream.record_batches import pack
 from tests.faults.campaign import admin
-from tests.faults.harness import Pipeline, wait_until
+from tests.faults.harness import Pipeline, make_pipeline, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -78,3 +82,26 @@ def test_a_worker_whose_fence_cannot_be_written_ends_and_restores_nothing(pipeli
     pipeline.start()
     pipeline.wait_applied()
     pipeline.audit()
+
+
+class Unfit(KafkaFolder):
+    """One broker with Kafka's own default for its transaction log: three replicas, which it has not."""
+
+    def write_properties(self, port: int, controller_port: int) -> None:
+        super().write_properties(port, controller_port)
+        with self.properties.open("a", encoding="ascii") as properties:
+            properties.write("transaction.state.log.replication.factor=3\n")
+
+
+def test_a_cluster_that_cannot_keep_transactional_ids_is_told_what_it_lacks(tmp_path: Path, ports: list[int]) -> None:
+    broker, numbers = LocalKafka(tmp_path / "kafka", ports[0], ports[1], heap_mb=512), itertools.count()
+    broker.folder = Unfit(broker.data_dir)
+    broker.start(timeout_s=120)
+    try:
+        for pipeline in make_pipeline(broker.url, lambda name: f"{name}-{next(numbers)}", tmp_path):
+            worker = pipeline.start("--null-model", "--publish-timeout-s", "5", ready=False)
+            assert worker.process.wait(60) == 1
+            assert "transaction.state.log.replication.factor" in worker.log.splitlines()[-1]
+            assert "states restored" not in worker.log
+    finally:
+        broker.stop()
