@@ -29,7 +29,7 @@ def w8(run: Run) -> None:
     replayed(run, worker)
     leave(run, worker, "SIGTERM, backlog")
     leave(run, run.worker(ready=False), "SIGTERM, starting", codes=(0, -signal.SIGTERM))
-    worker = run.worker(failpoints="flushed=sleep:0.4")  # an idle one stops within a few milliseconds
+    worker = run.worker(failpoints="stopping=sleep:0.4")  # it would be gone within a few milliseconds
     run.works(worker)
     since = time.monotonic()
     worker.process.send_signal(signal.SIGTERM)
