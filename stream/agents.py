@@ -22,7 +22,7 @@ from models.predict import ModelInfo
 from stream.budget import LEVELS
 from stream.config import Settings
 from stream.dead_letters import DeadLetterBreaker, dead_letter
-from stream.errors import FencedError, PublishError
+from stream.errors import FencedError, PublishError, refused_write
 from stream.events import Decoder, EventBatch, joined
 from stream.inbox import Arrival, Inbox
 from stream.metrics import Metrics
@@ -311,9 +311,7 @@ class Pipeline:
                         f"{topic}[{partition}] is not ours any more: another worker has it, and the broker refused our write"
                     ) from error
                 except Exception as error:
-                    raise PublishError(
-                        f"{topic}[{partition}] refused a write: {type(error).__name__}: {error}"
-                    ) from error
+                    raise refused_write(topic, partition, error) from error
                 last[topic] = metadata.offset + count - 1
         return last
 

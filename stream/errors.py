@@ -63,6 +63,11 @@ class PublishError(Failure):
     """An update or a state was not acknowledged in time or was rejected."""
 
 
+def refused_write(topic: str, partition: int, error: Exception) -> PublishError:
+    """What a write to a partition that failed with an error is told as."""
+    return PublishError(f"{topic}[{partition}] refused a write: {type(error).__name__}: {error}")
+
+
 class FencedError(Failure):
     """The partition belongs to another worker or generation by now."""
 

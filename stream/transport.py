@@ -27,7 +27,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
 from mode.utils.locks import Event
 
-from stream.errors import FencedError, PublishError
+from stream.errors import FencedError, PublishError, refused_write
 from stream.fence import Fence, FencedBatch, marker, raise_fence
 from stream.kafka_client import heed_group_errors
 from stream.membership import Membership
@@ -331,9 +331,7 @@ class Producer(driver.Producer):
                 "has it as many replicas in sync as min.insync.replicas asks for?"
             ) from error
         except KafkaError as error:
-            raise PublishError(
-                f"{tp.topic}[{tp.partition}] refused a write: {type(error).__name__}: {error}"
-            ) from error
+            raise refused_write(tp.topic, tp.partition, error) from error
 
     async def send_records(self, topic: str, partition: int, records: Iterable[Record]) -> list[Delivery]:
         """Queue records of one partition as full batches. Raises PublishError for a record too large."""

@@ -33,7 +33,7 @@ from tests.faults.harness import Pipeline, Worker, wait_until
 from tests.faults.oracle.checks import figures, violations
 from tests.faults.oracle.events import c1_commit_is_covered
 from tests.faults.oracle.history import Exit, History, Production, Reference, States
-from tests.faults.oracle.numbers import differences
+from tests.faults.oracle.numbers import TOLERANCE, differences
 
 PARTITIONS: Final = 4
 RATE: Final = 150.0
@@ -250,7 +250,7 @@ class Run:
             self.verdict.violations.setdefault(name, []).extend(sentences)
         self.verdict.figures |= self.figures(history)
         worst = self.verdict.figures["worst_difference"]
-        if not worst <= 1e-5 and "T2" not in self.unchecked:
+        if not worst <= TOLERANCE and "T2" not in self.unchecked:
             self.verdict.violations["T2"] = [f"largest difference of a user's memory: {worst}"]
 
     def alive(self) -> list[Worker]:
