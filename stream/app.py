@@ -274,8 +274,7 @@ def _faust_settings(settings: Settings, partitions: int) -> dict[str, Any]:
         "broker_session_timeout": settings.session_timeout_s,
         "broker_heartbeat_interval": settings.heartbeat_s,
         "broker_rebalance_timeout": max(60.0, settings.session_timeout_s),
-        # a fence may take two publish timeouts to raise
-        "broker_request_timeout": max(90.0, settings.session_timeout_s, 3 * settings.publish_timeout_s),
+        "broker_request_timeout": max(90.0, settings.session_timeout_s),
         "broker_max_poll_interval": 300.0,
         "broker_max_poll_records": settings.max_batch_events,
         "consumer_auto_offset_reset": "earliest",

@@ -70,6 +70,11 @@ class BatchRecovery(Recovery):
     async def _slurp_changelogs(self) -> None:
         """Nothing to do: records come to `restore`. Stock's loop, without any, would end a recovery whose fence takes 5 s to raise."""
 
+    async def _wait(self, coro: Any, timeout: Any = None) -> None:  # noqa: ASYNC109 Faust's signature
+        # a step slower than one request to a broker may be, as raising a fence is, would end recovery for ever and silently
+        # (docs/upstream/a-slow-step-ends-recovery.md); the steps have limits of their own, and there is the watchdog
+        await super()._wait(coro)
+
     def _set_recovery_started(self) -> None:
         # stock clears the signal in the loop that reads records one by one; a stale one would end the next recovery at once
         self.signal_recovery_end.clear()
