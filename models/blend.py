@@ -61,7 +61,8 @@ class Blend:
         """Before anything is fitted: the first scorer and the first feature alone."""
         item, interest = torch.zeros(1 + len(LENGTHS), len(ITEM_SCORERS)), torch.zeros(len(INTEREST_FEATURES))
         item[:, 0], interest[0] = 1, 1
-        return cls(item, interest, base, log_popularity, log_popularity)
+        # a copy: data without times keeps it, and a model file holds no two tensors of one memory
+        return cls(item, interest, base, log_popularity, log_popularity.clone())
 
     def item_weights(self, held: Tensor) -> Tensor:
         """[U, F] by the number of recent events, of held bool [U, 32]: a function of the state alone."""

@@ -221,6 +221,16 @@ def test_parts_of_a_model_are_held_against_their_blend(shop: Path, trained: tupl
     assert (both.returncode, "--parts" in both.stderr) == (2, True)
 
 
+def test_sequences_without_times_are_trained_on_and_evaluated(tmp_path: Path) -> None:
+    lines = [" ".join([f"u{user}", *(f"i{(user + place) % 9}" for place in range(6))]) for user in range(60)]
+    (tmp_path / "sequences.txt").write_text("\n".join(lines), encoding="utf-8")
+    words = ("--events", tmp_path / "sequences.txt", "--sequences", "--seen", "remove")
+    done = run("train", *words, "--out", tmp_path / "model", "--epochs", 2, "--json")
+    assert done.returncode == 0, done.stderr
+    again = run("evaluate", "--model", tmp_path / "model", *words, "--json")
+    assert json.loads(again.stdout)["items"][0] == json.loads(done.stdout)["evaluation"]["items"][0]
+
+
 def test_interrupted_and_resumed_equals_uninterrupted(shop: Path, trained: tuple[Path, dict[str, Any]]) -> None:
     out = shop / "interrupted"
     words = [sys.executable, "-m", "stream.cli", *map(str, training(shop, out, "--name", "model"))]
