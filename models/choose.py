@@ -1,8 +1,9 @@
-"""Settings chosen by validation: one setting after the other, each value tried for a few epochs of the LSTM, the best kept.
+"""Settings chosen by validation: one setting after the other, each value tried until the LSTM's validation stops to rise, the best kept.
 
-The LSTM alone is tried because it is the cheapest part whose validation follows the whole model's. What was tried is kept after
-each trial, so an interrupted choice goes on. A trial that the budget has no room for is not begun, and the report says so;
-with a budget that is not met, equal seeds choose equal settings.
+The LSTM alone is tried because it is the cheapest part whose validation follows the whole model's. A trial has to come to its end: after
+a few epochs little dropout is always ahead, because it learns faster, and it ends lower (docs/model-log.md). So each has an equal share of
+the budget, and one that has not ended by then is not counted; if that is the first one, nothing else is tried. What was tried is kept
+after each trial, so an interrupted choice goes on; with a budget that is not met, equal seeds choose equal settings.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ def choose(
     """The best settings found from `start`, and every trial: what was changed, NDCG@10 of validation, processor seconds, kept."""
     trials = _Trials(dataset, out / ".training" / "trials", effort, progress, clock)
     best, value = start, trials.value(start, "start", None)
-    for setting, _ in effort.alternatives:
+    for setting, _ in effort.alternatives if value is not None else ():
         kept = best
         for other in alternatives(effort, setting, kept):
             found = trials.value(other, setting, getattr(other, setting))
-            if found is not None and (value is None or found > value):
+            if found is not None and value is not None and found > value:
                 best, value = other, found
         trials.keep(setting, getattr(best, setting))
     return best, trials.made
 
 
 class _Trials:
-    """Runs trials, remembers them in a file, and ends when the budget is used."""
+    """Runs trials, and remembers them in a file."""
 
     def __init__(self, dataset: Dataset, folder: Path, effort: Effort, progress: Progress, clock: Clock) -> None:
         self._dataset, self._folder, self._effort = dataset, folder, effort
@@ -57,9 +58,8 @@ class _Trials:
         self.made: list[dict[str, Any]] = []
 
     def value(self, config: TrainConfig, setting: str, value: Any) -> float | None:
-        """Best NDCG@10 of a trial with these settings; None if the budget had no room for it."""
-        epochs = self._effort.trial_epochs
-        config = replace(config, lstm_epochs=epochs, patience=epochs)
+        """Best NDCG@10 of a trial with these settings; None if it did not end within its share of the budget."""
+        config = replace(config, lstm_epochs=self._effort.trial_epochs, patience=self._effort.trial_patience)
         known = [each for each in self._before if each["config"] == asdict(config)]
         trial = known[0] if known else self._run(config, setting, value)
         self.made.append({**trial, "kept": setting == "start"})
@@ -76,12 +76,15 @@ class _Trials:
                 trial["kept"] = trial["value"] == value
 
     def _run(self, config: TrainConfig, setting: str, value: Any) -> dict[str, Any]:
-        spent = [each["seconds"] for each in self.made]
-        room = self._effort.trial_minutes * 60 - sum(spent)
-        trial = {"setting": setting, "value": value, "ndcg@10": None, "seconds": 0.0, "config": asdict(config)}
-        if room < max(spent, default=0.0):
-            return trial
         began, place = self._clock(), self._folder / sha256(repr(config).encode()).hexdigest()[:12]
-        found = Training(self._dataset, place, config, lambda *_: None).learn_memory()
+        training = Training(self._dataset, place, config, lambda *_: None)
+        training.deadline = began + self._effort.trial_minutes * 60 / self._count
+        found = training.learn_memory()
         shutil.rmtree(place)
-        return {**trial, "ndcg@10": found, "seconds": round(self._clock() - began, 1)}
+        return {
+            "setting": setting,
+            "value": value,
+            "ndcg@10": None if training.ended_by_budget else found,
+            "seconds": round(self._clock() - began, 1),
+            "config": asdict(config),
+        }

@@ -27,7 +27,8 @@ class Effort:
 
     minutes: float
     trial_minutes: float = 0.0
-    trial_epochs: int = 0
+    trial_epochs: int = 0  # at most
+    trial_patience: int = 0
     alternatives: tuple[tuple[str, tuple[Any, ...]], ...] = ()  # (setting, values to try), in this order
     epochs: int = 20
     patience: int = 3
@@ -38,7 +39,8 @@ EFFORTS: Final = {
     "normal": Effort(
         minutes=55,
         trial_minutes=15,
-        trial_epochs=4,
+        trial_epochs=30,
+        trial_patience=2,
         alternatives=(("dropout", (0.2, 0.5)), ("width", (128,)), ("learning_rate", (2e-3,))),
         epochs=40,
         patience=5,
@@ -46,7 +48,8 @@ EFFORTS: Final = {
     "thorough": Effort(
         minutes=300,
         trial_minutes=120,
-        trial_epochs=8,
+        trial_epochs=60,
+        trial_patience=3,
         alternatives=(
             ("dropout", (0.1, 0.3, 0.5, 0.6)),
             ("width", (128,)),

@@ -218,13 +218,13 @@ def trials_table(trials: Sequence[dict[str, Any]]) -> Table:
     rows = [
         (
             each["setting"] if each["value"] is None else f"{each['setting']} {each['value']}",
-            "no time left" if each["ndcg@10"] is None else f"{each['ndcg@10']:.4f}",
+            "not ended in its time" if each["ndcg@10"] is None else f"{each['ndcg@10']:.4f}",
             f"{each['seconds']:.0f}",
             "kept" if each["kept"] else "",
         )
         for each in trials
     ]
-    note = "One setting after the other, a few epochs of the LSTM each; NDCG@10 of each user's last training event."
+    note = "One setting after the other, the LSTM until it stops improving; NDCG@10 of each user's last training event."
     return Table("Settings tried on validation", ("", "NDCG@10", "seconds", ""), rows, note)
 
 

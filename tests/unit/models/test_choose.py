@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,15 @@ from models.errors import ModelDataError
 from models.prepare import Dataset
 from models.train import TrainConfig
 
-EFFORT = Effort(minutes=9, trial_minutes=1, trial_epochs=2, alternatives=(("dropout", (0.1, 0.7)), ("width", (128,))))
+EFFORT = Effort(
+    minutes=9,
+    trial_minutes=1,
+    trial_epochs=9,
+    trial_patience=2,
+    alternatives=(("dropout", (0.1, 0.7)), ("width", (128,))),
+)
+LONG: list[float] = []
+"""Dropouts with which a training does not end within its share."""
 
 
 @pytest.fixture
@@ -27,6 +36,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
         def __init__(self, dataset: Dataset, out: Path, config: TrainConfig, progress: object) -> None:
             out.mkdir()
             made.append(config)
+            self.deadline, self.ended_by_budget = 0.0, ["lstm"] * (config.dropout in LONG)
 
         def learn_memory(self) -> float:
             return 1 - abs(made[-1].dropout - 0.1) - made[-1].width / 1000
@@ -66,12 +76,21 @@ def test_an_interrupted_choice_does_not_repeat_trials(
     assert len(trained) == count
 
 
-def test_a_trial_that_has_no_room_is_named_and_not_run(
-    trained: list[TrainConfig], data: Dataset, tmp_path: Path
+def test_a_trial_that_does_not_end_within_its_share_is_named_and_not_chosen(
+    trained: list[TrainConfig], data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, trials = choose(data, tmp_path, EFFORT, TrainConfig(), clock=ticking(25))
-    assert len(trained) == 2  # 25 s each: a third would pass the minute
-    assert [each["ndcg@10"] is None for each in trials] == [False, False, True, True]
+    monkeypatch.setattr(sys.modules[__name__], "LONG", [0.1])
+    best, trials = choose(data, tmp_path, EFFORT, TrainConfig(dropout=0.3), clock=ticking(1))
+    assert best.dropout == 0.3
+    assert [each["ndcg@10"] is None for each in trials] == [False, True, False, False]
+
+
+def test_nothing_is_chosen_by_trials_that_are_all_too_short(
+    trained: list[TrainConfig], data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "LONG", [0.3])
+    best, trials = choose(data, tmp_path, EFFORT, TrainConfig(dropout=0.3), clock=ticking(1))
+    assert (best, len(trials), len(trained)) == (TrainConfig(dropout=0.3), 1, 1)
 
 
 def test_the_start_follows_the_data(data: Dataset) -> None:

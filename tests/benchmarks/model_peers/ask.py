@@ -1,0 +1,68 @@
+"""The peers' side of the questions; needs numpy alone, so it runs in every peer's environment.
+
+Full ranking, ties against the peer, seen items as the questions say: as models/metrics.py. T cases, V items.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What questions.py wrote."""
+
+    items: int
+    keep_seen: bool
+    train: list[Array]  # items of each user or session, in order
+    histories: list[Array]  # [T] items before each case, in order
+    target: Array  # int32 [T]
+
+    @classmethod
+    def load(cls, folder: Path) -> Questions:
+        """Raises FileNotFoundError."""
+        with np.load(folder / "questions.npz") as file:
+            group = file["train_group"]
+            breaks = np.flatnonzero(group[1:] != group[:-1]) + 1
+            return cls(
+                int(file["items"]),
+                bool(file["keep_seen"]),
+                np.split(file["train_item"], breaks),
+                np.split(file["history_item"], file["history_stop"])[:-1],
+                file["case_target"],
+            )
+
+    def ranks(self, scores: Callable[[list[Array]], Array], batch: int = 256) -> Array:
+        """int64 [T]: rank of the item asked for, 0 is best. `scores`: float [B, V] of B histories."""
+        found = np.empty(len(self.target), np.int64)
+        for begin in range(0, len(found), batch):
+            histories, target = self.histories[begin : begin + batch], self.target[begin : begin + batch]
+            said = np.array(scores(histories), np.float64)
+            if not self.keep_seen:
+                for row, history in enumerate(histories):
+                    said[row, history] = -np.inf
+            if np.isnan(said).any():
+                raise ValueError("the peer gave a score that is not a number")
+            asked = said[np.arange(len(target)), target][:, None]
+            found[begin : begin + batch] = (said >= asked).sum(1) - 1
+        return found
+
+
+def run(name: str, fit: Callable[[Questions, int], Callable[[list[Array]], Array]]) -> None:
+    """`python <peer>.py FOLDER SEED`: train, ask, write FOLDER/<name>-<seed>.npy, print its figures."""
+    if len(sys.argv) != 3:
+        sys.exit(f"usage: {sys.argv[0]} FOLDER SEED")
+    folder, seed = Path(sys.argv[1]), int(sys.argv[2])
+    questions = Questions.load(folder)
+    ranks = questions.ranks(fit(questions, seed))
+    np.save(folder / f"{name}-{seed}.npy", ranks)
+    gain = np.where(ranks < 10, 1 / np.log2(ranks + 2.0), 0.0).mean()
+    sys.stdout.write(f"{name} seed {seed}: HR@10 {(ranks < 10).mean():.4f} NDCG@10 {gain:.4f}, {len(ranks)} cases\n")

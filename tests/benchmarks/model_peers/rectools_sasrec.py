@@ -1,0 +1,94 @@
+"""SASRec of RecTools with its defaults (256 wide, two blocks, softmax over all items), epochs picked on validation.
+
+In an environment of its own: `pip install "rectools[torch]==0.19.0"`, then `python rectools_sasrec.py FOLDER SEED`.
+
+Validation is the last training item of each user or session, by loss, as RecTools' guide to training has it; patience 3, at most
+RECTOOLS_EPOCHS (100).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import ask
+import numpy as np
+import pandas as pd
+import torch
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from rectools import Columns
+from rectools.dataset import Dataset
+from rectools.models import SASRecModel
+
+Array = np.ndarray[Any, Any]
+BEST = 50
+"""Items asked for; what is not among them ranks behind all others."""
+
+
+def fit(questions: ask.Questions, seed: int) -> Callable[[list[Array]], Array]:
+    """Trains; the answer scores histories."""
+    seed_everything(seed, workers=True)
+    folder = tempfile.mkdtemp(prefix="rectools-")
+
+    def trainer() -> Trainer:
+        return Trainer(
+            max_epochs=int(os.environ.get("RECTOOLS_EPOCHS", "100")),
+            accelerator="cpu",
+            deterministic=True,
+            enable_progress_bar=False,
+            logger=False,
+            callbacks=[
+                EarlyStopping(SASRecModel.val_loss_name, mode="min", patience=3),
+                ModelCheckpoint(folder, filename="best", monitor=SASRecModel.val_loss_name, mode="min"),
+            ],
+        )
+
+    model = SASRecModel(deterministic=True, get_val_mask_func=_last_of_each, get_trainer_func=trainer)
+    model.fit(Dataset.construct(_interactions(questions.train)))
+    best = next(each for each in model.fit_trainer.callbacks if isinstance(each, ModelCheckpoint)).best_model_path
+    model.load_weights_from_checkpoint(best)
+    known = np.unique(np.concatenate(questions.train))
+
+    def scores(histories: list[Array]) -> Array:
+        said = np.full((len(histories), questions.items), -np.inf)
+        heard = [history[np.isin(history, known)] for history in histories]
+        asked = [row for row, history in enumerate(heard) if len(history)]
+        if asked:
+            table = model.recommend(
+                users=np.array(asked),
+                dataset=Dataset.construct(_interactions([heard[row] for row in asked], asked)),
+                k=BEST,
+                filter_viewed=not questions.keep_seen,
+            )
+            said[table[Columns.User], table[Columns.Item]] = table[Columns.Score]
+        return said
+
+    return scores
+
+
+def _interactions(sequences: list[Array], users: list[int] | None = None) -> pd.DataFrame:
+    """RecTools' table; the order in a sequence is its time, a second an event."""
+    lengths = [len(each) for each in sequences]
+    moments = np.concatenate([np.arange(each) for each in lengths])
+    return pd.DataFrame(
+        {
+            Columns.User: np.repeat(np.arange(len(sequences)) if users is None else users, lengths),
+            Columns.Item: np.concatenate(sequences),
+            Columns.Weight: 1.0,
+            Columns.Datetime: pd.Timestamp("2020-01-01") + pd.to_timedelta(moments, unit="s"),
+        }
+    )
+
+
+def _last_of_each(interactions: pd.DataFrame) -> Array:
+    order = interactions.groupby(Columns.User)[Columns.Datetime].rank(method="first", ascending=False)
+    many = interactions.groupby(Columns.User)[Columns.Item].transform("count") > 2
+    return np.asarray((order == 1) & many)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    ask.run("rectools SASRec", fit)

@@ -1,0 +1,106 @@
+"""Models of several seeds beside baselines and peers, on the same cases, as a Markdown table with paired intervals.
+
+    python -m tests.benchmarks.model_peers.table FOLDER --events E --items I --protocol P --model DIR [--model DIR ...]
+
+FOLDER holds the ranks that peers wrote (ask.py), any number of seeds each. A row is the mean over seeds; least and most of the seeds in
+brackets. Intervals: 95 %, bootstrap over users, of the difference of the means over seeds of each case. T cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from models import metrics
+from models.baselines import item_baselines
+from models.evaluate import Ranker
+from models.predict import load_predictor
+from models.protocols import Split
+from models.replay import replay
+from models.session_baselines import session_baselines
+from stream.cli.data_options import data_options
+from tests.benchmarks.model_peers.questions import cut
+
+Array = np.ndarray[Any, Any]
+Ranks = dict[str, list[Array]]
+"""Of each scorer int64 [T], one for each seed."""
+_FILE = click.Path(path_type=Path, exists=True)
+
+
+def ranks_of(directory: Path, split: Split, seen: str, threads: int) -> Array:
+    """int64 [T] of a model directory. Raises ValueError if it was trained on another catalogue."""
+    model = load_predictor(directory, threads)
+    if list(model.info.items) != split.whole.item_ids:
+        raise ValueError(f"{directory} knows other items than these files; train it on them")
+    ranker = Ranker(split, seen)
+    found = np.empty(len(split.cases), np.int64)
+    for places, state, recent in replay(model, model.info.state_size, split.whole, split.cases, ranker.batch):
+        found[places] = ranker.of_batch(places, model.score_all(state, recent))
+    return found
+
+
+def peers_of(folder: Path, cases: int) -> Ranks:
+    """What peers wrote. Raises ValueError if it is about other questions."""
+    found: Ranks = {}
+    for path in sorted(folder.glob("*-*.npy")):
+        ranks = np.load(path)
+        if len(ranks) != cases:
+            raise ValueError(f"{path} answers {len(ranks)} cases, not these {cases}; ask that peer again")
+        found.setdefault(path.stem.rpartition("-")[0], []).append(ranks)
+    return found
+
+
+def table(ranks: Ranks, users: Array) -> list[str]:
+    """Markdown; the first scorer is held against each of the others. users [T]: whose case each is."""
+    measures: dict[str, Callable[[Array], Array]] = {
+        "HR@10": lambda rank: metrics.hits(rank, 10),
+        "NDCG@10": lambda rank: metrics.gains(rank, 10),
+        "Recall@20": lambda rank: metrics.hits(rank, 20),
+        "MRR@20": lambda rank: np.where(rank < 20, 1 / (rank + 1.0), 0.0),
+    }
+    values = {
+        scorer: {name: np.array([measure(each) for each in seeds]) for name, measure in measures.items()}
+        for scorer, seeds in ranks.items()
+    }
+    first = next(iter(values.values()))
+    head = [*measures, "first minus this: HR@10", "NDCG@10"]
+    lines = [f"| scorer | seeds | {' | '.join(head)} |", "|---|---|" + "---|" * len(head)]
+    for scorer, found in values.items():
+        cells = [_spread(found[name]) for name in measures]
+        for name in ("HR@10", "NDCG@10"):
+            low, high = metrics.interval(first[name].mean(0) - found[name].mean(0), users)
+            cells.append("" if found is first else f"{low:+.4f} .. {high:+.4f}")
+        lines.append(f"| {scorer} | {len(ranks[scorer])} | {' | '.join(cells)} |")
+    return lines
+
+
+def _spread(of_seeds: Array) -> str:
+    means = of_seeds.mean(1)
+    return f"{means.mean():.4f}" + (f" [{means.min():.4f}, {means.max():.4f}]" if len(means) > 1 else "")
+
+
+@click.command()
+@click.argument("folder", type=_FILE)
+@click.option("--model", "models", multiple=True, required=True, type=_FILE)
+@click.option("--events", multiple=True, required=True, type=_FILE)
+@click.option("--items", multiple=True, type=_FILE)
+@data_options
+def main(
+    folder: Path, models: tuple[Path, ...], events: tuple[Path, ...], items: tuple[Path, ...], **given: Any
+) -> None:
+    """Print the table."""
+    found = cut(events, items, given)
+    ranks: Ranks = {"interest-stream": [ranks_of(each, found, given["seen"], given["threads"]) for each in models]}
+    ranks |= peers_of(folder, len(found.cases))
+    baselines = [*item_baselines(found), *(session_baselines(found) if found.begun is not None else [])]
+    ranks |= {each.name: [Ranker(found, given["seen"]).ranks(each.scores)] for each in baselines}
+    for line in [*table(ranks, found.cases.user), "", f"{len(found.cases):,} cases. {found.description}."]:
+        click.echo(line)
+
+
+if __name__ == "__main__":
+    main()
