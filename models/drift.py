@@ -5,10 +5,11 @@ probable one. Glossary: N events of all users, user after user; C interests.
 
 - reaction: events from a switch (its own first event is 1) until the tracker names the new interest for the first time.
   A switch that the next one overtakes counts as never noticed.
+- returning: a switch to an interest that was true of the user before.
 - false switch: the tracker changes to an interest that is not the true one; counted per 100 events.
 
 A tracker that changes its mind with every event reacts at once and is wrong all the time, so trackers are compared at an
-equal rate of false switches: the best decay counter is the fastest of those that are wrong no more often than the model.
+equal rate of false switches: the best tracker is the fastest of those that are wrong no more often than the model.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-HALF_LIVES: Final = (0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+HALF_LIVES: Final = (0.5, 1, 1.5, 2, 2.5, 3, 4, 6, 8, 12, 16, 24, 32)
+LAST: Final = (1, 3, 5, 10, 20, 50)
 NEVER: Final = np.inf
 
 
@@ -29,15 +31,18 @@ class Drift:
     """What a tracker did on some users."""
 
     reactions: Array  # float [switches], NEVER where the next switch came first
+    returning: Array  # bool [switches]
     false_per_100: float
     right: float  # share of events after which the true interest is named
 
     def summary(self) -> dict[str, float | None]:
-        """Median and 90th percentile of the reaction in events (None: never), false switches, share named right."""
+        """Median and 90th percentile of the reaction in events (None: never, or no such switch), false switches, share named right."""
         return {
             "switches": len(self.reactions),
-            "median": _finite(np.quantile(self.reactions, 0.5, method="higher")),
-            "p90": _finite(np.quantile(self.reactions, 0.9, method="higher")),
+            "median": _quantile(self.reactions, 0.5),
+            "p90": _quantile(self.reactions, 0.9),
+            "returning median": _quantile(self.reactions[self.returning], 0.5),
+            "returning p90": _quantile(self.reactions[self.returning], 0.9),
             "noticed": float(np.isfinite(self.reactions).mean()),
             "false per 100": self.false_per_100,
             "right": self.right,
@@ -59,7 +64,20 @@ def drift(named: Array, true: Array, user: Array) -> Drift:
     reactions = np.where(when < ends, when - switch + 1.0, NEVER)
     changed = np.zeros(len(user), bool)
     changed[1:] = (named[1:] != named[:-1]) & ~start[1:]
-    return Drift(reactions, 100 * float((changed & ~right).sum()) / max(len(user), 1), float(right.mean()))
+    return Drift(
+        reactions,
+        _returning(true, user)[switch],
+        100 * float((changed & ~right).sum()) / max(len(user), 1),
+        float(right.mean()),
+    )
+
+
+def _returning(true: Array, user: Array) -> Array:
+    """bool [N]: the interest of the event was true of its user before."""
+    _, first = np.unique(np.stack((user, true)), axis=1, return_index=True)
+    found = np.ones(len(user), bool)
+    found[first] = False
+    return found
 
 
 def counters(touched: Array, user: Array, half_life: float) -> Array:
@@ -72,17 +90,57 @@ def counters(touched: Array, user: Array, half_life: float) -> Array:
     return found
 
 
+def last_counts(touched: Array, user: Array, last: int) -> Array:
+    """int64 [N, C]: how many of a user's last events touched each, bool [N, C], after each event."""
+    total = np.concatenate((np.zeros((1, touched.shape[1]), np.int64), touched.cumsum(0)))
+    place = np.arange(len(user))
+    begun = np.concatenate(([True], user[1:] != user[:-1]))
+    start = np.maximum.accumulate(np.where(begun, place, 0))
+    found: Array = total[place + 1] - total[np.maximum(start, place + 1 - last)]
+    return found
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a simulation does, for a filter that knows it."""
+
+    switch: float  # chance that an event is the first of another interest
+    true: float  # share of events about the interest that is true; the rest is about any
+
+
+def filtered(touched: Array, user: Array, rates: Rates) -> Array:
+    """float64 [N, C]: chance of each interest being the true one after each event, by the forward pass of a hidden Markov model.
+
+    It knows the rates of the simulation, which no tracker of real users does, but not that a user has a few interests of its own: how
+    fast a change can be named at all. Rabiner 1989, equations 19 and 20; an event that touches nothing says nothing.
+    """
+    count = touched.shape[1]
+    background = (1 - rates.true) / count
+    said = np.where(touched, rates.true / np.maximum(touched.sum(1, keepdims=True), 1) + background, background)
+    said[~touched.any(1)] = 1.0
+    found = np.empty(touched.shape)
+    for place in range(len(user)):
+        if place and user[place] == user[place - 1]:
+            before = found[place - 1]
+            now = (1 - rates.switch) * before + rates.switch * (1 - before) / (count - 1)
+        else:
+            now = np.full(count, 1 / count)
+        now = now * said[place]
+        found[place] = now / now.sum()
+    return found
+
+
 def last_seen(score: Array, touched: Array) -> Array:
     """int [N]: the interest with the highest score [N, C]; among equals one that the event itself touched."""
     return np.asarray((score + 1e-6 * touched).argmax(1))
 
 
-def best_counter(found: dict[float, Drift], model: Drift) -> float | None:
-    """Half-life of the counter that reacts fastest (90th percentile, then mean of what was noticed) without more false switches."""
-    allowed = {half_life: each for half_life, each in found.items() if each.false_per_100 <= model.false_per_100}
+def best_tracker(found: dict[str, Drift], model: Drift) -> str | None:
+    """Name of the one that reacts fastest (median, 90th percentile, mean of what was noticed) without more false switches."""
+    allowed = {name: each for name, each in found.items() if each.false_per_100 <= model.false_per_100}
 
-    def slowness(half_life: float) -> tuple[float, float, float]:
-        reactions = allowed[half_life].reactions
+    def slowness(name: str) -> tuple[float, float, float]:
+        reactions = allowed[name].reactions
         some = reactions[np.isfinite(reactions)]
         median, p90 = (float(np.quantile(reactions, q, method="higher")) for q in (0.5, 0.9))
         return median, p90, float(some.mean()) if len(some) else NEVER
@@ -90,5 +148,6 @@ def best_counter(found: dict[float, Drift], model: Drift) -> float | None:
     return min(allowed, key=slowness, default=None)
 
 
-def _finite(value: float) -> float | None:
+def _quantile(reactions: Array, share: float) -> float | None:
+    value = np.quantile(reactions, share, method="higher") if len(reactions) else NEVER
     return float(value) if np.isfinite(value) else None

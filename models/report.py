@@ -141,24 +141,43 @@ def parts_table(parts: dict[str, Any]) -> Table:
     return Table("Parts of the model", ("", "HR@10", "NDCG@10", "NDCG@10 minus blend", ""), rows, note)
 
 
-def drift_table(drift: dict[str, Any]) -> Table:
-    """How fast a changed interest is named, the model beside decay counters."""
-    best = drift["best_counter"]
-
-    def row(name: str, found: dict[str, Any]) -> Row:
-        events = ("never" if found[key] is None else f"{found[key]:.0f}" for key in ("median", "p90"))
-        return (name, *events, *(f"{found[key]:.3f}" for key in ("noticed", "right")), f"{found['false per 100']:.2f}")
-
-    rows = [row("model", drift["model"])]
-    for half_life, found in drift["counters"].items():
-        mark = " (best at no more false switches)" if best is not None and float(half_life) == best else ""
-        rows.append(row(f"counter, half-life {half_life}{mark}", found))
+def drift_tables(drift: dict[str, Any]) -> list[Table]:
+    """How fast a changed interest is named: the model beside all trackers, and beside the best of them at each level of noise."""
+    whole = drift["levels"][0]
     note = (
         f"{drift['users']} simulated users with {drift['events_a_user']} events each, seed {drift['seed']}, "
-        f"{drift['model']['switches']} switches; reaction in the user's own events, the first of the new interest counts 1."
+        f"{whole['model']['switches']} switches; reaction in the user's own events, the first of the new interest counts 1. Marked: the "
+        "fastest with no more false switches than the model."
     )
-    header = ("named after a switch", "median", "p90", "noticed", "right", "false per 100")
-    return Table("Changed interests", header, rows, note)
+    rows = [_drift_row("model", whole["model"])]
+    for name, found in whole["trackers"].items():
+        rows.append(_drift_row(f"{name} *" if name == whole["best"] else name, found))
+    rows.append(_drift_row("filter that knows the simulation's rates", whole["knows the rates"]))
+    levels = []
+    for level in drift["levels"]:
+        noise = f"0 to {drift['most_noise']:.0%}" if level["noise"] is None else f"{level['noise']:.0%}"
+        levels.append(_drift_row(f"{noise}: model", level["model"]))
+        if level["best"] is not None:
+            levels.append(_drift_row(f"{noise}: {level['best']}", level["trackers"][level["best"]]))
+        levels.append(_drift_row(f"{noise}: filter that knows", level["knows the rates"]))
+    return [
+        Table("Changed interests", ("named after a switch", *_DRIFT_HEAD), rows, note),
+        Table(
+            "Changed interests, by noise",
+            ("share of noise", *_DRIFT_HEAD),
+            levels,
+            "The model beside the marked tracker of each level.",
+        ),
+    ]
+
+
+_DRIFT_HEAD: Final = ("median", "p90", "returning, median", "p90", "noticed", "right", "false per 100")
+
+
+def _drift_row(name: str, found: dict[str, Any]) -> Row:
+    keys = ("median", "p90", "returning median", "returning p90")
+    events = ("never" if found[key] is None else f"{found[key]:.0f}" for key in keys)
+    return (name, *events, *(f"{found[key]:.3f}" for key in ("noticed", "right")), f"{found['false per 100']:.2f}")
 
 
 def explanations_table(found: dict[str, Any]) -> Table:

@@ -26,6 +26,8 @@ RETURN: Final = 0.6
 """Share of switches that go back to one of the user's own interests; the rest discover a new one."""
 SIDE: Final = 0.15
 """Share of events about the user's other interests."""
+MOST_NOISE: Final = 0.3
+"""A user's share of events about anything is drawn from nought to this."""
 FOLLOW: Final = 0.6
 """Chance that the next item of a series comes next."""
 
@@ -78,11 +80,12 @@ class _User:
 
     __slots__ = ("at", "interest", "name", "noise", "own")
 
-    def __init__(self, name: str, chance: random.Random) -> None:
+    def __init__(self, name: str, chance: random.Random, noise: float | None) -> None:
         self.name = name
         self.own = chance.sample(list(CATEGORIES), OWN_INTERESTS)
         self.interest = self.own[0]
-        self.noise = chance.uniform(0.0, 0.3)
+        drawn = chance.uniform(0.0, MOST_NOISE)
+        self.noise = drawn if noise is None else noise
         self.at: dict[str, int] = {}  # place in the series of each category
 
     def switch(self, chance: random.Random) -> None:
@@ -99,12 +102,12 @@ class _User:
 
 
 class Population:
-    """Users who take turns; some are ten times as active as others."""
+    """Users who take turns; some are ten times as active as others. noise: that of all users, instead of one for each."""
 
-    def __init__(self, users: int, seed: int = 0) -> None:
+    def __init__(self, users: int, seed: int = 0, noise: float | None = None) -> None:
         self._chance = random.Random(f"population-{seed}")
         self._run = f"{seed}-{users}"
-        self.users = [_User(f"user-{number:05d}", self._chance) for number in range(users)]
+        self.users = [_User(f"user-{number:05d}", self._chance, noise) for number in range(users)]
         self._weights = list(accumulate(self._chance.paretovariate(1.5) for _ in self.users))
         self._items: dict[str, list[Item]] = {name: [] for name in CATEGORIES}
         for item in catalogue():

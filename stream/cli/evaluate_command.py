@@ -288,10 +288,10 @@ def _print_predictions(report: dict[str, Any]) -> None:
 
 
 def _print_drift(report: dict[str, Any]) -> None:
-    from models.report import drift_table
+    from models.report import drift_tables
     from stream.cli.training_view import print_tables
 
-    print_tables([drift_table(report)])
+    print_tables(drift_tables(report))
 
 
 def _print_explanations(report: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.drift import NEVER, best_counter, counters, drift, last_seen
+from models.drift import NEVER, Rates, best_tracker, counters, drift, filtered, last_counts, last_seen
 
 
 def letters(text: str) -> np.ndarray:
@@ -36,11 +36,37 @@ def test_counters_decay_and_start_anew_with_each_user() -> None:
     assert last_seen(np.array([[1.0, 1.0]]), np.array([[False, True]])).tolist() == [1]
 
 
-def test_the_best_counter_is_the_fastest_that_is_wrong_no_more_often() -> None:
+def test_the_last_events_of_a_user_are_counted_and_no_others() -> None:
+    touched = np.array([[1, 0], [0, 1], [0, 1], [1, 0]], bool)
+    found = last_counts(touched, np.array([0, 0, 0, 1]), 2)
+    assert found.tolist() == [[1, 0], [1, 1], [0, 2], [1, 0]]
+
+
+def test_the_filter_follows_rabiners_forward_pass() -> None:
+    """Two interests, by hand: half and half, times what the event says, and a switch in between."""
+    found = filtered(np.array([[1, 0], [0, 1]], bool), np.zeros(2), Rates(switch=0.1, true=0.6))
+    first = np.array([0.8, 0.2])
+    after = np.array([0.9 * 0.8 + 0.1 * 0.2, 0.9 * 0.2 + 0.1 * 0.8]) * [0.2, 0.8]
+    assert found == pytest.approx(np.array([first, after / after.sum()]))
+
+
+def test_the_filter_learns_nothing_from_an_event_that_touches_nothing() -> None:
+    found = filtered(np.zeros((1, 4), bool), np.zeros(1), Rates(switch=0.1, true=0.6))
+    assert found == pytest.approx(np.full((1, 4), 0.25))
+
+
+def test_an_interest_returns_if_it_was_true_before() -> None:
+    true = letters("aabbaa")
+    found = drift(true, true, np.zeros(6))
+    assert (found.reactions.tolist(), found.returning.tolist()) == ([1.0, 1.0], [False, True])
+    assert drift(letters("aab"), letters("aab"), np.zeros(3)).summary()["returning median"] is None
+
+
+def test_the_best_tracker_is_the_fastest_that_is_wrong_no_more_often() -> None:
     model = drift(letters("aaabbb"), letters("aabbbb"), np.zeros(6))
     fast = drift(letters("abcbbb"), letters("aabbbb"), np.zeros(6))  # at once, but names what is not there
     slow = drift(letters("aaaabb"), letters("aabbbb"), np.zeros(6))
     slower = drift(letters("aaaaab"), letters("aabbbb"), np.zeros(6))
-    assert best_counter({1: fast, 2: slow, 4: slower}, model) == 2
-    assert best_counter({1: fast}, model) is None
+    assert best_tracker({"fast": fast, "slow": slow, "slower": slower}, model) == "slow"
+    assert best_tracker({"fast": fast}, model) is None
     assert model.summary()["median"] == 2.0

@@ -177,9 +177,15 @@ def test_evaluate_holds_predictions_against_what_followed(shop: Path, trained: t
 
 def test_drift_is_measured_on_the_shipped_model_and_refused_on_others(trained: tuple[Path, dict[str, Any]]) -> None:
     found = json.loads(run("evaluate", "--drift", 5, "--json").stdout)
-    assert found["model"]["switches"] > 10
-    assert found["model"]["right"] > 0.6  # twenty interests: chance would be right in 0.05
-    assert found["counters"]["0.5"]["false per 100"] > found["counters"]["8"]["false per 100"]
+    levels = {level["noise"]: level for level in found["levels"]}
+    drawn, clean, noisy = levels[None], levels[0.0], levels[0.3]
+    assert drawn["model"]["switches"] > 10
+    assert drawn["model"]["right"] > 0.6  # twenty interests: chance would be right in 0.05
+    assert clean["model"]["right"] > noisy["model"]["right"]
+    restless, patient = (drawn["trackers"][f"counter, half-life {half_life}"] for half_life in ("0.5", "8"))
+    assert restless["false per 100"] > patient["false per 100"]
+    assert drawn["knows the rates"]["right"] > drawn["trackers"]["last 50 events"]["right"]
+    assert "Changed interests, by noise" in run("evaluate", "--drift", 5).stdout
     other = run("evaluate", "--model", trained[0], "--drift", 5)
     assert other.returncode == 1
     assert "--drift is for models of the simulation" in other.stderr
