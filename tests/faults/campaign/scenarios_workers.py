@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from contextlib import suppress
 
 from tests.faults.campaign.run import Run
 from tests.faults.campaign.scenarios_kills import BATCHES
@@ -171,6 +172,8 @@ def m8(run: Run) -> None:
     """An exception in the middle of a batch, in the model: the batch is tried again in halves; in publishing: the worker ends."""
     run.begin_load()
     worker = run.worker(*BATCHES, failpoints="mid_batch=raise@3")
+    with suppress(AssertionError):
+        run.wait(lambda: "failpoint mid_batch" in worker.log, 60, "an exception in the model")
     run.works(worker)
     run.trial("raise at mid_batch", "failpoint mid_batch" in worker.log)
     leave(run, worker, "leave")
