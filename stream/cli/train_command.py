@@ -137,7 +137,7 @@ def command(out: Path, as_json: bool, restart: bool, **given: Any) -> None:
 
 def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
     from models.choose import choose
-    from models.effort import effort_of, settings_for
+    from models.effort import effort_of, exact_softmax, settings_for
     from models.llm.base_model import load
     from models.llm.taught import TaughtTraining
     from models.protocols import split
@@ -163,6 +163,9 @@ def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
         report = _started(out, given["start_from"], dataset)
         if report is None:
             config, trials = choose(cut.train, out, effort, config, view) if effort.alternatives else (config, [])
+            chosen, config = config, exact_softmax(effort, cut.train, config)
+            if config != chosen:
+                reasons.append("full softmax after the trials: the budget has room for it")
             minutes = effort.minutes - effort.trial_minutes
             if teacher is None:
                 report = train(cut.train, out, config, view, minutes)

@@ -11,7 +11,7 @@ import pytest
 
 from models import choose as choosing
 from models.choose import choose
-from models.effort import EFFORTS, Effort, settings_for
+from models.effort import EFFORTS, Effort, exact_softmax, settings_for
 from models.errors import ModelDataError
 from models.prepare import Dataset
 from models.train import TrainConfig
@@ -100,3 +100,13 @@ def test_the_start_follows_the_data(data: Dataset) -> None:
     with pytest.raises(ModelDataError, match="effort 'much' is unknown; use one of quick, normal, thorough"):
         settings_for("much", data, seed=0, model="m")
     assert all(hasattr(config, setting) for effort in EFFORTS.values() for setting, _ in effort.alternatives)
+
+
+def test_the_exact_softmax_is_taken_where_the_budget_has_room_for_it(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampled = TrainConfig(negatives=1_024)
+    assert exact_softmax(EFFORTS["normal"], data, sampled).negatives == 0
+    assert exact_softmax(EFFORTS["quick"], data, sampled) == sampled
+    monkeypatch.setattr("models.effort.EXACT_A_MINUTE", 0.1)  # three events of three items are too many then
+    assert exact_softmax(EFFORTS["normal"], data, sampled) == sampled
