@@ -150,10 +150,3 @@ def refuse(
                 f"group {settings.app_id} has committed offset {offset} of {settings.source_topic}[{partition}], which ends at "
                 f"{source[partition].end}: the topic was deleted and created again. Start with a new --app-id"
             )
-        if offset < source[partition].begin and (offset > 0 or changelog[partition].end > 0):
-            log.error(
-                "%s[%d]: %d events were deleted by retention before they were read; they are lost to the states",
-                settings.source_topic,
-                partition,
-                source[partition].begin - offset,
-            )

@@ -44,6 +44,10 @@ class BatchSequence(Generic[Partition]):
         self.gaps += 1
         return expected
 
+    def missing(self, partition: Partition, first: int) -> int:
+        """How many offsets an accepted batch that begins with `first` leaves out."""
+        return max(0, first - self._next.get(partition, first))
+
     def deliver(self, partition: Partition, last: int) -> None:
         """A batch up to `last` goes on its way."""
         self._next[partition] = last + 1

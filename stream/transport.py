@@ -15,8 +15,10 @@ A subclass of Faust's aiokafka transport. What it changes, and why (measurements
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
@@ -33,6 +35,8 @@ from stream.kafka_client import heed_group_errors
 from stream.membership import Membership
 from stream.record_batches import PreparedBatch, Record, Section, pack
 from stream.sequence import BatchSequence
+
+log = logging.getLogger("interest_stream")
 
 LONGEST_WAIT_S: Final = 0.1
 """Of one fetch: it delays every rebalance by as much."""
@@ -75,6 +79,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def close(self) -> None:
         """Nothing: this thread stops its consumer itself. Stock, told of a rebalance while the app stops, closes the connections from
         the app's thread, in the midst of leaving the group (docs/upstream/connections-closed-by-another-thread.md)."""
+
+    def _stopped_set(self) -> None:
+        with suppress(RuntimeError):  # the loop of a thread that has crashed is closed, and nobody there can be told
+            super()._stopped_set()
 
     async def hand_back(self, tp: TP, first: int, last: int) -> None:
         """Read records again that could not be delivered, unless somebody has sought elsewhere by now."""
@@ -128,10 +136,17 @@ class Consumer(driver.Consumer):
             elif (wanted_offset := self._sequence.gap(tp, records[0].offset)) is not None:
                 await self._thread.hand_back(tp, wanted_offset, records[-1].offset)
             else:
+                await self._tell_if_deleted(tp, records[0].offset)
                 self._sequence.deliver(tp, records[-1].offset)
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 self.app.failpoint("fetched")  # type: ignore[attr-defined]
                 yield tp, self._batch_message(tp, records, generation)
+
+    async def _tell_if_deleted(self, tp: TP, first: int) -> None:
+        """A batch that begins after a gap, where the log begins too; other gaps are control records, or compaction."""
+        missing = self._sequence.missing(tp, first)
+        if missing and (await self.earliest_offsets(tp)).get(tp) == first:
+            tell_of_deleted(tp, missing)
 
     def _wanted(self) -> set[TP]:
         """Active partitions; those of the source only once recovery is over, because its last act is to empty the agents' queues.
@@ -179,7 +194,10 @@ class Consumer(driver.Consumer):
         await super().perform_seek()
         source = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
         begins = await self.earliest_offsets(*source) if source else {}
-        self._sequence.start({tp: self._committed_offset[tp] or begins[tp] or 0 for tp in source})
+        for tp in source:
+            if (committed := self._committed_offset[tp]) and committed < (begins[tp] or 0):
+                tell_of_deleted(tp, begins[tp] - committed)
+        self._sequence.start({tp: max(self._committed_offset[tp] or 0, begins[tp] or 0) for tp in source})
 
     def applied_offsets(self) -> dict[TP, int]:
         """Next offset to commit of each partition that applied something since it was assigned."""
@@ -351,6 +369,16 @@ class Producer(driver.Producer):
             sent.add_done_callback(_heard)
             deliveries.append((sent, section.count))
         return deliveries
+
+
+def tell_of_deleted(tp: TP, events: int) -> None:
+    """Retention was faster than the workers."""
+    log.error(
+        "%s[%d]: %d events were deleted by retention before they were read; they are lost to the states",
+        tp.topic,
+        tp.partition,
+        events,
+    )
 
 
 def _heard(sent: asyncio.Future[Any]) -> None:

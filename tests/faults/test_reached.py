@@ -12,7 +12,7 @@ TRACES = {
     "breaker of dead letters": "ERROR PoisonError: 51 bad records in a row on partition 0",
     "write sent again, its acknowledgement lost": "Got error produce response: KafkaConnectionError: Connection closed",
     "too few replicas in sync": "Got error produce response: [Error 19] NotEnoughReplicasError, retrying",
-    "fetch out of range": "Fetch offset 3 is out of range for partition 0, resetting offset",
+    "fetch out of range": "clickstream[0]: 3 events were deleted by retention before they were read",
 }
 
 

@@ -26,7 +26,7 @@ LINES: Final = {
     "breaker of dead letters": r"bad records in a row",
     "write sent again, its acknowledgement lost": r"Got error produce response.*(KafkaConnectionError|RequestTimedOut)",
     "too few replicas in sync": r"NotEnoughReplicas",
-    "fetch out of range": r"out of range",
+    "fetch out of range": r"deleted by retention",
 }
 """By what a worker says."""
 

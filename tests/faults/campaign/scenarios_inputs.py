@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import signal
 import time
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from tests.faults.campaign.load import Shape
 from tests.faults.campaign.run import PARTITIONS, Run
 from tests.faults.campaign.scenarios_kafka import apply_and_leave, refuses
 from tests.faults.campaign.scenarios_kills import BATCHES
+from tests.faults.harness import Worker
 from tests.faults.oracle.events import parked
 
 DAY_MS: Final = 86_400_000
@@ -165,21 +167,58 @@ def p7(run: Run) -> None:
     run.unchecked = ("T3",)  # the bad records were sent to one partition on purpose, whatever the key
 
 
+def p3(run: Run) -> None:
+    """Hardly anything but bad records comes: the worker stops instead of diverting them all, and goes on when it is told to."""
+    failing = run.worker("--max-consecutive-dead-letters", "50", ready=False)
+    run.begin_load(poison=0.97)
+    code = failing.process.wait(60)
+    run.ended(failing, 1)
+    run.crash_cut()
+    since = time.monotonic()
+    run.worker("--max-consecutive-dead-letters", "100000")
+    run.trial("nothing but bad records", "bad records in a row" in failing.log and code == 1, since, f"exit {code}")
+
+
 def k2(run: Run) -> None:
     """Events that nobody has read are deleted: the worker says how many, goes on, and nothing else is lost."""
     apply_and_leave(run)
-    run.history()  # what is deleted below was never read: the reference is the topic without it
+    lost = delete_unread(run)
+    worker = run.worker()
+    run.wait(run.at_rest, 60, "lag 0")
+    run.trial("unread events deleted", lost > 0 and told(worker) == lost, note=f"{lost} deleted, {told(worker)} told")
+
+
+def k2_late(run: Run) -> None:
+    """The same while the worker lives: it was paused, and asks for what is gone."""
+    worker = run.worker()
+    run.begin_load()
+    run.works(worker)
+    if run.load is not None:
+        run.load.stop()
+    run.wait(run.at_rest, 60, "lag 0")
+    worker.process.send_signal(signal.SIGSTOP)
+    time.sleep(1.0)  # a fetch under way ends with nothing; else it would bring some of what is deleted
+    lost = delete_unread(run)
+    worker.process.send_signal(signal.SIGCONT)
+    run.wait(run.at_rest, 60, "lag 0")
+    run.trial("deleted under a worker", lost > 0 and told(worker) == lost, note=f"{lost} deleted, {told(worker)} told")
+
+
+def delete_unread(run: Run) -> int:
+    """Events that come now, half of them deleted at once: how many. What is deleted was never read, so it is no part of the reference."""
+    run.history()
     items = ["item-1", "item-2"]
     asyncio.run(produce_backlog(run.settings, random_events(4_000, 300, items, run.seed)))
     offsets = run.pipeline.offsets()
     keep = {partition: (done + end) // 2 for partition, (done, end) in offsets.items()}
     places = {TopicPartition(run.settings.source_topic, each): RecordsToDelete(before) for each, before in keep.items()}
     admin.administer(run.settings, lambda client: client.delete_records(places))
-    lost = sum(keep[partition] - done for partition, (done, _) in offsets.items())
-    worker = run.worker()
-    run.wait(run.at_rest, 60, "lag 0")
-    told = [int(each) for each in re.findall(r"(\d+) events were deleted by retention", worker.log)]
-    run.trial("unread events deleted", lost > 0 and sum(told) == lost, note=f"{lost} deleted, {sum(told)} told")
+    return sum(keep[partition] - done for partition, (done, _) in offsets.items())
 
 
-ALL = {"X1": x1, "X2": x2, "X3": x3, "P2": p2, "P7": p7, "K2": k2}
+def told(worker: Worker) -> int:
+    """How many deleted events its log speaks of."""
+    return sum(int(each) for each in re.findall(r"(\d+) events were deleted by retention", worker.log))
+
+
+ALL = {"X1": x1, "X2": x2, "X3": x3, "P2": p2, "P3": p3, "P7": p7, "K2": k2, "K2late": k2_late}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from types import SimpleNamespace
 
 import pytest
@@ -47,12 +46,6 @@ def test_offsets_beyond_the_end_are_refused() -> None:
 def test_another_number_of_partitions_is_refused() -> None:
     with pytest.raises(RefusalError, match=r"2 partitions and its changelog .* has 1"):
         refuse(Settings(), SOURCE, {0: Ends(0, 40)}, {0: 100, 1: 50}, {})
-
-
-def test_events_lost_to_retention_are_counted_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.ERROR):
-        refuse(Settings(), {0: Ends(80, 100), 1: Ends(0, 50)}, CHANGELOG, {0: 30, 1: 50}, {})
-    assert "clickstream[0]: 50 events were deleted by retention" in caplog.text
 
 
 class LivelyConsumer:

@@ -31,7 +31,9 @@ def test_records_left_out_are_read_again(sequence: BatchSequence[int]) -> None:
 def test_a_gap_of_the_log_itself_is_accepted(sequence: BatchSequence[int]) -> None:
     assert sequence.gap(0, 155) == 100
     assert sequence.gap(0, 155) is None
+    assert sequence.missing(0, 155) == 55
     sequence.deliver(0, 160)
+    assert sequence.missing(0, 161) == 0
     assert sequence.gap(0, 170) == 161
 
 
