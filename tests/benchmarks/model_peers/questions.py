@@ -31,7 +31,7 @@ def cut(events: tuple[Path, ...], items: tuple[Path, ...], given: dict[str, Any]
         min_events=given["min_events"], max_events_per_day=given["max_rate"], keep_duplicates=given["keep_duplicates"]
     )
     dataset = load_dataset(Inputs(events, items, parse_mapping(given["columns"]), given["sequences"]), config)
-    return split(dataset, given["protocol"], seed=given["seed"], session_gap_s=given["session_gap"])
+    return split(dataset, given["protocol"], session_gap_s=given["session_gap"], most_cases=len(dataset.events))
 
 
 def save(split: Split, folder: Path, *, keep_seen: bool) -> None:
