@@ -2,6 +2,7 @@
 
     language model   the last block attends to the other events instead
     co-occurrence    the items that the event speaks for lose that
+    followers        the item before the last one is followed instead of the last
     seen, lately     the event's own item is no longer one that was seen
     own counters     one event less touches the interest
 
@@ -23,6 +24,7 @@ from torch import Tensor
 from models import blend as blending
 from models.blend import Blend
 from models.cooccurrence import DECAY, LOOK_BACK
+from models.followers import Followers, places
 from models.language_model import Block, LanguageModel
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Scorers:
     language_model: LanguageModel
     neighbours: Tensor  # int32 [V + 1, K], of models/cooccurrence.py
     strength: Tensor  # [V + 1, K]
+    followers: Followers | None
     blend: Blend
     membership: Tensor  # [V + 1, C] 1 where an item belongs to an interest
     answers: Tensor  # [V + 1, D] candidates that the language model's answer is held against
@@ -54,6 +57,8 @@ def losses(reading: Reading, which: Tensor, scorers: Scorers, *, look_inside: bo
     pull = opinion["items"] * _pull(reading.items, mine)
     lost = _of_counters(reading, mine, scorers.blend.base[which], opinion)
     lost += _of_seen(reading.rows, pull, weight["seen"], weight["seen_lately"])
+    if scorers.followers is not None:
+        lost += weight["following"] * _of_followers(reading.rows, pull, scorers.followers)
     lost[:, :LOOK_BACK] += weight["cooccurrence"] * _of_cooccurrence(reading, pull, scorers)
     if look_inside:
         own = opinion["language_model"] * scorers.interests[which]
@@ -77,6 +82,15 @@ def _of_cooccurrence(reading: Reading, pull: Tensor, scorers: Scorers) -> Tensor
     lost = (slope.gather(1, scorers.neighbours[rows].flatten(1).long()).view_as(given) * given).sum(2)
     gained = (slope * reading.together).sum(1, keepdim=True) / total * given.sum(2)
     return DECAY ** torch.arange(rows.shape[1]) * (lost - gained)
+
+
+def _of_followers(rows: Tensor, pull: Tensor, followers: Followers) -> Tensor:
+    """[U, R]: all of it at the newest known item, without which the one before it is followed."""
+    newest = places(rows)
+    follow = torch.from_numpy(followers.rows)[rows.gather(1, newest)].long()  # [U, 2, K]
+    scores = torch.from_numpy(followers.scores)[rows.gather(1, newest)]
+    given = (pull.gather(1, follow.flatten(1)).view_as(scores) * scores).sum(2)
+    return torch.zeros_like(rows, dtype=given.dtype).scatter_(1, newest[:, :1], given[:, :1] - given[:, 1:])
 
 
 def _of_seen(rows: Tensor, pull: Tensor, seen: Tensor, lately: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.followers import Followers
+
 Array = np.ndarray[Any, Any]
 
 ITEM_SCORERS: Final = (
@@ -27,6 +29,7 @@ ITEM_SCORERS: Final = (
     "recent_popularity",
     "seen",
     "seen_lately",
+    "following",
 )
 LENGTHS: Final = (5, 20)
 """Recent events that a history may have to get the first weights, the second ones; longer ones get the last. Picked as the half-life
@@ -81,6 +84,7 @@ def item_features(
     log_popularity: Tensor,
     log_recent: Tensor,
     recent: Tensor,
+    followers: Followers | None,
 ) -> list[Tensor]:
     """F tensors [U, V + 1] in the order of ITEM_SCORERS; recent: item rows [U, 32] newest first, 0 none."""
     together = torch.log(cooccurrence / (cooccurrence.sum(1, keepdim=True) + EPSILON) + FLOOR)
@@ -96,6 +100,7 @@ def item_features(
         log_recent.expand(users, -1),
         seen,
         lately,
+        torch.zeros(1, 1).expand(users, items) if followers is None else followers.of(recent),
     ]
 
 

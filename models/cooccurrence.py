@@ -8,12 +8,15 @@ Glossary: U users, V items (row 0: unknown), K neighbours an item, A = 15 events
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 import torch
+
+from models import followers as following
+from models.followers import Followers
 
 Array = np.ndarray[Any, Any]
 
@@ -31,10 +34,11 @@ FEW: Final = 64
 
 @dataclass(frozen=True)
 class Cooccurrence:
-    """neighbours int32 [V + 1, K] item rows (0: none), weights float32 [V + 1, K]."""
+    """neighbours int32 [V + 1, K] item rows (0: none), weights float32 [V + 1, K]; followers: None in models that had none."""
 
     neighbours: Array
     weights: Array
+    followers: Followers | None = None
 
     @cached_property
     def _dense(self) -> torch.Tensor | None:
@@ -46,6 +50,12 @@ class Cooccurrence:
         np.add.at(dense, (np.arange(items)[:, None], self.neighbours), self.weights)
         dense[:, 0] = 0
         return torch.from_numpy(dense)
+
+    def permuted(self, order: Array) -> Cooccurrence:
+        """Each item with the neighbours and followers of another: order int64 [V + 1], 0 first."""
+        found = self.followers
+        moved = None if found is None else Followers(found.rows[order], found.scores[order])
+        return Cooccurrence(self.neighbours[order], self.weights[order], moved)
 
     def scores(self, rows: Array) -> Array:
         """float32 [U, V + 1] for the last events of users, item rows [U, A] newest first (0: none)."""
@@ -82,7 +92,8 @@ def learn(rows: Array, user_start: Array, items: int, most: int = 0) -> Cooccurr
         keys, totals = _merged(keys, totals, *_pairs(part, starts, items))
         first = last
     most = most or (MANY if items < DENSE_ITEMS else FEW)
-    return _strongest(keys, totals, np.bincount(rows, minlength=items + 1), items, most)
+    found = _strongest(keys, totals, np.bincount(rows, minlength=items + 1), items, most)
+    return replace(found, followers=following.learn(rows, user_start, items))
 
 
 def learn_before_last(rows: Array, user_start: Array, items: int) -> Cooccurrence:

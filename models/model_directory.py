@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -27,10 +27,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from models.blend import Blend
+from models.blend import ITEM_SCORERS, Blend
 from models.bridge import InterestNetwork, NetworkConfig
 from models.cooccurrence import Cooccurrence
 from models.errors import ModelDataError, ModelDirectoryError
+from models.followers import Followers
 from models.predict import DEMO_MODEL, Hosting, ModelInfo
 from models.predictor import Predictor
 from models.vocabulary import Tokenizer
@@ -66,6 +67,9 @@ def write_model(
         "blend.log_popularity": blend.log_popularity,
         "blend.log_recent": blend.log_recent,
     }
+    if cooccurrence.followers is not None:
+        tensors["followers.rows"] = torch.from_numpy(cooccurrence.followers.rows)
+        tensors["followers.scores"] = torch.from_numpy(cooccurrence.followers.scores)
     config = {"format": FORMAT, "name": name, "network": asdict(network.config), "interests": interests}
     files = {
         "config.json": _json(config),
@@ -149,8 +153,8 @@ def read_model(path: Path, hosting: Hosting) -> Predictor:
     parts = (
         network,
         Tokenizer(words["words"], words["length"]),
-        Cooccurrence(tensors["cooccurrence.neighbours"].numpy(), tensors["cooccurrence.weights"].numpy()),
-        Blend(**{part.name: tensors[f"blend.{part.name}"] for part in fields(Blend)}),
+        _pairs(tensors),
+        _blend(tensors),
         membership_of(catalogue, len(interests)),
         info,
     )
@@ -159,6 +163,20 @@ def read_model(path: Path, hosting: Hosting) -> Predictor:
     from models.llm.directory import host
 
     return host(path, files, parts, hosting)
+
+
+def _pairs(tensors: dict[str, torch.Tensor]) -> Cooccurrence:
+    followers = None
+    if "followers.rows" in tensors:  # the demo model of 0.1.0 has none
+        followers = Followers(tensors["followers.rows"].numpy(), tensors["followers.scores"].numpy())
+    neighbours, weights = tensors["cooccurrence.neighbours"], tensors["cooccurrence.weights"]
+    return Cooccurrence(neighbours.numpy(), weights.numpy(), followers)
+
+
+def _blend(tensors: dict[str, torch.Tensor]) -> Blend:
+    blend = Blend(**{part.name: tensors[f"blend.{part.name}"] for part in fields(Blend)})
+    missing = len(ITEM_SCORERS) - blend.item.shape[1]  # scorers that the model was trained without, the last ones
+    return replace(blend, item=torch.nn.functional.pad(blend.item, (0, missing)))
 
 
 def read_titles(path: Path | None) -> tuple[dict[str, str], Path | None]:

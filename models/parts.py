@@ -44,10 +44,11 @@ WITHOUT: Final = {
     "the LSTM": ("lstm",),
     "both networks": ("language_model", "lstm"),
     "co-occurrence": ("cooccurrence",),
+    "what followed the last item": ("following",),
     "popularity": ("popularity", "recent_popularity"),
     "what was seen": ("seen", "seen_lately"),
 }
-ALONE: Final = ("lstm", "language_model", "cooccurrence", "popularity", "recent_popularity")
+ALONE: Final = ("lstm", "language_model", "cooccurrence", "following", "popularity", "recent_popularity")
 
 
 def measure_parts(

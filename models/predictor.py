@@ -38,7 +38,7 @@ CHUNK: Final = 512
 CHUNK_BYTES: Final = 1 << 28
 """Of the scores of one pass; a user has one a catalogue item, SCORES_HELD times."""
 
-SCORES_HELD: Final = 12
+SCORES_HELD: Final = 13
 """Item scores of a pass that are alive together, at most: each scorer's, their blend, and what explanations derive (measured)."""
 
 TEXTS_KEPT: Final = 20_000
@@ -85,6 +85,7 @@ class Predictor:
                 language_model=network.language_model,
                 neighbours=torch.from_numpy(cooccurrence.neighbours[:, :FEW]),
                 strength=torch.from_numpy(cooccurrence.weights[:, :FEW]),
+                followers=cooccurrence.followers,
                 blend=blend,
                 membership=self._membership,
                 answers=self._tables.answers,
@@ -116,7 +117,7 @@ class Predictor:
         """The same with weights as before any training, and co-occurrence of other items: what nothing was learned by."""
         torch.manual_seed(seed)
         order = np.concatenate(([0], 1 + np.random.default_rng(seed).permutation(len(self.info.items))))
-        pairs = Cooccurrence(self._cooccurrence.neighbours[order], self._cooccurrence.weights[order])
+        pairs = self._cooccurrence.permuted(order)
         fresh = InterestNetwork(self._network.config)
         return Predictor(fresh, self._tokenizer, pairs, self._blend, self._membership.numpy(), self.info)
 
@@ -226,6 +227,7 @@ class Predictor:
             self._blend.log_popularity,
             self._blend.log_recent,
             item_rows,
+            self._cooccurrence.followers,
         )
         held = torch.from_numpy(recent["key"] != 0)
         return Reading(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from models import because, blend
 from models.because import Scorers
 from models.blend import Blend, item_features, own_shares, weighted
 from models.cooccurrence import DECAY, LOOK_BACK
+from models.followers import learn
 from models.language_model import Block, LanguageModel
 from models.predictor import Reading
 
@@ -21,7 +23,7 @@ USERS, ITEMS, INTERESTS, WIDTH, READ, HEADS = 6, 30, 4, 16, 3, 2
 @pytest.fixture
 def parts() -> Scorers:
     torch.manual_seed(3)
-    usual = torch.tensor([0.6, 0.2, 0.4, 0.1, 0.2, 0.3, -0.8])
+    usual = torch.tensor([0.6, 0.2, 0.4, 0.1, 0.2, 0.3, -0.8, 0.5])
     item = torch.stack((2 * usual, usual.flip(0), usual))  # each length of history its own
     interest = torch.tensor([0.9, 0.2, 0.3, 0.4, 0.1, 0.0])
     membership = (torch.rand(ITEMS + 1, INTERESTS) < 0.3).float()
@@ -30,6 +32,7 @@ def parts() -> Scorers:
         language_model=LanguageModel(1, WIDTH, 2, HEADS, 0.0, READ).eval(),
         neighbours=torch.randint(0, ITEMS + 1, (ITEMS + 1, 5), dtype=torch.int32),
         strength=torch.rand(ITEMS + 1, 5),
+        followers=learn(np.random.default_rng(3).integers(0, ITEMS + 1, 400), np.arange(0, 401, 40), ITEMS),
         blend=Blend(item, interest, torch.full((INTERESTS,), 0.2), torch.zeros(ITEMS + 1), torch.zeros(ITEMS + 1)),
         membership=membership,
         answers=torch.randn(ITEMS + 1, WIDTH),
@@ -49,7 +52,7 @@ def reading(parts: Scorers) -> Reading:
     together = gathered(parts, rows, torch.ones(USERS, 32))
     network = torch.randn(2, USERS, ITEMS + 1)
     popular = parts.blend.log_popularity
-    scorers = item_features(network[0], network[1], together, popular, popular, rows)
+    scorers = item_features(network[0], network[1], together, popular, popular, rows, parts.followers)
     return Reading(
         answer=torch.randn(USERS, WIDTH),
         tokens=tokens,
@@ -100,6 +103,23 @@ def test_what_co_occurrence_loses_is_the_derivative_by_how_much_an_event_counts(
     pull = because._pull(reading.items, parts.membership.t()[which])
     lost = weights[:, 2:3] * because._of_cooccurrence(reading, pull, parts)
     torch.testing.assert_close(lost, gradient[:, :LOOK_BACK], atol=1e-5, rtol=1e-4)
+
+
+def test_what_the_followers_lose_is_the_pull_of_the_newest_known_item_minus_that_of_the_one_before(
+    parts: Scorers, reading: Reading
+) -> None:
+    followers = parts.followers
+    assert followers is not None
+    pull = because._pull(reading.items, parts.membership.t()[torch.arange(USERS) % INTERESTS])
+    lost = because._of_followers(reading.rows, pull, followers)
+    for user in range(USERS):
+        known = reading.rows[user].nonzero()[:, 0].tolist()
+        assert (lost[user, [each for each in range(32) if each != (known or [0])[0]]] == 0).all()
+        if known:
+            without = reading.rows[user : user + 1].clone()
+            without[0, known[0]] = 0
+            change = followers.of(reading.rows[user : user + 1]) - followers.of(without)
+            torch.testing.assert_close(lost[user, known[0]], (pull[user] * change[0]).sum())
 
 
 def test_what_the_counters_lose_is_what_they_say_without_the_event(parts: Scorers, reading: Reading) -> None:
