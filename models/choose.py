@@ -35,11 +35,13 @@ def choose(
     """The best settings found from `start`, and every trial: what was changed, NDCG@10 of validation, processor seconds, kept."""
     trials = _Trials(dataset, out / ".training" / "trials", effort, progress, clock)
     best, value = start, trials.value(start, "start", None)
-    for setting, _ in effort.alternatives if value is not None else ():
+    if value is None:
+        return start, trials.made
+    for setting, _ in effort.alternatives:
         kept = best
         for other in alternatives(effort, setting, kept):
             found = trials.value(other, setting, getattr(other, setting))
-            if found is not None and value is not None and found > value:
+            if found is not None and found > value:
                 best, value = other, found
         trials.keep(setting, getattr(best, setting))
     return best, trials.made

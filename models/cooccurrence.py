@@ -8,7 +8,7 @@ Glossary: U users, V items (row 0: unknown), K neighbours an item, A = 15 events
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ import torch
 
 from models import followers as following
 from models.followers import Followers
+from models.pair_tables import strongest
 
 Array = np.ndarray[Any, Any]
 
@@ -92,8 +93,10 @@ def learn(rows: Array, user_start: Array, items: int, most: int = 0) -> Cooccurr
         keys, totals = _merged(keys, totals, *_pairs(part, starts, items))
         first = last
     most = most or (MANY if items < DENSE_ITEMS else FEW)
-    found = _strongest(keys, totals, np.bincount(rows, minlength=items + 1), items, most)
-    return replace(found, followers=following.learn(rows, user_start, items))
+    item, other = keys // (items + 1), keys % (items + 1)
+    counts = np.bincount(rows, minlength=items + 1)
+    neighbours, weights = strongest(item, other, totals / np.sqrt(counts[other] + 1.0), items, most)
+    return Cooccurrence(neighbours, weights, following.learn(rows, user_start, items))
 
 
 def learn_before_last(rows: Array, user_start: Array, items: int) -> Cooccurrence:
@@ -126,19 +129,3 @@ def _merged(keys: Array, totals: Array, more: Array, weights: Array) -> tuple[Ar
 def _summed(keys: Array, weights: Array) -> tuple[Array, Array]:
     unique, places = np.unique(keys, return_inverse=True)
     return unique, np.bincount(places, weights, minlength=len(unique)).astype(np.float32)
-
-
-def _strongest(keys: Array, totals: Array, counts: Array, items: int, most: int) -> Cooccurrence:
-    """The `most` best neighbours of each item, by weight over the square root of how often the neighbour occurs."""
-    first, second = keys // (items + 1), keys % (items + 1)
-    strength = totals / np.sqrt(counts[second] + 1.0)
-    order = np.lexsort((second, -strength, first))
-    first, second, strength = first[order], second[order], strength[order]
-    starts = np.searchsorted(first, np.arange(items + 1))
-    rank = np.arange(len(first)) - starts[first]
-    kept = rank < most
-    width = int(min(most, rank.max(initial=0) + 1))
-    neighbours, values = np.zeros((items + 1, width), np.int32), np.zeros((items + 1, width), np.float32)
-    neighbours[first[kept], rank[kept]] = second[kept]
-    values[first[kept], rank[kept]] = strength[kept]
-    return Cooccurrence(neighbours, values)

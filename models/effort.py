@@ -111,7 +111,12 @@ def alternatives(effort: Effort, setting: str, config: TrainConfig) -> Iterator[
     """The settings with other values of one, those that change something."""
     for value in dict(effort.alternatives)[setting]:
         if value != getattr(config, setting):
-            yield replace(config, **{setting: value}, **({"heads": value // 32} if setting == "width" else {}))
+            yield with_width(config, value) if setting == "width" else replace(config, **{setting: value})
+
+
+def with_width(config: TrainConfig, width: int) -> TrainConfig:
+    """Another width, a multiple of 32, with a head for each 32."""
+    return replace(config, width=width, heads=width // 32)
 
 
 def use_threads(threads: int) -> None:

@@ -54,7 +54,7 @@ def evaluate(
     report = progress or (lambda stage, done, total: None)
     ranker = Ranker(split, seen)
     rank, probability = of_model(model, split, ranker, report)
-    baselines: list[Baseline] = [*item_baselines(split), *(session_baselines(split) if split.begun is not None else [])]
+    baselines = baselines_of(split)
     ranks = {"model": rank}
     if split.protocol == "prequential":
         still = replace(split, cases=frozen_at_cut(split))
@@ -81,6 +81,11 @@ def evaluate(
         "interests": _interest_table(probability, split, seed),
         "verdict": _verdict(ranks, split.cases, seed),
     }
+
+
+def baselines_of(split: Split) -> list[Baseline]:
+    """All baselines for the next item that data and protocol allow."""
+    return [*item_baselines(split), *(session_baselines(split) if split.begun is not None else [])]
 
 
 class Ranker:

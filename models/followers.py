@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.pair_tables import strongest
+
 Array = np.ndarray[Any, Any]
 
 PRIOR: Final = 2.0
@@ -58,13 +60,5 @@ def learn(rows: Array, user_start: Array, items: int) -> Followers:
     pairs, counts = np.unique(first * (items + 1) + second, return_counts=True)
     first, second = pairs // (items + 1), pairs % (items + 1)
     total = np.bincount(first, counts, minlength=items + 1)
-    order = np.lexsort((second, -counts, first))
-    first, second, counts = first[order], second[order], counts[order]
-    rank = np.arange(len(first)) - np.searchsorted(first, np.arange(items + 1))[first]
-    kept = rank < (MANY if items <= MANY_ITEMS else FEW)
-    first, second, counts, rank = first[kept], second[kept], counts[kept], rank[kept]
-    width = int(rank.max(initial=0)) + 1
-    found = Followers(np.zeros((items + 1, width), np.int32), np.zeros((items + 1, width), np.float32))
-    found.rows[first, rank] = second
-    found.scores[first, rank] = np.log1p(counts / (total[first] + PRIOR) / FLOOR)
-    return found
+    scores = np.log1p(counts / (total[first] + PRIOR) / FLOOR)
+    return Followers(*strongest(first, second, scores, items, MANY if items <= MANY_ITEMS else FEW))

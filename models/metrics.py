@@ -51,11 +51,16 @@ def gains(rank: Array, k: int) -> Array:
     return np.where(rank < k, 1 / np.log2(rank + 2.0), 0.0)
 
 
+def reciprocals(rank: Array, k: int) -> Array:
+    """float64 [T]: what each case adds to MRR@k."""
+    return np.where(rank < k, 1 / (rank + 1.0), 0.0)
+
+
 def ranking(rank: Array) -> dict[str, float]:
     """All ranking measures of a set of cases."""
     found = {f"HR@{k}": float(hits(rank, k).mean()) for k in CUTS}
     found.update({f"NDCG@{k}": float(gains(rank, k).mean()) for k in CUTS if k > 1})
-    found["MRR@20"] = float(np.where(rank < 20, 1 / (rank + 1.0), 0.0).mean())
+    found["MRR@20"] = float(reciprocals(rank, 20).mean())
     found["MRR"] = float((1 / (rank + 1.0)).mean())
     return found
 

@@ -5,7 +5,6 @@ Two more refusals need the states themselves and are made after recovery: stream
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,8 +26,6 @@ from stream.errors import BrokerError, RefusalError, TopicError
 from stream.kafka_client import client_options, quiet_aiokafka, start_client
 from stream.replaying import places_of, read
 from stream.topics import check_topics
-
-log = logging.getLogger("interest_stream")
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ class _User:
         self.name = name
         self.own = chance.sample(list(CATEGORIES), OWN_INTERESTS)
         self.interest = self.own[0]
-        drawn = chance.uniform(0.0, MOST_NOISE)
+        drawn = chance.uniform(0.0, MOST_NOISE)  # in any case: with a noise that is given all else stays as it is
         self.noise = drawn if noise is None else noise
         self.at: dict[str, int] = {}  # place in the series of each category
 

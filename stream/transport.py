@@ -194,10 +194,13 @@ class Consumer(driver.Consumer):
         await super().perform_seek()
         source = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
         begins = await self.earliest_offsets(*source) if source else {}
+        starts: dict[TP, int] = {}
         for tp in source:
-            if (committed := self._committed_offset[tp]) and committed < (begins[tp] or 0):
-                tell_of_deleted(tp, begins[tp] - committed)
-        self._sequence.start({tp: max(self._committed_offset[tp] or 0, begins[tp] or 0) for tp in source})
+            committed, begin = self._committed_offset[tp] or 0, begins[tp] or 0
+            if 0 < committed < begin:
+                tell_of_deleted(tp, begin - committed)
+            starts[tp] = max(committed, begin)
+        self._sequence.start(starts)
 
     def applied_offsets(self) -> dict[TP, int]:
         """Next offset to commit of each partition that applied something since it was assigned."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from models.prepare import PrepareConfig
 from models.protocols import PROTOCOLS, SESSION_GAP_S
 
 _OPTIONS = (
@@ -52,6 +53,16 @@ _OPTIONS = (
     ),
     click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the model."),
 )
+
+
+def prepare_config(given: dict[str, Any], unknown_items: str = "keep") -> PrepareConfig:
+    """What these options leave out."""
+    return PrepareConfig(
+        min_events=given["min_events"],
+        max_events_per_day=given["max_rate"],
+        keep_duplicates=given["keep_duplicates"],
+        unknown_items=unknown_items,
+    )
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:

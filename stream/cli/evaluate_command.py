@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stream.cli import options
-from stream.cli.data_options import data_options
+from stream.cli.data_options import data_options, prepare_config
 from stream.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -197,17 +197,16 @@ def _asked(predictor: Predictor, given: dict[str, Any]) -> tuple[Dataset, Split]
 
 def _dataset(predictor: Predictor, given: dict[str, Any]) -> Dataset:
     """The events seen through the catalogue and the interests of the model."""
-    from models.prepare import Catalogue, PrepareConfig
+    from models.prepare import Catalogue
     from stream.event_columns import parse_mapping
     from stream.training_inputs import Inputs, load_dataset, with_known_interests
 
     info = predictor.info
-    config = PrepareConfig(
-        min_events=given["min_events"], max_events_per_day=given["max_rate"], keep_duplicates=given["keep_duplicates"]
-    )
     inputs = Inputs(given["events"], (), parse_mapping(given["columns"]), given["sequences"])
     catalogue = Catalogue(list(info.items), list(info.titles), [()] * len(info.items))
-    return with_known_interests(load_dataset(inputs, config, catalogue), info.interests, predictor.membership)
+    return with_known_interests(
+        load_dataset(inputs, prepare_config(given), catalogue), info.interests, predictor.membership
+    )
 
 
 def _origin(model: Path | None, dataset: Dataset, protocol: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stream.cli import options
-from stream.cli.data_options import data_options
+from stream.cli.data_options import data_options, prepare_config
 from stream.errors import DataError, Failure, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -226,16 +226,10 @@ def _hosted(base: BaseModel, out: Path, cut: Split, given: dict[str, Any], view:
 
 def _dataset(given: dict[str, Any]) -> Dataset:
     from models.interests import InterestConfig
-    from models.prepare import PrepareConfig
     from stream.event_columns import parse_mapping
     from stream.training_inputs import Inputs, load_dataset, simulated_dataset, with_found_interests
 
-    config = PrepareConfig(
-        min_events=given["min_events"],
-        max_events_per_day=given["max_rate"],
-        keep_duplicates=given["keep_duplicates"],
-        unknown_items=given["unknown_items"],
-    )
+    config = prepare_config(given, given["unknown_items"])
     if given["simulate"]:
         dataset = simulated_dataset(given["simulate"], given["seed"], config)
     else:

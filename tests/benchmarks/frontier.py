@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from models.compact import COMPACT, RECENT, hash64
-from models.effort import effort_of, settings_for
+from models.effort import effort_of, settings_for, with_width
 from models.interests import InterestConfig
 from models.parts import measure_parts
 from models.predict import load_predictor
@@ -78,8 +78,7 @@ def trained(size: Size, found: Split, out: Path, seed: int, seen: str) -> Path:
     """The model directory of a size."""
     directory = out / str(size).replace(", ", "-").replace(" ", "")
     config, _ = settings_for("quick", found.train, seed=seed, model=directory.name)
-    heads = max(1, size.width // 32)
-    config = replace(config, width=size.width, heads=heads, soft_tokens=size.soft_tokens, recent=size.recent, seen=seen)
+    config = replace(with_width(config, size.width), soft_tokens=size.soft_tokens, recent=size.recent, seen=seen)
     if not (directory / "weights.safetensors").exists():
         train(found.train, directory, config, _told(str(size)), effort_of("quick").minutes)
     return directory
@@ -95,9 +94,10 @@ def _told(size: str) -> Callable[[str, int, int, dict[str, Any]], None]:
 def costs(models: dict[Size, Predictor], seed: int) -> dict[Size, dict[str, Array]]:
     """Microseconds of CPU time a user, [ROUNDS], of each answer, and of an event's LSTM step; sizes take turns."""
     found: dict[Size, dict[str, list[float]]] = {size: {} for size in models}
+    calls = {size: _work(model, seed) for size, model in models.items()}
     for _ in range(ROUNDS + 1):
-        for size, model in models.items():
-            for name, work in _work(model, seed).items():
+        for size in models:
+            for name, work in calls[size].items():
                 before = time.thread_time()
                 work()
                 found[size].setdefault(name, []).append((time.thread_time() - before) / USERS * 1e6)
@@ -133,16 +133,14 @@ def _work(model: Predictor, seed: int) -> dict[str, Callable[[], object]]:
     }
 
 
-def table(accuracy: dict[str, list[dict[str, Any]]], cost: dict[Size, dict[str, Array]]) -> list[str]:
+def table(accuracy: dict[Size, list[dict[str, Any]]], cost: dict[Size, dict[str, Array]]) -> list[str]:
     """Markdown: a row for each size and answer."""
     lines = [
         "| size | answer | HR@10 | NDCG@10 | µs a user [quartiles] | bytes of memory |",
         "|---|---|---|---|---|---|",
     ]
-    for size in SIZES:
-        if str(size) not in accuracy:
-            continue
-        rows = {row["part"]: row for row in accuracy[str(size)]}
+    for size, parts in accuracy.items():
+        rows = {row["part"]: row for row in parts}
         for answer, part in ANSWERS.items():
             taken = cost.get(size, {}).get(answer)
             spread = (
@@ -168,7 +166,7 @@ def main(out: Path, events: tuple[Path, ...], items: tuple[Path, ...], timed: bo
     whole = with_found_interests(found.whole, InterestConfig(), None, given["seed"])
     seen_by = replace(found, whole=whole, train=found.train.with_interests(whole.interests, whole.membership, {}))
     models: dict[Size, Predictor] = {}
-    accuracy: dict[str, list[dict[str, Any]]] = {}
+    accuracy: dict[Size, list[dict[str, Any]]] = {}
     for size in SIZES:
         directory = trained(size, seen_by, out, given["seed"], given["seen"])
         model = load_predictor(directory, given["threads"])
@@ -176,7 +174,7 @@ def main(out: Path, events: tuple[Path, ...], items: tuple[Path, ...], timed: bo
         models[size], kept = model, directory.with_suffix(".parts.json")
         if not kept.exists():
             kept.write_text(json.dumps(measure_parts(model, seen_by, seen=given["seen"])["parts"]), encoding="utf-8")
-        accuracy[str(size)] = json.loads(kept.read_text(encoding="utf-8"))
+        accuracy[size] = json.loads(kept.read_text(encoding="utf-8"))
     cost = costs(models, given["seed"]) if timed else {}
     for line in [*table(accuracy, cost), "", f"{len(found.cases):,} cases. {found.description}."]:
         click.echo(line)

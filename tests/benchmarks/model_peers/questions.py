@@ -16,9 +16,9 @@ from typing import Any
 import click
 import numpy as np
 
-from models.prepare import PrepareConfig, catalogue_rows, owners
+from models.prepare import catalogue_rows, owners
 from models.protocols import Split, split
-from stream.cli.data_options import data_options
+from stream.cli.data_options import data_options, prepare_config
 from stream.event_columns import parse_mapping
 from stream.training_inputs import Inputs, load_dataset
 
@@ -27,10 +27,8 @@ _FILE = click.Path(path_type=Path, exists=True)
 
 def cut(events: tuple[Path, ...], items: tuple[Path, ...], given: dict[str, Any]) -> Split:
     """As `train` cuts the same files with the same options."""
-    config = PrepareConfig(
-        min_events=given["min_events"], max_events_per_day=given["max_rate"], keep_duplicates=given["keep_duplicates"]
-    )
-    dataset = load_dataset(Inputs(events, items, parse_mapping(given["columns"]), given["sequences"]), config)
+    inputs = Inputs(events, items, parse_mapping(given["columns"]), given["sequences"])
+    dataset = load_dataset(inputs, prepare_config(given))
     return split(dataset, given["protocol"], session_gap_s=given["session_gap"], most_cases=len(dataset.events))
 
 

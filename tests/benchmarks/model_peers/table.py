@@ -9,6 +9,7 @@ brackets. Intervals: 95 %, bootstrap over users, of the difference of the means 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,11 @@ import click
 import numpy as np
 
 from models import metrics
-from models.baselines import item_baselines
-from models.evaluate import Ranker
+from models.evaluate import Ranker, baselines_of, of_model
 from models.predict import load_predictor
 from models.protocols import Split
-from models.replay import replay
-from models.session_baselines import session_baselines
 from stream.cli.data_options import data_options
+from stream.training_inputs import with_known_interests
 from tests.benchmarks.model_peers.questions import cut
 
 Array = np.ndarray[Any, Any]
@@ -36,11 +35,8 @@ def ranks_of(directory: Path, split: Split, seen: str, threads: int) -> Array:
     model = load_predictor(directory, threads)
     if list(model.info.items) != split.whole.item_ids:
         raise ValueError(f"{directory} knows other items than these files; train it on them")
-    ranker = Ranker(split, seen)
-    found = np.empty(len(split.cases), np.int64)
-    for places, state, recent in replay(model, model.info.state_size, split.whole, split.cases, ranker.batch):
-        found[places] = ranker.of_batch(places, model.score_all(state, recent))
-    return found
+    split = replace(split, whole=with_known_interests(split.whole, model.info.interests, model.membership))
+    return of_model(model, split, Ranker(split, seen), lambda stage, done, total: None)[0]
 
 
 def peers_of(folder: Path, cases: int) -> Ranks:
@@ -60,7 +56,7 @@ def table(ranks: Ranks, users: Array) -> list[str]:
         "HR@10": lambda rank: metrics.hits(rank, 10),
         "NDCG@10": lambda rank: metrics.gains(rank, 10),
         "Recall@20": lambda rank: metrics.hits(rank, 20),
-        "MRR@20": lambda rank: np.where(rank < 20, 1 / (rank + 1.0), 0.0),
+        "MRR@20": lambda rank: metrics.reciprocals(rank, 20),
     }
     values = {
         scorer: {name: np.array([measure(each) for each in seeds]) for name, measure in measures.items()}
@@ -96,8 +92,7 @@ def main(
     found = cut(events, items, given)
     ranks: Ranks = {"interest-stream": [ranks_of(each, found, given["seen"], given["threads"]) for each in models]}
     ranks |= peers_of(folder, len(found.cases))
-    baselines = [*item_baselines(found), *(session_baselines(found) if found.begun is not None else [])]
-    ranks |= {each.name: [Ranker(found, given["seen"]).ranks(each.scores)] for each in baselines}
+    ranks |= {each.name: [Ranker(found, given["seen"]).ranks(each.scores)] for each in baselines_of(found)}
     for line in [*table(ranks, found.cases.user), "", f"{len(found.cases):,} cases. {found.description}."]:
         click.echo(line)
 
