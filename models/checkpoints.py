@@ -45,7 +45,7 @@ class Checkpoints:
         if not self.has(stage):
             return {}
         state: dict[str, Any] = json.loads((self._folder / f"{stage}.json").read_text(encoding="utf-8"))
-        self._fill(f"{stage}.{'best' if state['done'] else 'last'}", weights)
+        self.fill(f"{stage}.{'best' if state['done'] else 'last'}", weights)
         return state
 
     def load_optimiser(self, stage: str, optimiser: torch.optim.Optimizer) -> None:
@@ -60,12 +60,18 @@ class Checkpoints:
             optimiser.load_state_dict(whole)
 
     def save(
-        self, stage: str, weights: dict[str, Tensor], optimiser: torch.optim.Optimizer, curve: list[Any], *, best: bool
+        self,
+        stage: str,
+        weights: dict[str, Tensor],
+        optimiser: torch.optim.Optimizer,
+        curve: list[Any],
+        *,
+        best: dict[str, Tensor] | None,
     ) -> None:
-        """After an epoch."""
+        """After an epoch; best: the weights to end with, if this epoch gave better ones."""
         self.keep(f"{stage}.last", weights)
-        if best:
-            self.keep(f"{stage}.best", weights)
+        if best is not None:
+            self.keep(f"{stage}.best", best)
         moments = {
             f"{number}.{name}": value
             for number, parts in optimiser.state_dict()["state"].items()
@@ -76,7 +82,7 @@ class Checkpoints:
 
     def finish(self, stage: str, weights: dict[str, Tensor], curve: list[Any]) -> None:
         """The best weights of the stage are the ones that stay."""
-        self._fill(f"{stage}.best", weights)
+        self.fill(f"{stage}.best", weights)
         self._note(stage, curve, done=True)
 
     def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
@@ -91,7 +97,8 @@ class Checkpoints:
         found: dict[str, Tensor] = load_file(place) if place.exists() else {}
         return found
 
-    def _fill(self, name: str, weights: dict[str, Tensor]) -> None:
+    def fill(self, name: str, weights: dict[str, Tensor]) -> None:
+        """Write what was kept under a name into these, if anything was."""
         for key, value in self.tensors(name).items():
             weights[key].copy_(value)
 

@@ -19,8 +19,6 @@ FULL_SOFTMAX_ITEMS: Final = 2_048
 """Up to that many items the exact softmax costs no more than the rest of a step."""
 EXACT_A_MINUTE: Final = 60e6
 """Events times items for each minute of a budget, up to which the exact softmax fits into it: 17 + 12 epochs of Beauty take 20 minutes."""
-SHORT: Final = 15
-"""Events a user; shorter histories need more dropout."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +73,10 @@ def effort_of(name: str) -> Effort:
 def settings_for(name: str, dataset: Dataset, *, seed: int, model: str) -> tuple[TrainConfig, list[str]]:
     """The settings that the size of the data suggests, and why in words; the start of the trials."""
     effort = effort_of(name)
-    mean = len(dataset.events) / max(len(dataset.users), 1)
-    short, small = mean < SHORT, len(dataset.item_ids) <= FULL_SOFTMAX_ITEMS
+    small = len(dataset.item_ids) <= FULL_SOFTMAX_ITEMS
     config = TrainConfig(
         seed=seed,
         name=model,
-        dropout=0.5 if short else 0.3,
         recent=16 if name == "thorough" else 8,
         lstm_epochs=effort.epochs,
         bridge_epochs=effort.epochs,
@@ -90,7 +86,7 @@ def settings_for(name: str, dataset: Dataset, *, seed: int, model: str) -> tuple
         config = replace(config, negatives=0)
     reasons = [
         f"effort {name}",
-        f"dropout {config.dropout}: {'short' if short else 'long'} histories, {mean:.1f} events a user",
+        f"dropout {config.dropout}",
         f"{'full' if small else 'sampled'} softmax: {len(dataset.item_ids):,} items",
         f"width {config.width}, {config.recent} recent events, {config.soft_tokens} soft tokens",
     ]

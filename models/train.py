@@ -4,7 +4,7 @@
     lstm       next items from the LSTM's features
     bridge     soft tokens and the language model over users, the LSTM frozen at first, then all at a small rate
     blend      weights of the item scorers and of the interest features, on validation users
-    newest     once over all events, those of the validation too, when nothing is left to pick by them
+    newest     over all events, those of the validation too, when nothing is left to pick by them
     write      the model directory
 
 Validation is the last event of each user of the data set given; the caller keeps test events out of it. Epochs are picked on
@@ -18,13 +18,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models import cooccurrence
+from models.averaging import averaged
 from models.blend import Blend
 from models.bridge import InterestNetwork, Negatives, NetworkConfig, interest_loss, next_item_loss
 from models.checkpoints import Checkpoints, digest_of
@@ -45,7 +46,8 @@ Progress = Callable[[str, int, int, dict[str, Any]], None]
 Losses = dict[str, float]
 """Means of an epoch, in nats; `loss` is that of what the stage answers with."""
 
-LSTM_SHARE: Final = 0.4  # of the time of a training, at most
+LSTM_SHARE: Final = 0.3  # of the time of a training, at most
+BRIDGE_SHARE: Final = 0.35
 LSTM_WEIGHT: Final = 0.5  # of its loss beside that of the answers, once it is not frozen
 
 
@@ -73,7 +75,7 @@ class TrainConfig:
     interest_weight: float = 0.3  # of the interests' loss beside the items'
     validation_users: int = 5_000
     seen: str = "keep"  # whether items of a validation user's history stay candidates: keep or remove
-    newest_epochs: int = 1  # over all events, validation included, at half the rate
+    learn_validation: bool = True  # at the end, when nothing is left to pick by it; published tables do not
     name: str = "model"
 
 
@@ -129,6 +131,7 @@ class Training:
         self.membership = membership_of(self.catalogue, len(dataset.interests))
         self.checkpoints = Checkpoints(out / ".training", {"config": asdict(config), "data": digest_of(dataset)})
         self.curves: dict[str, list[dict[str, Any]]] = {}
+        self.average = averaged(self.network)
         self.deadline = math.inf
         self.ended_by_budget: list[str] = []
         self.sequences = self.data.pieces()
@@ -139,9 +142,10 @@ class Training:
         begun = time.process_time()
         self.deadline = begun + 60 * minutes * LSTM_SHARE
         self.learn_memory()
-        self.deadline = begun + 60 * minutes
+        self.deadline = begun + 60 * minutes * (LSTM_SHARE + BRIDGE_SHARE)
         self._start_bridge()
         self._stage("bridge", self.config.bridge_epochs, self._bridge_epoch, self._bridge_parameters(), valued=True)
+        self.deadline = begun + 60 * minutes
         report = self._finish()
         report["ended_by_budget"] = self.ended_by_budget
         report["seconds"] = round(time.perf_counter() - started, 1)
@@ -172,7 +176,7 @@ class Training:
         *,
         valued: bool,
     ) -> None:
-        """Epochs until the validation stops to improve; the best weights stay."""
+        """Epochs until the validation of the averaged weights stops to improve; the best averaged weights stay."""
         state = self.checkpoints.load(name, self.network.state_dict())
         curve: list[dict[str, Any]] = state.get("curve", [])
         self.curves[name] = curve
@@ -180,6 +184,8 @@ class Training:
             return
         optimiser = torch.optim.AdamW(groups, lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
         self.checkpoints.load_optimiser(name, optimiser)
+        self.average = averaged(self.network)
+        self.checkpoints.fill(f"{name}.average", self.average.state_dict())
         self.network.zero_grad()  # gradients left by the stage before would count in the clipping, and not after a resume
         for number in range(len(curve), epochs):
             generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
@@ -187,12 +193,20 @@ class Training:
             self.network.train()
             figures: dict[str, Any] = {part: round(mean, 4) for part, mean in epoch(optimiser, generator).items()}
             if valued:
+                means = cast(InterestNetwork, self.average.module)
                 figures["ndcg@10"] = round(
-                    validate(self.network, self.validation, answers=name == "bridge", seen=self.config.seen), 4
+                    validate(means, self.validation, answers=name == "bridge", seen=self.config.seen), 4
                 )
             curve.append(figures)
             best = not valued or figures["ndcg@10"] >= max(each["ndcg@10"] for each in curve)
-            self.checkpoints.save(name, self.network.state_dict(), optimiser, curve, best=best)
+            self.checkpoints.keep(f"{name}.average", self.average.state_dict())
+            self.checkpoints.save(
+                name,
+                self.network.state_dict(),
+                optimiser,
+                curve,
+                best=self.average.module.state_dict() if best else None,
+            )
             self.progress(name, number + 1, epochs, figures)
             if valued and _stopped_improving(curve, self.config.patience):
                 break
@@ -207,8 +221,7 @@ class Training:
         for chosen in torch.randperm(len(texts), generator=generator).split(256):  # type: ignore[no-untyped-call]
             optimiser.zero_grad()
             loss = self.network.text_model.text_loss(texts[chosen])
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            self._take_step(loss, optimiser)
             losses.append(loss.item())
         return {"loss": float(np.mean(losses))}
 
@@ -262,6 +275,7 @@ class Training:
         optimiser.step()
         with torch.no_grad():
             self.network.item.weight[0] = 0
+        self.average.update_parameters(self.network)
 
     def _text_parameters(self) -> list[Any]:
         return [{"params": list(self.network.text_model.parameters())}]
@@ -339,8 +353,11 @@ class Training:
         )
         predictor = Predictor(network, self.tokenizer, pairs, blend, self.membership, info)
         blend, figures = fit_blend(predictor, blend, self.dataset, self.data.rows, self.validation_users)
-        self._stage("newest", self.config.newest_epochs, self._newest_epoch, self._newest_parameters(), valued=False)
-        pairs = cooccurrence.learn(self.data.rows, starts, items)  # the weights are fitted: the newest events count too
+        if self.config.learn_validation:
+            # to the network these events are new, so they need as many epochs as the others did
+            epochs = sum(1 + _best(self.curves[stage]) for stage in ("lstm", "bridge"))
+            self._stage("newest", epochs, self._newest_epoch, self._newest_parameters(), valued=False)
+            pairs = cooccurrence.learn(self.data.rows, starts, items)
         report = {
             "config": asdict(self.config),
             "network": asdict(network.config),
@@ -372,5 +389,9 @@ def _catalogue(dataset: Dataset) -> list[dict[str, Any]]:
 
 
 def _stopped_improving(curve: list[dict[str, Any]], patience: int) -> bool:
-    values = [each["ndcg@10"] for each in curve]
-    return len(values) - 1 - int(np.argmax(values)) >= patience
+    return len(curve) - 1 - _best(curve) >= patience
+
+
+def _best(curve: list[dict[str, Any]]) -> int:
+    """Place of the epoch with the best validation; of equal ones the first."""
+    return int(np.argmax([each["ndcg@10"] for each in curve]))

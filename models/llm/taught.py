@@ -54,8 +54,7 @@ class TaughtTraining(Training):
             optimiser.zero_grad()
             given = self.network.text_model.encode_text(tokens[chosen])
             loss = torch.nn.functional.mse_loss(given, self.lessons[chosen])
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            self._take_step(loss, optimiser)
             losses.append(loss.item())
         return {"loss": float(np.mean(losses))}
 

@@ -149,7 +149,9 @@ class _Training:
             loss = self._epoch(name, number, optimiser, torch.Generator().manual_seed(seed))
             curve.append({"loss": round(loss, 4), "ndcg@10": round(self.objective.validate(self.validation), 4)})
             values = [each["ndcg@10"] for each in curve]
-            self.checkpoints.save(name, self._weights(), optimiser, curve, best=values[-1] >= max(values))
+            weights = self._weights()
+            best = weights if values[-1] >= max(values) else None
+            self.checkpoints.save(name, weights, optimiser, curve, best=best)
             drawn = self._drawn
             self.progress(name, (number + 1) * drawn, self.config.epochs * drawn, curve[-1])
             if len(values) - 1 - int(np.argmax(values)) >= self.config.patience:

@@ -59,6 +59,11 @@ _FILE = click.Path(path_type=Path)
     "--epochs", type=click.IntRange(1), default=None, help="Most epochs of each neural stage, instead of the effort's."
 )
 @click.option(
+    "--hold-out-validation",
+    is_flag=True,
+    help="Pick by the validation events, but never learn them: the protocol of published tables. Less accurate.",
+)
+@click.option(
     "--encode-with",
     type=_FILE,
     default=None,
@@ -154,7 +159,7 @@ def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
     cut = split(dataset, given["protocol"], seed=given["seed"], session_gap_s=given["session_gap"])
     effort = effort_of(given["effort"])
     config, reasons = settings_for(given["effort"], cut.train, seed=given["seed"], model=given["name"] or out.name)
-    config = replace(config, seen=given["seen"])
+    config = replace(config, seen=given["seen"], learn_validation=not given["hold_out_validation"])
     if given["epochs"] is not None:
         config = replace(config, lstm_epochs=given["epochs"], bridge_epochs=given["epochs"])
     if not as_json:

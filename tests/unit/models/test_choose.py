@@ -95,8 +95,8 @@ def test_nothing_is_chosen_by_trials_that_are_all_too_short(
 
 def test_the_start_follows_the_data(data: Dataset) -> None:
     config, reasons = settings_for("quick", data, seed=3, model="m")
-    assert (config.dropout, config.negatives, config.seed) == (0.5, 0, 3)
-    assert reasons[1] == "dropout 0.5: short histories, 3.0 events a user"
+    assert (config.dropout, config.negatives, config.seed) == (0.3, 0, 3)
+    assert reasons[1] == "dropout 0.3"
     with pytest.raises(ModelDataError, match="effort 'much' is unknown; use one of quick, normal, thorough"):
         settings_for("much", data, seed=0, model="m")
     assert all(hasattr(config, setting) for effort in EFFORTS.values() for setting, _ in effort.alternatives)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from models.errors import ModelDataError
 from models.interests import InterestConfig, find_interests
@@ -68,11 +69,25 @@ def test_a_stopped_training_goes_on_where_it_stopped(eight: Dataset, tmp_path: P
 
         return stop
 
-    for at in (("text", 1), ("lstm", 2), ("bridge", 1), ("bridge", 3)):
+    for at in (("text", 1), ("lstm", 2), ("bridge", 1), ("bridge", 3), ("newest", 1)):
         with pytest.raises(KeyboardInterrupt):
             train(eight, tmp_path / "parts", short, stopping(at))
     train(eight, tmp_path / "parts", short)
     assert load(tmp_path / "parts").info.fingerprint == load(tmp_path / "whole").info.fingerprint
+
+
+def test_validation_events_held_out_are_never_learned(prepared: Callable[..., Dataset], tmp_path: Path) -> None:
+    """Only the last event of each user is about z, so a model that held it out knows no pair with it."""
+    events = [(f"u{user}", item, 1_000 * place) for user in range(6) for place, item in enumerate("abcaz")]
+    dataset = find_interests(
+        prepared(events, {item: (item.upper(),) for item in "abcz"}), InterestConfig(least_items=1, largest_share=1)
+    )
+    short = replace(SMALL, lstm_epochs=1, bridge_epochs=1)
+    for learn in (True, False):
+        report = train(dataset, tmp_path / str(learn), replace(short, learn_validation=learn))
+        assert ("newest" in report["curves"]) == learn
+        neighbours = load_file(tmp_path / str(learn) / "weights.safetensors")["cooccurrence.neighbours"]
+        assert bool((neighbours == dataset.item_ids.index("z") + 1).any()) == learn
 
 
 def test_the_loss_does_not_jump_when_the_lstm_begins_to_learn_too(eight: Dataset, tmp_path: Path) -> None:
