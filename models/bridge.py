@@ -85,6 +85,12 @@ class InterestNetwork(nn.Module):
         self.register_buffer("text", torch.zeros(config.items + 1, width))
         self.register_buffer("interest_text", torch.zeros(config.interests, width))
 
+    def take_texts(self, other: InterestNetwork) -> None:
+        """All that another network of the same sizes knows of words: its text model and the encodings made by it."""
+        self.text_model.load_state_dict(other.text_model.state_dict())
+        self.text.copy_(other.text)
+        self.interest_text.copy_(other.interest_text)
+
     # -- inputs
 
     def event_vectors(self, rows: Tensor, actions: Tensor, gaps: Tensor, unknown_text: Tensor | None = None) -> Tensor:

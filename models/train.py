@@ -4,7 +4,8 @@
     lstm       next items from the LSTM's features
     bridge     soft tokens and the language model over users, the LSTM frozen at first, then all at a small rate
     blend      weights of the item scorers and of the interest features, on validation users
-    newest     over all events, those of the validation too, when nothing is left to pick by them
+    lstm_anew, bridge_anew
+               both again from the start over all events, those of the validation too, for the epochs that were picked
     write      the model directory
 
 Validation is the last event of each user of the data set given; the caller keeps test events out of it. Epochs are picked on
@@ -36,7 +37,7 @@ from models.popularity import log_shares
 from models.predict import ModelInfo
 from models.predictor import Predictor
 from models.prepare import Dataset
-from models.training_data import Sequences, TrainingData
+from models.training_data import TrainingData
 from models.validation import validate
 from models.vocabulary import Tokenizer
 
@@ -46,8 +47,9 @@ Progress = Callable[[str, int, int, dict[str, Any]], None]
 Losses = dict[str, float]
 """Means of an epoch, in nats; `loss` is that of what the stage answers with."""
 
-LSTM_SHARE: Final = 0.3  # of the time of a training, at most
-BRIDGE_SHARE: Final = 0.35
+LSTM_SHARE: Final = 0.2  # of the time of a training, at most
+BRIDGE_SHARE: Final = 0.3  # to learn both anew takes no longer than the two
+FROZEN: Final = 2  # epochs of the bridge before the LSTM learns with it
 LSTM_WEIGHT: Final = 0.5  # of its loss beside that of the answers, once it is not frozen
 
 
@@ -134,7 +136,7 @@ class Training:
         self.average = averaged(self.network)
         self.deadline = math.inf
         self.ended_by_budget: list[str] = []
-        self.sequences = self.data.pieces()
+        self.sequences, self.learned = self.data.pieces(), ~self.data.is_validation
         self.validation_users, self.validation = self.data.validation(config.validation_users, config.seed)
 
     def run(self, minutes: float) -> dict[str, Any]:
@@ -143,9 +145,7 @@ class Training:
         self.deadline = begun + 60 * minutes * LSTM_SHARE
         self.learn_memory()
         self.deadline = begun + 60 * minutes * (LSTM_SHARE + BRIDGE_SHARE)
-        self._start_bridge()
-        self._stage("bridge", self.config.bridge_epochs, self._bridge_epoch, self._bridge_parameters(), valued=True)
-        self.deadline = begun + 60 * minutes
+        self._learn_bridge("bridge", self.config.bridge_epochs, valued=True)
         report = self._finish()
         report["ended_by_budget"] = self.ended_by_budget
         report["seconds"] = round(time.perf_counter() - started, 1)
@@ -161,17 +161,38 @@ class Training:
             valued=False,
         )
         self._encode_texts()
-        self._set_popularity()
-        self._stage("lstm", self.config.lstm_epochs, self._lstm_epoch, self._lstm_parameters(), valued=True)
+        self._learn_lstm("lstm", self.config.lstm_epochs, valued=True)
         return max((float(each["ndcg@10"]) for each in self.curves["lstm"]), default=0.0)
 
     # -- stages
+
+    def _learn_lstm(self, stage: str, epochs: int, *, valued: bool) -> None:
+        self._set_popularity()
+        self._stage(stage, epochs, self._lstm_epoch, self._lstm_parameters(), valued=valued)
+
+    def _learn_bridge(self, stage: str, epochs: int, *, valued: bool) -> None:
+        self._start_bridge()
+        self._stage(stage, epochs, self._bridge_epoch, self._bridge_parameters(), valued=valued)
+
+    def _learn_anew(self) -> None:
+        """Nothing is left to pick, so the validation events are learned too, in a training as long as the one that was picked.
+
+        To go on with the old network instead would show it the other events twice as often: it grew too sure for the blend that was
+        fitted to it (docs/model-log.md).
+        """
+        known, self.deadline = self.network, math.inf
+        torch.manual_seed(self.config.seed)
+        self.network = InterestNetwork(known.config)
+        self.network.take_texts(known)
+        self.sequences, self.learned = self.data.pieces(held_out=0), np.ones_like(self.learned)
+        self._learn_lstm("lstm_anew", 1 + _best(self.curves["lstm"]), valued=False)
+        self._learn_bridge("bridge_anew", 1 + _best(self.curves["bridge"]), valued=False)
 
     def _stage(
         self,
         name: str,
         epochs: int,
-        epoch: Callable[[Any, torch.Generator], Losses],
+        epoch: Callable[[Any, torch.Generator, int], Losses],
         groups: list[Any],
         *,
         valued: bool,
@@ -191,7 +212,9 @@ class Training:
             generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
             torch.manual_seed(self.config.seed * 1_000_003 + number)
             self.network.train()
-            figures: dict[str, Any] = {part: round(mean, 4) for part, mean in epoch(optimiser, generator).items()}
+            figures: dict[str, Any] = {
+                part: round(mean, 4) for part, mean in epoch(optimiser, generator, number).items()
+            }
             if valued:
                 means = cast(InterestNetwork, self.average.module)
                 figures["ndcg@10"] = round(
@@ -215,7 +238,7 @@ class Training:
                 break
         self.checkpoints.finish(name, self.network.state_dict(), curve)
 
-    def _text_epoch(self, optimiser: Any, generator: torch.Generator) -> Losses:
+    def _text_epoch(self, optimiser: Any, generator: torch.Generator, _: int) -> Losses:
         texts = torch.from_numpy(self.tokenizer.encode([self._text_of(item) for item in self.told]))
         losses = []
         for chosen in torch.randperm(len(texts), generator=generator).split(256):  # type: ignore[no-untyped-call]
@@ -225,7 +248,7 @@ class Training:
             losses.append(loss.item())
         return {"loss": float(np.mean(losses))}
 
-    def _lstm_epoch(self, optimiser: Any, generator: torch.Generator) -> Losses:
+    def _lstm_epoch(self, optimiser: Any, generator: torch.Generator, _: int) -> Losses:
         losses = []
         for rows, actions, gaps, targets in self.sequences.batches(self.config.batch, generator):
             optimiser.zero_grad()
@@ -235,19 +258,14 @@ class Training:
             losses.append(loss.item())
         return {"loss": float(np.mean(losses))}
 
-    def _bridge_epoch(self, optimiser: Any, generator: torch.Generator) -> Losses:
-        return self._joint_epoch(self.sequences, optimiser, generator, frozen=len(self.curves["bridge"]) < 2)
-
-    def _newest_epoch(self, optimiser: Any, generator: torch.Generator) -> Losses:
-        return self._joint_epoch(self.data.pieces(held_out=0), optimiser, generator, frozen=False)
-
-    def _joint_epoch(self, sequences: Sequences, optimiser: Any, generator: torch.Generator, *, frozen: bool) -> Losses:
-        """LSTM and language model; the LSTM frozen: only what reads it learns. The loss of each part, unweighted."""
+    def _bridge_epoch(self, optimiser: Any, generator: torch.Generator, number: int) -> Losses:
+        """LSTM and language model; the LSTM frozen at first: only what reads it learns. The loss of each part, unweighted."""
+        frozen = number < FROZEN
         losses: list[list[float]] = []
         for parameter in self.network.lstm.parameters():
             parameter.requires_grad_(not frozen)
         membership = torch.from_numpy(self.membership)
-        for rows, actions, gaps, targets in sequences.batches(self.config.batch, generator):
+        for rows, actions, gaps, targets in self.sequences.batches(self.config.batch, generator):
             optimiser.zero_grad()
             x = self.network.event_vectors(rows, actions, gaps)
             features = self.network.features(x)
@@ -294,10 +312,6 @@ class Training:
             {"params": self._lstm_parameters()[0]["params"], "lr": self.config.learning_rate / 4},
         ]
 
-    def _newest_parameters(self) -> list[Any]:
-        parameters = [each for group in self._bridge_parameters() for each in group["params"]]
-        return [{"params": parameters, "lr": self.config.learning_rate / 2}]
-
     # -- between the stages
 
     def _encode_texts(self) -> None:
@@ -317,28 +331,24 @@ class Training:
 
     def _set_popularity(self) -> None:
         """Item biases start at the log of training counts, so nothing has to be learned to know what is popular."""
-        items = len(self.dataset.item_ids)
-        self.log_popularity = log_shares(self.data.rows[~self.data.is_validation], items)
+        self.log_popularity = log_shares(self.data.rows[self.learned], len(self.dataset.item_ids))
         self.negatives = Negatives.by_popularity(self.log_popularity, self.config.negatives)
-        if not self.checkpoints.has("lstm"):
-            with torch.no_grad():
-                self.network.item_bias.copy_(self.log_popularity - self.log_popularity[1:].mean())
+        with torch.no_grad():
+            self.network.item_bias.copy_(self.log_popularity - self.log_popularity[1:].mean())
 
     def _start_bridge(self) -> None:
         """The language model over users begins as the one that reads texts; interest biases as base rates."""
-        touched = self.membership[self.data.rows[~self.data.is_validation]]
+        touched = self.membership[self.data.rows[self.learned]]
         self.base = torch.from_numpy(touched.mean(0).clip(1e-5, 1 - 1e-5).astype(np.float32))
-        if not self.checkpoints.has("bridge"):
-            with torch.no_grad():
-                for ours, read in zip(self.network.language_model.blocks, self.network.text_model.blocks, strict=True):
-                    ours.load_state_dict(read.state_dict())
-                self.network.interest_bias.copy_(torch.logit(self.base))
+        with torch.no_grad():
+            for ours, read in zip(self.network.language_model.blocks, self.network.text_model.blocks, strict=True):
+                ours.load_state_dict(read.state_dict())
+            self.network.interest_bias.copy_(torch.logit(self.base))
 
     # -- the end
 
     def _finish(self) -> dict[str, Any]:
         self.progress("blend", 0, 1, {})
-        network = self.network.eval()
         items, starts = len(self.dataset.item_ids), self.dataset.user_start
         pairs = cooccurrence.learn_before_last(self.data.rows, starts, items)
         blend = Blend.start(self.base, self.log_popularity)
@@ -349,18 +359,16 @@ class Training:
             tuple(self.dataset.interests),
             tuple(self.dataset.item_ids),
             tuple(self.dataset.titles),
-            network.lstm.state_size,
+            self.network.lstm.state_size,
         )
-        predictor = Predictor(network, self.tokenizer, pairs, blend, self.membership, info)
+        predictor = Predictor(self.network.eval(), self.tokenizer, pairs, blend, self.membership, info)
         blend, figures = fit_blend(predictor, blend, self.dataset, self.data.rows, self.validation_users)
         if self.config.learn_validation:
-            # to the network these events are new, so they need as many epochs as the others did
-            epochs = sum(1 + _best(self.curves[stage]) for stage in ("lstm", "bridge"))
-            self._stage("newest", epochs, self._newest_epoch, self._newest_parameters(), valued=False)
+            self._learn_anew()
             pairs = cooccurrence.learn(self.data.rows, starts, items)
         report = {
             "config": asdict(self.config),
-            "network": asdict(network.config),
+            "network": asdict(self.network.config),
             "curves": self.curves,
             "blend": figures,
             "preparation": self.dataset.report,
@@ -368,7 +376,7 @@ class Training:
         write_model(
             self.out,
             name=self.config.name,
-            network=network,
+            network=self.network.eval(),
             tokenizer=self.tokenizer,
             cooccurrence=pairs,
             blend=blend,

@@ -46,7 +46,7 @@ class TaughtTraining(Training):
             network.text[torch.from_numpy(self.told + 1)] = self.lessons[:items]
             network.interest_text[:] = self.lessons[items:]
 
-    def _taught_epoch(self, optimiser: Any, generator: torch.Generator) -> Losses:
+    def _taught_epoch(self, optimiser: Any, generator: torch.Generator, _: int) -> Losses:
         """Mean squared distance of the small model's encodings from the lessons."""
         tokens = torch.from_numpy(self.tokenizer.encode(self.texts))
         losses = []

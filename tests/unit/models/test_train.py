@@ -69,7 +69,7 @@ def test_a_stopped_training_goes_on_where_it_stopped(eight: Dataset, tmp_path: P
 
         return stop
 
-    for at in (("text", 1), ("lstm", 2), ("bridge", 1), ("bridge", 3), ("newest", 1)):
+    for at in (("text", 1), ("lstm", 2), ("bridge", 1), ("bridge", 3), ("lstm_anew", 1), ("bridge_anew", 1)):
         with pytest.raises(KeyboardInterrupt):
             train(eight, tmp_path / "parts", short, stopping(at))
     train(eight, tmp_path / "parts", short)
@@ -85,7 +85,7 @@ def test_validation_events_held_out_are_never_learned(prepared: Callable[..., Da
     short = replace(SMALL, lstm_epochs=1, bridge_epochs=1)
     for learn in (True, False):
         report = train(dataset, tmp_path / str(learn), replace(short, learn_validation=learn))
-        assert ("newest" in report["curves"]) == learn
+        assert ("bridge_anew" in report["curves"]) == learn
         neighbours = load_file(tmp_path / str(learn) / "weights.safetensors")["cooccurrence.neighbours"]
         assert bool((neighbours == dataset.item_ids.index("z") + 1).any()) == learn
 
