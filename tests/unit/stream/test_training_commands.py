@@ -67,7 +67,7 @@ def training(shop: Path, out: Path, *more: object) -> tuple[object, ...]:
         "--columns",
         "user_id=visitor,item_id=sku",
     )
-    return ("train", *files, "--out", out, "--epochs", 3, *more)
+    return ("train", *files, "--out", out, "--epochs", 12, *more)
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +243,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(shop: Path, trained: tuple
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("lstm 1/3"):
+            if line.startswith("lstm 1/12"):
                 process.send_signal(signal.SIGINT)
                 break
         rest = process.stderr.read()
@@ -251,7 +251,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(shop: Path, trained: tuple
     assert "The same command goes on from there" in rest
     again = run(*training(shop, out, "--name", "model"))
     assert again.returncode == 0, again.stderr
-    assert "lstm 1/3" not in again.stderr  # that epoch is not run again
+    assert "lstm 1/12" not in again.stderr  # that epoch is not run again
     weights = (out / "weights.safetensors", trained[0] / "weights.safetensors")
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
