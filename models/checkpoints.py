@@ -36,15 +36,12 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
         place.write_text(json.dumps(identity), encoding="utf-8")
 
-    def has(self, stage: str) -> bool:
-        """Whether an epoch of it is done."""
-        return (self._folder / f"{stage}.json").exists()
-
     def load(self, stage: str, weights: dict[str, Tensor]) -> dict[str, Any]:
         """Fill the weights with the newest of a stage, the best if it is done; its curve and whether it is done."""
-        if not self.has(stage):
+        place = self._folder / f"{stage}.json"
+        if not place.exists():
             return {}
-        state: dict[str, Any] = json.loads((self._folder / f"{stage}.json").read_text(encoding="utf-8"))
+        state: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
         self.fill(f"{stage}.{'best' if state['done'] else 'last'}", weights)
         return state
 

@@ -24,6 +24,7 @@ from typing import Any, Final, cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from models import cooccurrence
 from models.averaging import averaged
@@ -38,7 +39,7 @@ from models.predict import ModelInfo
 from models.predictor import Predictor
 from models.prepare import Dataset
 from models.training_data import TrainingData
-from models.validation import validate
+from models.validation import Curve, best_epoch, newest_is_best, stopped_improving, validate
 from models.vocabulary import Tokenizer
 
 Array = np.ndarray[Any, Any]
@@ -132,8 +133,8 @@ class Training:
         self.catalogue = _catalogue(dataset)
         self.membership = membership_of(self.catalogue, len(dataset.interests))
         self.checkpoints = Checkpoints(out / ".training", {"config": asdict(config), "data": digest_of(dataset)})
-        self.curves: dict[str, list[dict[str, Any]]] = {}
-        self.average = averaged(self.network)
+        self.curves: dict[str, Curve] = {}
+        self.average: AveragedModel  # of the stage that runs
         self.deadline = math.inf
         self.ended_by_budget: list[str] = []
         self.sequences, self.learned = self.data.pieces(), ~self.data.is_validation
@@ -185,8 +186,8 @@ class Training:
         self.network = InterestNetwork(known.config)
         self.network.take_texts(known)
         self.sequences, self.learned = self.data.pieces(held_out=0), np.ones_like(self.learned)
-        self._learn_lstm("lstm_anew", 1 + _best(self.curves["lstm"]), valued=False)
-        self._learn_bridge("bridge_anew", 1 + _best(self.curves["bridge"]), valued=False)
+        self._learn_lstm("lstm_anew", 1 + best_epoch(self.curves["lstm"]), valued=False)
+        self._learn_bridge("bridge_anew", 1 + best_epoch(self.curves["bridge"]), valued=False)
 
     def _stage(
         self,
@@ -199,7 +200,7 @@ class Training:
     ) -> None:
         """Epochs until the validation of the averaged weights stops to improve; the best averaged weights stay."""
         state = self.checkpoints.load(name, self.network.state_dict())
-        curve: list[dict[str, Any]] = state.get("curve", [])
+        curve: Curve = state.get("curve", [])
         self.curves[name] = curve
         if state.get("done") or (not epochs):
             return
@@ -221,7 +222,7 @@ class Training:
                     validate(means, self.validation, answers=name == "bridge", seen=self.config.seen), 4
                 )
             curve.append(figures)
-            best = not valued or figures["ndcg@10"] >= max(each["ndcg@10"] for each in curve)
+            best = not valued or newest_is_best(curve)
             self.checkpoints.keep(f"{name}.average", self.average.state_dict())
             self.checkpoints.save(
                 name,
@@ -231,7 +232,7 @@ class Training:
                 best=self.average.module.state_dict() if best else None,
             )
             self.progress(name, number + 1, epochs, figures)
-            if valued and _stopped_improving(curve, self.config.patience):
+            if valued and stopped_improving(curve, self.config.patience):
                 break
             if time.process_time() > self.deadline and number + 1 < epochs:
                 self.ended_by_budget.append(name)
@@ -394,12 +395,3 @@ def _catalogue(dataset: Dataset) -> list[dict[str, Any]]:
         {"item_id": item_id, "title": title, "interests": indices[indptr[place] : indptr[place + 1]].tolist()}
         for place, (item_id, title) in enumerate(zip(dataset.item_ids, dataset.titles, strict=True))
     ]
-
-
-def _stopped_improving(curve: list[dict[str, Any]], patience: int) -> bool:
-    return len(curve) - 1 - _best(curve) >= patience
-
-
-def _best(curve: list[dict[str, Any]]) -> int:
-    """Place of the epoch with the best validation; of equal ones the first."""
-    return int(np.argmax([each["ndcg@10"] for each in curve]))

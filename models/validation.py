@@ -5,8 +5,9 @@ Glossary: B sequences, T events.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import torch
 
 from models.bridge import InterestNetwork
@@ -14,6 +15,8 @@ from models.training_data import Sequences
 
 USERS: Final = 512
 """At once: their scores of all items are held."""
+Curve = list[dict[str, Any]]
+"""Figures of each epoch of a stage, `ndcg@10` of the validation among them."""
 
 
 def validate(network: InterestNetwork, sequences: Sequences, *, answers: bool, seen: str) -> float:
@@ -38,3 +41,18 @@ def validate(network: InterestNetwork, sequences: Sequences, *, answers: bool, s
             rank = (logits[:, 1:] >= wanted).sum(1)
             gains.append(torch.where(rank <= 10, 1 / torch.log2(rank + 1.0), 0.0))
     return float(torch.cat(gains).mean())
+
+
+def best_epoch(curve: Curve) -> int:
+    """Place of the epoch with the best validation; of equal ones the first."""
+    return int(np.argmax([each["ndcg@10"] for each in curve]))
+
+
+def newest_is_best(curve: Curve) -> bool:
+    """Whether no epoch was better than the last one."""
+    return bool(curve[-1]["ndcg@10"] >= curve[best_epoch(curve)]["ndcg@10"])
+
+
+def stopped_improving(curve: Curve, patience: int) -> bool:
+    """Whether `patience` epochs have gone by since the best one."""
+    return len(curve) - 1 - best_epoch(curve) >= patience

@@ -34,6 +34,7 @@ from models.llm.texts import encode, usual_length
 from models.model_directory import attach
 from models.predictor import Predictor
 from models.prepare import Dataset
+from models.validation import Curve, newest_is_best, stopped_improving
 
 Progress = Callable[[str, int, int, dict[str, Any]], None]
 
@@ -96,7 +97,7 @@ class _Training:
                 "layers": base.layers,
             },
         )
-        self.curves: dict[str, list[dict[str, Any]]] = {}
+        self.curves: dict[str, Curve] = {}
 
     def run(self) -> dict[str, Any]:
         info, config = self.small.info, self.config
@@ -137,7 +138,7 @@ class _Training:
 
     def _stage(self, name: str, groups: list[dict[str, Any]]) -> None:
         state = self.checkpoints.load(name, self._weights())
-        curve: list[dict[str, Any]] = state.get("curve", [])
+        curve: Curve = state.get("curve", [])
         self.curves[name] = curve
         if state.get("done"):
             return
@@ -148,13 +149,11 @@ class _Training:
             torch.manual_seed(seed)
             loss = self._epoch(name, number, optimiser, torch.Generator().manual_seed(seed))
             curve.append({"loss": round(loss, 4), "ndcg@10": round(self.objective.validate(self.validation), 4)})
-            values = [each["ndcg@10"] for each in curve]
             weights = self._weights()
-            best = weights if values[-1] >= max(values) else None
-            self.checkpoints.save(name, weights, optimiser, curve, best=best)
+            self.checkpoints.save(name, weights, optimiser, curve, best=weights if newest_is_best(curve) else None)
             drawn = self._drawn
             self.progress(name, (number + 1) * drawn, self.config.epochs * drawn, curve[-1])
-            if len(values) - 1 - int(np.argmax(values)) >= self.config.patience:
+            if stopped_improving(curve, self.config.patience):
                 break
         self.checkpoints.finish(name, self._weights(), curve)
 

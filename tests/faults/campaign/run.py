@@ -88,9 +88,7 @@ class Run:
         self._fault_since: float | None = None  # a worker has ended and what it left is not yet done by another
         self.tend: Callable[[], None] = lambda: None  # what a supervisor would do, while a recovery is waited for
         self.unchecked: tuple[str, ...] = ()
-        self.forged: tuple[
-            bytes, ...
-        ] = ()  # values that the scenario itself put into the changelog: no worker's states
+        self.forged: tuple[bytes, ...] = ()  # what the scenario itself put into the changelog: no worker's states
         self.expected: tuple[str, ...] = ()  # log lines, as regular expressions, that this scenario brings about (H1)
         unique = f"{name}-{seed}-{secrets.token_hex(3)}"
         names = ("events", "updates", "profiles", "dead_letters")
