@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from models import blend as blending
 from models.blend import Blend
@@ -28,7 +29,7 @@ from models.followers import Followers, places
 from models.language_model import Block, LanguageModel
 
 if TYPE_CHECKING:
-    from models.predictor import Reading
+    from models.scorer import Reading
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ def _of_cooccurrence(reading: Reading, pull: Tensor, scorers: Scorers) -> Tensor
     rows = reading.rows[:, :LOOK_BACK]
     total = reading.together.sum(1, keepdim=True) + blending.EPSILON
     slope = pull / (reading.together + blending.FLOOR * total)
-    given = scorers.strength[rows]
-    lost = (slope.gather(1, scorers.neighbours[rows].flatten(1).long()).view_as(given) * given).sum(2)
+    given = embedding(rows, scorers.strength)
+    lost = (slope.gather(1, embedding(rows, scorers.neighbours).flatten(1).long()).view_as(given) * given).sum(2)
     gained = (slope * reading.together).sum(1, keepdim=True) / total * given.sum(2)
     return DECAY ** torch.arange(rows.shape[1]) * (lost - gained)
 
@@ -87,15 +88,16 @@ def _of_cooccurrence(reading: Reading, pull: Tensor, scorers: Scorers) -> Tensor
 def _of_followers(rows: Tensor, pull: Tensor, followers: Followers) -> Tensor:
     """[U, R]: all of it at the newest known item, without which the one before it is followed."""
     newest = places(rows)
-    follow = torch.from_numpy(followers.rows)[rows.gather(1, newest)].long()  # [U, 2, K]
-    scores = torch.from_numpy(followers.scores)[rows.gather(1, newest)]
+    follow = embedding(rows.gather(1, newest), torch.from_numpy(followers.rows)).long()  # [U, 2, K]
+    scores = embedding(rows.gather(1, newest), torch.from_numpy(followers.scores))
     given = (pull.gather(1, follow.flatten(1)).view_as(scores) * scores).sum(2)
     return torch.zeros_like(rows, dtype=given.dtype).scatter_(1, newest[:, :1], given[:, :1] - given[:, 1:])
 
 
 def _of_seen(rows: Tensor, pull: Tensor, seen: Tensor, lately: Tensor) -> Tensor:
     """[U, R] of weights [U, 1]; an item that was seen twice stays one that was seen."""
-    once = (rows.unsqueeze(1) == rows.unsqueeze(2)).sum(2) == 1
+    times = torch.zeros_like(pull).scatter_add_(1, rows, torch.ones_like(rows, dtype=pull.dtype))
+    once = times.gather(1, rows) == 1
     return pull.gather(1, rows) * (seen * once + lately * blending.LATELY ** torch.arange(rows.shape[1]))
 
 

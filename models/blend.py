@@ -144,7 +144,7 @@ def own_shares(touched: Tensor, there: Tensor, base: Tensor, half_life: float) -
 
 def interest_features(items: Tensor, language_model: Tensor, own: list[Tensor], base: Tensor) -> Tensor:
     """[U, C, F] in the order of INTEREST_FEATURES: logits of each opinion. items: probability [U, C] from the item scores."""
-    users = len(items)
+    users = items.shape[0]
     columns = [_logit(items), language_model, *[_logit(each) for each in own], _logit(base).expand(users, -1)]
     return torch.stack([*columns, torch.ones_like(items)], dim=2)
 

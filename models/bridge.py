@@ -161,10 +161,11 @@ class InterestNetwork(nn.Module):
         tokens = torch.cat((x, self.soft_tokens(features)), dim=1)
         places = torch.cat((torch.arange(n), torch.full((k,), n - 1)))
         order = torch.arange(n + k)
-        reads = (order[:, None] >= n) | (order[:, None] == order) | self.config.events_see_events
-        sees = reads & (order[None, :] <= order[:, None])
+        sees = order[None, :] <= order[:, None]
+        if not self.config.events_see_events:
+            sees = sees & ((order[:, None] >= n) | (order[:, None] == order))
         bias = self.language_model.distance_bias(places, places).masked_fill(~sees, float("-inf"))
-        missing = torch.cat((~there, torch.zeros(len(x), k, dtype=torch.bool)), dim=1)
+        missing = torch.cat((~there, torch.zeros(x.shape[0], k, dtype=torch.bool)), dim=1)
         hidden = missing[:, None, None, :] & (order[:, None] != order)  # a missing event sees itself: no row is empty
         return tokens, bias[None].masked_fill(hidden, float("-inf"))
 

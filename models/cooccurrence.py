@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.functional import embedding, embedding_bag
 
 from models import followers as following
 from models.followers import Followers
@@ -42,7 +44,7 @@ class Cooccurrence:
     followers: Followers | None = None
 
     @cached_property
-    def _dense(self) -> torch.Tensor | None:
+    def _dense(self) -> Tensor | None:
         """[V + 1, V + 1] all weights, 25 times as fast to sum; None where it would be large."""
         items = len(self.neighbours)
         if items > DENSE_ITEMS:
@@ -58,23 +60,18 @@ class Cooccurrence:
         moved = None if found is None else Followers(found.rows[order], found.scores[order])
         return Cooccurrence(self.neighbours[order], self.weights[order], moved)
 
-    def scores(self, rows: Array) -> Array:
-        """float32 [U, V + 1] for the last events of users, item rows [U, A] newest first (0: none)."""
-        rows = np.ascontiguousarray(rows[:, :LOOK_BACK])
+    def scores(self, rows: Tensor) -> Tensor:
+        """float32 [U, V + 1] for the last events of users, item rows int64 [U, A] newest first (0: none)."""
+        rows = rows[:, :LOOK_BACK]
+        decay = DECAY ** torch.arange(rows.shape[1], dtype=torch.float32)
         if self._dense is not None:
-            decay_of = torch.from_numpy(DECAY ** np.arange(rows.shape[1], dtype=np.float32)).expand(rows.shape)
-            bags = torch.nn.functional.embedding_bag(
-                torch.from_numpy(rows), self._dense, mode="sum", per_sample_weights=decay_of.contiguous()
-            )
-            return bags.numpy()
-        users, items, k = len(rows), len(self.neighbours), self.neighbours.shape[1]
-        decay = (DECAY ** np.arange(rows.shape[1])).astype(np.float32)
-        values = self.weights[rows] * decay[None, :, None]
-        places = self.neighbours[rows].astype(np.int64) + (np.arange(users) * items)[:, None, None]
-        summed = np.bincount(places.ravel(), values.ravel(), minlength=users * items)
-        scores = summed.reshape(users, items).astype(np.float32)
+            shares = decay.expand(rows.shape[0], -1).contiguous()
+            return embedding_bag(rows.contiguous(), self._dense, mode="sum", per_sample_weights=shares)
+        neighbours, weights = torch.from_numpy(self.neighbours), torch.from_numpy(self.weights)
+        given = (embedding(rows, weights) * decay[:, None]).flatten(1)
+        scores = torch.zeros(rows.shape[0], neighbours.shape[0])
+        scores.scatter_add_(1, embedding(rows, neighbours).flatten(1).long(), given)
         scores[:, 0] = 0
-        assert k == values.shape[2]
         return scores
 
 

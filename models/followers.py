@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from models.pair_tables import strongest
 
@@ -38,8 +39,10 @@ class Followers:
     def of(self, recent: Tensor) -> Tensor:
         """float32 [U, V + 1] for recent item rows [U, A]: what followed the newest known one."""
         last = recent.gather(1, places(recent)[:, :1])[:, 0]
-        found = torch.zeros(len(recent), len(self.rows))
-        found.scatter_(1, torch.from_numpy(self.rows)[last].long(), torch.from_numpy(self.scores)[last])
+        found = torch.zeros(recent.shape[0], len(self.rows))
+        found.scatter_(
+            1, embedding(last, torch.from_numpy(self.rows)).long(), embedding(last, torch.from_numpy(self.scores))
+        )
         found[:, 0] = 0
         return found
 

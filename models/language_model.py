@@ -54,7 +54,7 @@ class Block(nn.Module):
         share = torch.softmax(logits + bias[:, :, -1], dim=-1)  # the bias of the keys adds the same to all positions
         mixed = torch.einsum("bhd,hed->bhe", share @ read, w_v).flatten(1) + self.qkv.bias[2 * x.shape[2] :]
         through = _through_norm(norm, x[:, -1] + self.out(mixed), towards) @ self.out.weight
-        along = torch.einsum("bhe,hed->bhd", through.view(len(x), heads, -1), w_v)
+        along = torch.einsum("bhe,hed->bhd", through.view(x.shape[0], heads, -1), w_v)
         value = torch.einsum("btd,bhd->bht", read, along)
         lost = share / (1 - share).clamp(min=1e-6) * (value - (share * value).sum(2, keepdim=True))
         return lost.sum(1)

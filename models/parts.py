@@ -24,6 +24,7 @@ from models.evaluate import Progress, Ranker
 from models.predictor import Predictor
 from models.protocols import Split
 from models.replay import replay
+from models.scorer import Known
 
 Array = np.ndarray[Any, Any]
 Columns = dict[str, Tensor]
@@ -140,9 +141,9 @@ class _Blind(Predictor):
         super().__init__(*predictor.parts)
         self._soft, self._recent = soft, recent
 
-    def _answer(self, newest: Array, x: Tensor, there: Tensor, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        there = there if self._recent else torch.zeros_like(there)
-        return super()._answer(newest, x, there, feature if self._soft else torch.zeros_like(feature))
+    def _answer(self, known: Known, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        known = known if self._recent else known._replace(there=torch.zeros_like(known.there))
+        return super()._answer(known, feature if self._soft else torch.zeros_like(feature))
 
 
 def _blends(columns: Columns) -> dict[str, list[Tensor]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -15,17 +14,17 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding, linear
 
-from models import blend as blending
 from models import zero_shot
-from models.because import Scorers, losses
+from models.allocator import keep_freed_memory
 from models.blend import Blend
 from models.bridge import InterestNetwork
 from models.compact import COMPACT, NO_TEXT, RECENT, text_of
-from models.cooccurrence import FEW, Cooccurrence
+from models.cooccurrence import Cooccurrence
 from models.lstm import input_gates
 from models.predict import Hosting, ModelInfo, Scores
-from models.reader import Reader, faster_reader
+from models.scorer import Known, Reading, Scorer
 from models.vocabulary import ItemIndex, Tokenizer, gap_buckets
 
 Array = np.ndarray[Any, Any]
@@ -44,21 +43,12 @@ SCORES_HELD: Final = 13
 TEXTS_KEPT: Final = 20_000
 """Encodings of queries and unknown titles that are remembered."""
 
-SLOW_HALF_LIFE: Final = 16.0
-NOTICEABLE: Final = 0.05
-"""A change of probability smaller than this is `steady`."""
-NEWEST: Final = 4
-"""Of the recent events; an interest that only they touched is `new`."""
-
-
 Parts = tuple[InterestNetwork, Tokenizer, Cooccurrence, Blend, Array, ModelInfo]
 """What a predictor is made of, in the order of its arguments."""
 
 
-class Predictor:
+class Predictor(Scorer):
     """Steps, scores and rebuilds. Holds no state of any user."""
-
-    _looks_inside = True  # for causes: the answer is the small language model's
 
     def __init__(
         self,
@@ -69,38 +59,12 @@ class Predictor:
         membership: Array,  # float32 [V + 1, C], row 0 empty
         info: ModelInfo,
     ) -> None:
+        super().__init__(network, cooccurrence, blend, membership)
         self.info = info
         self.parts: Parts = (network, tokenizer, cooccurrence, blend, membership, info)
-        self._network = network.eval()
         self._tokenizer = tokenizer
-        self._cooccurrence = cooccurrence
-        self._blend = blend
-        self._membership = torch.from_numpy(membership)
         self._index = ItemIndex(info.items)
         self._text = lru_cache(TEXTS_KEPT)(self._encode_text)
-        self._phrases: zero_shot.Phrases | None = None
-        with torch.inference_mode():
-            self._tables = _Tables(network)
-            self._scorers = Scorers(
-                language_model=network.language_model,
-                neighbours=torch.from_numpy(cooccurrence.neighbours[:, :FEW]),
-                strength=torch.from_numpy(cooccurrence.weights[:, :FEW]),
-                followers=cooccurrence.followers,
-                blend=blend,
-                membership=self._membership,
-                answers=self._tables.answers,
-                interests=self._tables.interests,
-            )
-        self._reader: Reader | None = None
-
-    def set_precision(self, precision: str) -> str:
-        """Read the language model in float32 or bfloat16, or ("") in the one that is faster here; returns which, and why."""
-        with torch.inference_mode():
-            if not precision:
-                self._reader, why = faster_reader(self._network.language_model)
-                return why
-            self._reader = Reader(self._network.language_model, torch.bfloat16) if precision == "bfloat16" else None
-        return f"{precision}: as set"
 
     @property
     def network(self) -> InterestNetwork:
@@ -182,94 +146,34 @@ class Predictor:
 
     def _score(self, state: Array, recent: Array, interests: int, items: int, because: int) -> list[Array]:
         with torch.inference_mode():
-            reading = self.read(state, recent)
-            probability, slow = self._interests(reading)
-            best, which = probability.topk(min(max(interests, 1), probability.shape[1]), dim=1)
-            slots, weights = self._because(reading, which, because)
-            best, which = best[:, :interests], which[:, :interests]
-            change = best - slow.gather(1, which)
-            trend = self._trend(reading, which, change)
-            item_score, item = reading.items.topk(min(items, reading.items.shape[1] - 1), dim=1)
-            phrases = self._phrase_probabilities(reading)
-        return [
-            which.to(torch.int32).numpy(),
-            best.numpy(),
-            change.numpy(),
-            trend.to(torch.uint8).numpy(),
-            (item - 1).to(torch.int32).numpy(),
-            item_score.numpy(),
-            slots.to(torch.int8).numpy(),
-            weights.numpy(),
-            phrases.numpy(),
-        ]
+            said = self.say(self.known(state, recent), interests, items, because)
+        return [column.numpy() for column in said]
 
     def read(self, state: Array, recent: Array) -> Reading:
         """One language-model pass and the item scores of U users."""
-        network, n = self._network, self._network.config.recent
+        return self.read_known(self.known(state, recent))
+
+    def known(self, state: Array, recent: Array) -> Known:
+        """As tensors."""
+        n = self._network.config.recent
         rows = self._index.rows(recent["key"])
         times = recent["time_ms"]
         before = np.full_like(times, -1)
         before[:, :-1] = np.where(recent["key"][:, 1:] != 0, times[:, 1:], -1)
         newest = np.ascontiguousarray(recent[:, :n][:, ::-1])
         x = self.vectors(newest.reshape(-1), before[:, :n][:, ::-1].reshape(-1), rows[:, :n][:, ::-1].reshape(-1))
-        x = x.view(len(state), n, -1)
-        there = torch.from_numpy(newest["key"] != 0)
-        memory = torch.from_numpy(np.ascontiguousarray(state, np.float32))
-        feature = network.lstm.feature(x[:, -1], memory)
-        answer, tokens, bias = self._answer(newest, x, there, feature)
-        tables = self._tables
-        item_rows = torch.from_numpy(rows)
-        together = torch.from_numpy(self._cooccurrence.scores(rows))
-        features = blending.item_features(
-            torch.nn.functional.linear(answer, tables.answers, tables.item_bias),
-            torch.nn.functional.linear(feature, tables.items, tables.item_bias),
-            together,
-            self._blend.log_popularity,
-            self._blend.log_recent,
-            item_rows,
-            self._cooccurrence.followers,
-        )
-        held = torch.from_numpy(recent["key"] != 0)
-        return Reading(
-            answer=answer,
-            tokens=tokens,
-            bias=bias,
-            there=there,
-            rows=item_rows,
-            held=held,
-            together=together,
-            scorers=features,
-            items=blending.weighted(features, self._blend.item_weights(held)),
+        return Known(
+            x=x.view(len(state), n, -1),
+            there=torch.from_numpy(newest["key"] != 0),
+            memory=torch.from_numpy(np.ascontiguousarray(state, np.float32)),
+            rows=torch.from_numpy(rows),
+            held=torch.from_numpy(recent["key"] != 0),
+            titles=self._titles(newest),
         )
 
-    def _answer(self, newest: Array, x: Tensor, there: Tensor, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The language model's answer [U, D], and what its last block read: tokens and bias.
-
-        newest COMPACT [U, n] and its vectors x [U, n, D], oldest first; feature [U, D].
-        """
-        model = self._network.language_model
-        tokens, bias = self._network.serving_tokens(x, there, feature)
-        if self._reader is not None:
-            return *self._reader(tokens, bias), bias
-        for block in model.blocks[:-1]:
-            tokens = block(tokens, bias)
-        return model.norm(model.blocks[-1](tokens, bias, last=1)[:, -1]), tokens, bias
-
-    def _interests(self, reading: Reading) -> tuple[Tensor, Tensor]:
-        """Probability [U, C] and the user's slower average [U, C]."""
-        features, slow = self.interest_features(reading)
-        return torch.sigmoid(features @ self._blend.interest), slow
-
-    def interest_features(self, reading: Reading) -> tuple[Tensor, Tensor]:
-        """[U, C, F] of the stack, and the slower average [U, C]."""
-        tables, base = self._tables, self._blend.base
-        touched = self._membership[reading.rows]
-        there = reading.held.float()
-        own = [blending.own_shares(touched, there, base, half_life) for half_life in blending.HALF_LIVES]
-        by_items = torch.softmax(reading.items, 1) @ self._membership
-        direct = torch.nn.functional.linear(reading.answer, tables.interests, tables.interest_bias)
-        features = blending.interest_features(by_items, direct, own, base)
-        return features, blending.own_shares(touched, there, base, SLOW_HALF_LIFE)
+    def _titles(self, newest: Array) -> Tensor:
+        """Of the events COMPACT [U, n], for a language model that reads titles."""
+        return torch.zeros(0)
 
     # -- interests in words that were not trained
 
@@ -283,6 +187,7 @@ class Predictor:
             membership[1:] = torch.from_numpy(belongs)
             base = zero_shot.base_rates(membership, self._blend.log_popularity)
             self._phrases = zero_shot.Phrases(tuple(names), membership, self._network.text_out(encodings), base)
+        self._operations.clear()
 
     @property
     def phrases(self) -> tuple[str, ...]:
@@ -293,27 +198,6 @@ class Predictor:
         """[N, D] by the text model, as titles and queries are."""
         return self._network.text_model.encode_text(torch.from_numpy(self._tokenizer.encode(texts)))
 
-    def _phrase_probabilities(self, reading: Reading) -> Tensor:
-        if self._phrases is None:
-            return torch.zeros(len(reading.answer), 0)
-        return zero_shot.probabilities(
-            self._phrases, reading.items, reading.answer, reading.rows, reading.held, self._blend.interest
-        )
-
-    def _trend(self, reading: Reading, which: Tensor, change: Tensor) -> Tensor:
-        older = self._membership[reading.rows[:, NEWEST:]].sum(1).gather(1, which)
-        trend = torch.zeros_like(which)
-        trend[change > NOTICEABLE] = 1
-        trend[change < -NOTICEABLE] = 2
-        trend[(older == 0) & (change > NOTICEABLE)] = 3
-        return trend
-
-    def _because(self, reading: Reading, which: Tensor, most: int) -> tuple[Tensor, Tensor]:
-        """Slots [U, B] of recent events and their shares in what the first interest rests on; only what raises it counts."""
-        lost = losses(reading, which[:, 0], self._scorers, look_inside=self._looks_inside).clamp(min=0)
-        weights, slots = (lost / lost.sum(1, keepdim=True).clamp(min=1e-9)).topk(min(most, RECENT), dim=1)
-        return torch.where(weights > 0, slots, -1), weights
-
     # -- inputs
 
     def vectors(self, events: Array, before_ms: Array, rows: Array | None = None) -> Tensor:
@@ -321,47 +205,19 @@ class Predictor:
         rows = self._index.rows(events["key"]) if rows is None else rows
         gaps = gap_buckets(np.where(before_ms < 0, -1, np.maximum(events["time_ms"] - before_ms, 0)))
         tables = self._tables
-        x = tables.known[torch.from_numpy(np.ascontiguousarray(rows))]
-        x = x + tables.action[torch.from_numpy(events["action"].astype(np.int64))] + tables.gap[torch.from_numpy(gaps)]
+        x = embedding(torch.from_numpy(np.ascontiguousarray(rows)), tables.known)
+        x += embedding(torch.from_numpy(events["action"].astype(np.int64)), tables.action)
+        x += embedding(torch.from_numpy(gaps), tables.gap)
         unknown = np.flatnonzero((rows == 0) & (events["kind"] != NO_TEXT) & (events["key"] != 0))
         if len(unknown):
             texts = torch.stack([self._text(raw) for raw in events["text"][unknown].tolist()])
-            x[torch.from_numpy(unknown)] += torch.nn.functional.linear(texts, self._network.text_in.weight)
+            x[torch.from_numpy(unknown)] += linear(texts, self._network.text_in.weight)
         vectors: Tensor = x
         return vectors
 
     def _encode_text(self, raw: bytes) -> Tensor:
         tokens = torch.from_numpy(self._tokenizer.encode([text_of(raw)]))
         return self._network.text_model.encode_text(tokens)[0]
-
-
-@dataclass(slots=True)
-class Reading:
-    """What the language model made of some users; intermediate values that scores and explanations share."""
-
-    answer: Tensor  # [U, D]
-    tokens: Tensor  # [U, n + k, D] input of the last block
-    bias: Tensor  # [U, H, n + k, n + k]
-    there: Tensor  # bool [U, n], oldest first
-    rows: Tensor  # int64 [U, 32] item rows, newest first
-    held: Tensor  # bool [U, 32]
-    together: Tensor  # [U, V + 1] co-occurrence scores
-    scorers: list[Tensor]  # each [U, V + 1], in the order of blend.ITEM_SCORERS
-    items: Tensor  # [U, V + 1] their blend
-
-
-class _Tables:
-    """Products of weights alone, computed once."""
-
-    def __init__(self, network: InterestNetwork) -> None:
-        config = network.config
-        rows = torch.arange(config.items + 1)
-        self.known = network.item(rows) * config.width**0.5 + network.text_in(network.text)
-        self.known[0] = network.text_in.bias
-        self.action, self.gap = network.action.weight, network.gap.weight
-        self.items, self.item_bias = network.item_candidates(), network.item_bias
-        self.answers = self.items  # the candidates that the language model's answer is held against
-        self.interests, self.interest_bias = network.interest_candidates(), network.interest_bias
 
 
 def users_a_pass(items: int) -> int:
@@ -386,9 +242,11 @@ def load(path: Path, threads: int = 1, hosting: Hosting | None = None) -> Predic
     from models.model_directory import read_model
 
     torch.set_num_threads(threads)
+    if hosting is not None:
+        keep_freed_memory()
     predictor = read_model(path, hosting or Hosting())
     if hosting is not None:
-        log.info("precision %s", predictor.set_precision(hosting.precision))
+        log.info("precision %s", predictor.serve(hosting.precision))
     return predictor
 
 

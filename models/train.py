@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from models import cooccurrence
+from models.allocator import keep_freed_memory
 from models.averaging import averaged
 from models.blend import Blend
 from models.bridge import InterestNetwork, Negatives, NetworkConfig, interest_loss, next_item_loss
@@ -97,6 +98,7 @@ def train(
     """
     if not dataset.interests:
         raise ModelDataError("the data set has no interests yet; find them with models.interests before training")
+    keep_freed_memory()
     return Training(dataset, out, config, progress).run(minutes)
 
 

@@ -23,6 +23,7 @@ from models.llm.bridge import Bridge
 from models.llm.texts import encode, title_tokens
 from models.predict import ModelInfo
 from models.predictor import TEXTS_KEPT, Predictor
+from models.scorer import Known
 from models.vocabulary import Tokenizer
 
 Array = np.ndarray[Any, Any]
@@ -36,12 +37,12 @@ class LstmPredictor(Predictor):
 
     _looks_inside = False
 
-    def set_precision(self, precision: str) -> str:
-        """The hosted model was loaded in its own."""
+    def serve(self, precision: str) -> str:
+        """The hosted model was loaded in its own precision."""
         return f"{precision or 'as in training'}: of the hosted language model"
 
-    def _answer(self, newest: Array, x: Tensor, there: Tensor, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return feature, x, there
+    def _answer(self, known: Known, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return feature, known.x, known.there
 
 
 class HostedPredictor(LstmPredictor):
@@ -81,19 +82,22 @@ class HostedPredictor(LstmPredictor):
             read = self.bridge.text_out(self.bridge.centred(encode(self._host, names)))
             self._phrases = replace(self._phrases, candidates=self._phrases.candidates + read)
 
-    def _answer(self, newest: Array, x: Tensor, there: Tensor, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _titles(self, newest: Array) -> Tensor:
         rows = self._index.rows(newest["key"])
         titles = self.bridge.title[torch.from_numpy(rows)]
         unknown = np.argwhere((rows == 0) & (newest["kind"] != NO_TEXT) & (newest["key"] != 0))
         for user, place in unknown.tolist():
             titles[user, place] = self._title(newest["text"][user, place])
-        events, soft = self.bridge.event_tokens(x, titles), self.bridge.soft_tokens(feature)
-        count = there.sum(1)
+        return titles
+
+    def _answer(self, known: Known, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        events, soft = self.bridge.event_tokens(known.x, known.titles), self.bridge.soft_tokens(feature)
+        count = known.there.sum(1)
         parts = [
             self.bridge.serve(self._host.backbone, events[low : low + USERS], count[low : low + USERS], part)
             for low, part in zip(range(0, len(soft), USERS), soft.split(USERS), strict=True)  # type: ignore[no-untyped-call]
         ]
-        return self.bridge.answer(feature, torch.cat(parts)), x, there
+        return self.bridge.answer(feature, torch.cat(parts)), known.x, known.there
 
 
 def catalogue_texts(titles: list[str], interests: list[str], membership: Array) -> list[str]:

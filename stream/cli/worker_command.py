@@ -77,8 +77,10 @@ def _readable(settings: Settings) -> str:
 
 def serve(settings: Settings, null_model: bool = False) -> None:
     """Start a worker in this process; returns when it was stopped cleanly, else raises."""
+    from models.allocator import keep_freed_memory
     from stream import logs
 
+    keep_freed_memory()  # before there are threads
     verbose = bool(click.get_current_context().find_root().meta.get("verbose"))
     logs.configure(verbose)
     with ThreadPoolExecutor(1) as pool:

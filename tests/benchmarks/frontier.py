@@ -112,17 +112,15 @@ def _work(model: Predictor, seed: int) -> dict[str, Callable[[], object]]:
     recent["key"] = random.choice(keys, recent.shape).astype(recent["key"].dtype)
     recent["time_ms"] = 1_770_000_000_000 - 60_000 * np.arange(RECENT)
     state = random.normal(0, 0.3, (USERS, model.info.state_size)).astype(np.float32)
-    network, n = model.network, model.network.config.recent
-    newest = np.ascontiguousarray(recent[:, :n][:, ::-1])
-    before = np.full(newest.size, -1, np.int64)
+    network = model.network
     items, bias = network.item_candidates().detach(), network.item_bias.detach()
 
     @torch.inference_mode()
     def of(reads: bool) -> None:
-        x = model.vectors(newest.reshape(-1), before).view(USERS, n, -1)
-        answer = network.lstm.feature(x[:, -1], torch.from_numpy(state))
+        known = model.known(state, recent)
+        answer = network.lstm.feature(known.x[:, -1], known.memory)
         if reads:
-            answer, _, _ = model._answer(newest, x, torch.from_numpy(newest["key"] != 0), answer)
+            answer, _, _ = model._answer(known, answer)
         torch.nn.functional.linear(answer, items, bias).topk(FIRST, dim=1)
 
     return {

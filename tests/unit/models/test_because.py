@@ -15,7 +15,7 @@ from models.blend import Blend, item_features, own_shares, weighted
 from models.cooccurrence import DECAY, LOOK_BACK
 from models.followers import learn
 from models.language_model import Block, LanguageModel
-from models.predictor import Reading
+from models.scorer import Reading
 
 USERS, ITEMS, INTERESTS, WIDTH, READ, HEADS = 6, 30, 4, 16, 3, 2
 

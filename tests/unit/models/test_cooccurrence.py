@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+import torch
 
 from models import cooccurrence
 from models.cooccurrence import DENSE_ITEMS, FEW, learn, learn_before_last
@@ -64,7 +65,7 @@ def test_scores_decay_with_age_and_end_after_fifteen_events() -> None:
     found = learn(rows, starts, ITEMS)
     random = np.random.default_rng(3)
     recent = random.integers(0, ITEMS + 1, (4, 32))
-    scores = found.scores(recent)
+    scores = found.scores(torch.from_numpy(recent))
     expected = np.zeros((4, ITEMS + 1))
     for user in range(4):
         for age in range(15):
@@ -74,7 +75,7 @@ def test_scores_decay_with_age_and_end_after_fifteen_events() -> None:
     np.testing.assert_allclose(scores, expected, atol=1e-5)
     changed = recent.copy()
     changed[:, 15:] = 1
-    assert (found.scores(changed) == scores).all()
+    assert (found.scores(torch.from_numpy(changed)) == scores).all()
 
 
 def test_users_do_not_touch_each_other() -> None:
@@ -93,7 +94,7 @@ def test_what_came_after_counts_twice_what_came_before() -> None:
 
 def test_nothing_to_learn_from_is_no_failure() -> None:
     found = learn(np.array([3, 0, 3]), np.array([0, 2, 3]), ITEMS)
-    assert (found.scores(np.full((2, 32), 3)) == 0).all()
+    assert (found.scores(torch.full((2, 32), 3)) == 0).all()
 
 
 def test_before_last_knows_nothing_of_the_last_events() -> None:

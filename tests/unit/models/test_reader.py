@@ -61,7 +61,7 @@ def test_small_and_large_catalogues_count_the_same(monkeypatch: pytest.MonkeyPat
     random = np.random.default_rng(0)
     neighbours = np.array([random.permutation(50)[:8] for _ in range(50)], np.int32)
     weights = random.random((50, 8)).astype(np.float32)
-    rows = random.integers(0, 50, (7, 32))
+    rows = torch.from_numpy(random.integers(0, 50, (7, 32)))
     dense = Cooccurrence(neighbours, weights).scores(rows)
     monkeypatch.setattr("models.cooccurrence.DENSE_ITEMS", 0)
     np.testing.assert_allclose(Cooccurrence(neighbours, weights).scores(rows), dense, rtol=1e-4, atol=1e-6)

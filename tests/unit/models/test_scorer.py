@@ -1,0 +1,85 @@
+"""One operation says what many say, for any number of users."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.compact import RECENT
+from models.cooccurrence import DENSE_ITEMS
+from models.explain import remembered
+from models.predict import Hosting, load_predictor
+from models.predictor import Predictor
+from stream.explaining import simulated_histories
+
+Array = np.ndarray[Any, Any]
+SIZE = {"interests": 5, "items": 4, "because": 3}
+
+
+def same(one: Any, other: Any) -> None:
+    for each in fields(one):
+        np.testing.assert_array_equal(getattr(one, each.name), getattr(other, each.name), err_msg=each.name)
+
+
+@pytest.fixture(scope="module")
+def histories() -> list[Array]:
+    return simulated_histories(40, seed=5)
+
+
+@pytest.mark.parametrize("most", [DENSE_ITEMS, 0], ids=["small catalogue", "large catalogue"])
+def test_a_traced_pass_says_what_an_untraced_one_says(
+    histories: list[Array], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.cooccurrence.DENSE_ITEMS", most)
+    many, one = load_predictor(), load_predictor(hosting=Hosting(precision="float32"))
+    state, recent = remembered(many, histories)
+    for users in (1, 40, 7, 39):  # the first is traced
+        chosen = slice(0, users)
+        same(one.score(state[chosen], recent[chosen], **SIZE), many.score(state[chosen], recent[chosen], **SIZE))
+    some = recent.copy()
+    some["key"][:, RECENT // 4 :] = 0
+    same(one.score(state, some, **SIZE), many.score(state, some, **SIZE))
+
+
+def test_another_size_of_update_is_another_operation(histories: list[Array]) -> None:
+    many, one = load_predictor(), load_predictor(hosting=Hosting(precision="float32"))
+    state, recent = remembered(many, histories)
+    for interests in (5, 2):
+        size = {**SIZE, "interests": interests}
+        same(one.score(state, recent, **size), many.score(state, recent, **size))
+
+
+def test_phrases_heard_later_are_scored(histories: list[Array]) -> None:
+    one = load_predictor(hosting=Hosting(precision="float32"))
+    state, recent = remembered(one, histories)
+    assert one.score(state, recent, **SIZE).phrases.shape == (40, 0)
+    one.hear(["camping by a lake"])
+    many = load_predictor()
+    many.hear(["camping by a lake"])
+    same(one.score(state, recent, **SIZE), many.score(state, recent, **SIZE))
+
+
+def test_a_pass_is_one_operation_of_the_interpreter(histories: list[Array], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each of its two hundred would wait for the turn of another thread."""
+    one = load_predictor(hosting=Hosting(precision="float32"))
+    state, recent = remembered(one, histories)
+    one.score(state, recent, **SIZE)
+
+    def never(self: Predictor, *given: Any) -> Any:
+        raise AssertionError("the pass ran in Python")
+
+    monkeypatch.setattr(Predictor, "read_known", never)
+    same(one.score(state, recent, **SIZE), one.score(state, recent, **SIZE))
+    with pytest.raises(AssertionError, match="ran in Python"):
+        load_predictor().score(state, recent, **SIZE)
+
+
+def test_weights_of_a_serving_model_are_frozen() -> None:
+    one = load_predictor(hosting=Hosting())
+    assert not any(weight.requires_grad for weight in one.network.parameters())
+    assert all(weight.requires_grad for weight in load_predictor().network.parameters())
+    assert isinstance(one.network.item_bias, torch.nn.Parameter)
