@@ -134,6 +134,18 @@ class Predictor(Scorer):
         ]
         return Scores(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
+    def warm_up(self, *, interests: int, items: int, because: int) -> None:
+        """Two passes over a user without events: the first is traced, after the second it is as fast as ever."""
+        if self._serving:
+            for _ in range(2):
+                self.score(
+                    np.zeros((1, self.info.state_size), np.float32),
+                    no_events(1),
+                    interests=interests,
+                    items=items,
+                    because=because,
+                )
+
     def score_all(self, state: Array, recent: Array) -> Array:
         """float32 [U, V] blended scores of every item, higher is better."""
         with torch.inference_mode():

@@ -110,4 +110,9 @@ def _predictor(settings: Settings, null_model: bool) -> Any:
         raise ModelError(str(error)) from None
     if settings.zero_shot:
         loaded.hear(*read_phrases(Path(settings.zero_shot), loaded.info.items))
+    loaded.warm_up(
+        interests=settings.interests_per_update,
+        items=settings.items_per_update,
+        because=settings.because_per_update,
+    )
     return loaded

@@ -78,6 +78,14 @@ def test_a_pass_is_one_operation_of_the_interpreter(histories: list[Array], monk
         load_predictor().score(state, recent, **SIZE)
 
 
+def test_a_warm_model_traces_nothing_any_more(histories: list[Array], monkeypatch: pytest.MonkeyPatch) -> None:
+    one = load_predictor(hosting=Hosting(precision="float32"))
+    one.warm_up(**SIZE)
+    monkeypatch.setattr("models.scorer._one_operation", None)
+    state, recent = remembered(one, histories)
+    same(one.score(state, recent, **SIZE), load_predictor().score(state, recent, **SIZE))
+
+
 def test_weights_of_a_serving_model_are_frozen() -> None:
     one = load_predictor(hosting=Hosting())
     assert not any(weight.requires_grad for weight in one.network.parameters())
