@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Final
+
+from torch import Tensor
 
 from models.llm.predictor import HostedPredictor
+from models.scorer import Known
 from stream.cli.root import main
 
 USER_S: Final = 0.02
@@ -13,11 +16,11 @@ USER_S: Final = 0.02
 _quick = HostedPredictor._answer
 
 
-def _slow(self: HostedPredictor, newest: Any, *rest: Any) -> Any:
-    time.sleep(USER_S * len(newest))
-    return _quick(self, newest, *rest)
+def _slow(self: HostedPredictor, known: Known, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    time.sleep(USER_S * len(feature))
+    return _quick(self, known, feature)
 
 
 if __name__ == "__main__":
-    HostedPredictor._answer = _slow  # type: ignore[assignment]
+    HostedPredictor._answer = _slow  # type: ignore[method-assign]
     main()
