@@ -88,8 +88,7 @@ def _of_cooccurrence(reading: Reading, pull: Tensor, scorers: Scorers) -> Tensor
 def _of_followers(rows: Tensor, pull: Tensor, followers: Followers) -> Tensor:
     """[U, R]: all of it at the newest known item, without which the one before it is followed."""
     newest = places(rows)
-    follow = embedding(rows.gather(1, newest), torch.from_numpy(followers.rows)).long()  # [U, 2, K]
-    scores = embedding(rows.gather(1, newest), torch.from_numpy(followers.scores))
+    follow, scores = followers.after(rows.gather(1, newest))  # [U, 2, K]
     given = (pull.gather(1, follow.flatten(1)).view_as(scores) * scores).sum(2)
     return torch.zeros_like(rows, dtype=given.dtype).scatter_(1, newest[:, :1], given[:, :1] - given[:, 1:])
 

@@ -40,11 +40,13 @@ class Followers:
         """float32 [U, V + 1] for recent item rows [U, A]: what followed the newest known one."""
         last = recent.gather(1, places(recent)[:, :1])[:, 0]
         found = torch.zeros(recent.shape[0], len(self.rows))
-        found.scatter_(
-            1, embedding(last, torch.from_numpy(self.rows)).long(), embedding(last, torch.from_numpy(self.scores))
-        )
+        found.scatter_(1, *self.after(last))
         found[:, 0] = 0
         return found
+
+    def after(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows int64 and scores float32 [.., K] of what follows item rows [..]."""
+        return embedding(rows, torch.from_numpy(self.rows)).long(), embedding(rows, torch.from_numpy(self.scores))
 
 
 def places(recent: Tensor) -> Tensor:

@@ -172,19 +172,19 @@ class Predictor(Scorer):
         times = recent["time_ms"]
         before = np.full_like(times, -1)
         before[:, :-1] = np.where(recent["key"][:, 1:] != 0, times[:, 1:], -1)
-        newest = np.ascontiguousarray(recent[:, :n][:, ::-1])
-        x = self.vectors(newest.reshape(-1), before[:, :n][:, ::-1].reshape(-1), rows[:, :n][:, ::-1].reshape(-1))
+        newest, newest_rows = (np.ascontiguousarray(each[:, :n][:, ::-1]) for each in (recent, rows))
+        x = self.vectors(newest.reshape(-1), before[:, :n][:, ::-1].reshape(-1), newest_rows.reshape(-1))
         return Known(
             x=x.view(len(state), n, -1),
             there=torch.from_numpy(newest["key"] != 0),
             memory=torch.from_numpy(np.ascontiguousarray(state, np.float32)),
             rows=torch.from_numpy(rows),
             held=torch.from_numpy(recent["key"] != 0),
-            titles=self._titles(newest),
+            titles=self._titles(newest, newest_rows),
         )
 
-    def _titles(self, newest: Array) -> Tensor:
-        """Of the events COMPACT [U, n], for a language model that reads titles."""
+    def _titles(self, newest: Array, rows: Array) -> Tensor:
+        """Of the events COMPACT [U, n] and their item rows, for a language model that reads titles."""
         return torch.zeros(0)
 
     # -- interests in words that were not trained

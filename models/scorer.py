@@ -67,7 +67,6 @@ class Scorer:
     """Reads, weighs and explains. Holds no state of any user."""
 
     _looks_inside = True  # for causes: the answer is the small language model's
-    _traceable = True
 
     def __init__(self, network: InterestNetwork, cooccurrence: Cooccurrence, blend: Blend, membership: Array) -> None:
         self._network = network.eval()
@@ -97,7 +96,7 @@ class Scorer:
         precision: float32, bfloat16, or "" for the one that is faster here.
         """
         self._network.requires_grad_(False)
-        self._serving = self._traceable
+        self._serving = True
         self._operations.clear()
         with torch.inference_mode():
             if not precision:

@@ -134,10 +134,14 @@ def build_app(
     table.make_store = partial(ArenaStore, shape=shape, rebuild=rebuild, fail=app.fail, metrics=metrics)
     app.state_table = table
     limits = Limits(settings.max_value_bytes, settings.max_text_bytes, settings.max_future_s)
-    size = UpdateSize(settings.interests_per_update, settings.items_per_update, settings.because_per_update)
     app.pipeline = Pipeline(
         settings,
-        Scoring(predictor, size, failpoint, BudgetPolicy(settings.score_budget_s, settings.score_spacing_s)),
+        Scoring(
+            predictor,
+            UpdateSize.of(settings),
+            failpoint,
+            BudgetPolicy(settings.score_budget_s, settings.score_spacing_s),
+        ),
         Decoder(limits),
         store=lambda: app.store,
         consumer=lambda: app.batch_consumer,

@@ -12,6 +12,7 @@ import orjson
 
 from models.predict import ModelInfo, Scores
 from stream.budget import Budget, BudgetPolicy
+from stream.config import Settings
 
 Array = np.ndarray[Any, Any]
 
@@ -38,6 +39,11 @@ class UpdateSize:
     interests: int = 5
     items: int = 5
     because: int = 3
+
+    @classmethod
+    def of(cls, settings: Settings) -> UpdateSize:
+        """As a worker is told."""
+        return cls(settings.interests_per_update, settings.items_per_update, settings.because_per_update)
 
 
 class Asking:

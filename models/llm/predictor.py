@@ -82,8 +82,7 @@ class HostedPredictor(LstmPredictor):
             read = self.bridge.text_out(self.bridge.centred(encode(self._host, names)))
             self._phrases = replace(self._phrases, candidates=self._phrases.candidates + read)
 
-    def _titles(self, newest: Array) -> Tensor:
-        rows = self._index.rows(newest["key"])
+    def _titles(self, newest: Array, rows: Array) -> Tensor:
         titles = self.bridge.title[torch.from_numpy(rows)]
         unknown = np.argwhere((rows == 0) & (newest["kind"] != NO_TEXT) & (newest["key"] != 0))
         for user, place in unknown.tolist():

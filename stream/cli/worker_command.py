@@ -97,6 +97,7 @@ def serve(settings: Settings, null_model: bool = False) -> None:
 
 def _predictor(settings: Settings, null_model: bool) -> Any:
     from models import predict
+    from stream.asking import UpdateSize
 
     if null_model:
         return predict.null_predictor()
@@ -110,9 +111,5 @@ def _predictor(settings: Settings, null_model: bool) -> Any:
         raise ModelError(str(error)) from None
     if settings.zero_shot:
         loaded.hear(*read_phrases(Path(settings.zero_shot), loaded.info.items))
-    loaded.warm_up(
-        interests=settings.interests_per_update,
-        items=settings.items_per_update,
-        because=settings.because_per_update,
-    )
+    loaded.warm_up(**dataclasses.asdict(UpdateSize.of(settings)))
     return loaded
