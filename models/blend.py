@@ -10,7 +10,7 @@ Glossary: U users, V items (row 0: unknown), C interests, F features, L lengths 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -58,6 +58,8 @@ class Blend:
     base: Tensor  # [C] share of events that touch each interest
     log_popularity: Tensor  # [V + 1] of all training events
     log_recent: Tensor  # [V + 1] of the last days of training (models/popularity.py)
+    live_item: Tensor | None = None  # weights for a log_recent that is live; None: data without times
+    live_interest: Tensor | None = None
 
     @classmethod
     def start(cls, base: Tensor, log_popularity: Tensor) -> Blend:
@@ -66,6 +68,12 @@ class Blend:
         item[:, 0], interest[0] = 1, 1
         # a copy: data without times keeps it, and a model file holds no two tensors of one memory
         return cls(item, interest, base, log_popularity, log_popularity.clone())
+
+    def live(self) -> Blend | None:
+        """The same for a recent popularity that comes in live; None if it was not fitted to one."""
+        if self.live_item is None or self.live_interest is None:
+            return None
+        return replace(self, item=self.live_item, interest=self.live_interest)
 
     def item_weights(self, held: Tensor) -> Tensor:
         """[U, F] by the number of recent events, of held bool [U, 32]: a function of the state alone."""

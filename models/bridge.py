@@ -85,6 +85,15 @@ class InterestNetwork(nn.Module):
         self.register_buffer("text", torch.zeros(config.items + 1, width))
         self.register_buffer("interest_text", torch.zeros(config.interests, width))
 
+    def start_items(self, log_popularity: Tensor, met: Tensor) -> None:
+        """Biases at the log of training counts, so nothing has to be learned to know what is popular: both [V + 1].
+
+        An item that was not met has no vector of its own, and the bias of an average one; it never takes part in a step.
+        """
+        with torch.no_grad():
+            self.item.weight[~met] = 0
+            self.item_bias.copy_(torch.where(met, log_popularity - log_popularity[met].mean(), 0.0))
+
     def take_texts(self, other: InterestNetwork) -> None:
         """All that another network of the same sizes knows of words: its text model and the encodings made by it."""
         self.text_model.load_state_dict(other.text_model.state_dict())
@@ -172,23 +181,28 @@ class InterestNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class Negatives:
-    """Which items a sampled softmax sums over: the most popular ones exactly, of the others some that stand for all.
+    """Which items a softmax sums over: the most popular ones exactly, of the others some that stand for all (or all of them).
 
-    A few popular items hold most of the probability; drawn by chance now and then they would make the estimate noisy.
+    A few popular items hold most of the probability; drawn by chance now and then they would make the estimate noisy. Items without
+    an event take no part: wrong at every step and right at none, they would be pushed away from every answer, and a new one never
+    be found by its text.
     """
 
     head: Tensor  # int64 rows that always take part
     tail: Tensor  # int64 rows that are drawn from
-    drawn: int
+    drawn: int  # 0: the head is all that was met
+    place: Tensor  # int64 [V + 1] of a row in the head
 
     @classmethod
-    def by_popularity(cls, popularity: Tensor, most: int) -> Negatives | None:
-        """Half of `most` for the head, half for the draw; popularity [V + 1]. None: all items take part."""
-        items = len(popularity) - 1
-        if not most or most >= items:
-            return None
-        rows = torch.argsort(popularity[1:], descending=True, stable=True) + 1
-        return cls(rows[: most // 2], rows[most // 2 :], most - most // 2)
+    def of_counts(cls, counts: Tensor, most: int) -> Negatives:
+        """Half of `most` for the head, half for the draw; 0, or as many as there are: all. counts [V + 1] of events."""
+        rows = torch.argsort(counts[1:], descending=True, stable=True) + 1
+        rows = rows[counts[rows] > 0]
+        all_take_part = not most or most >= len(rows)
+        head, tail = (rows, rows[:0]) if all_take_part else (rows[: most // 2], rows[most // 2 :])
+        place = torch.zeros(len(counts), dtype=torch.long)
+        place[head] = torch.arange(len(head))
+        return cls(head, tail, 0 if all_take_part else most - most // 2, place)
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """Rows [K] and the logarithm of how many items each stands for [K]."""
@@ -198,17 +212,16 @@ class Negatives:
         return torch.cat((self.head, chosen)), weight
 
 
-def next_item_loss(
-    hidden: Tensor, targets: Tensor, network: InterestNetwork, negatives: Negatives | None = None
-) -> Tensor:
-    """Mean cross-entropy of targets [M] (rows 1..V) given hidden [M, D], over all items.
+def next_item_loss(hidden: Tensor, targets: Tensor, network: InterestNetwork, negatives: Negatives) -> Tensor:
+    """Mean cross-entropy of targets [M] (rows 1..V) given hidden [M, D], over the items that were met.
 
-    With negatives the sum over the other items is estimated from them (sampled softmax, Jean et al. 2015; weighed as in
+    Where negatives are drawn the sum over the other items is estimated from them (sampled softmax, Jean et al. 2015; weighed as in
     Xu et al. 2024, arXiv 2402.06216); its cost does not grow with the catalogue.
     """
-    if negatives is None:
-        logits = nn.functional.linear(hidden, network.item_candidates()[1:], network.item_bias[1:])
-        return nn.functional.cross_entropy(logits, targets - 1)
+    if not negatives.drawn:
+        head = negatives.head
+        logits = nn.functional.linear(hidden, network.item_candidates(head), network.item_bias[head])
+        return nn.functional.cross_entropy(logits, negatives.place[targets])
     rows, weight = negatives.draw()
     wanted = (hidden * network.item_candidates(targets)).sum(1) + network.item_bias[targets]
     others = nn.functional.linear(hidden, network.item_candidates(rows), network.item_bias[rows] + weight)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from models import metrics
 from models.baselines import Baseline, Histories, item_baselines
 from models.errors import ModelDataError
 from models.interest_baselines import interest_baselines, touched_rows
+from models.popularity import LivePopularity
 from models.prepare import catalogue_rows
 from models.protocols import Cases, Split, frozen_at_cut
 from models.replay import Stepper, replay
@@ -40,6 +41,15 @@ class Model(Stepper, Protocol):
     def interest_probabilities(self, state: Array, recent: Array) -> Array: ...
 
 
+class LiveModel(Model, Protocol):
+    """One that can be told what all users met lately."""
+
+    @property
+    def log_popularity(self) -> Any: ...
+
+    def use_popularity(self, log_recent: Any) -> None: ...
+
+
 def check_seen(seen: str) -> None:
     """Raises ModelDataError if it is none of SEEN."""
     if seen not in SEEN:
@@ -47,18 +57,29 @@ def check_seen(seen: str) -> None:
 
 
 def evaluate(
-    model: Model, split: Split, *, seen: str = "keep", seed: int = 0, progress: Progress | None = None
+    model: Model,
+    split: Split,
+    *,
+    seen: str = "keep",
+    seed: int = 0,
+    live: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """All measures of the model and of its baselines. `seen`: items of a case's history stay candidates, or not."""
+    """All measures of the model and of its baselines. `seen`: items of a case's history stay candidates, or not.
+
+    live: the model knows what all users did until the hour before each case, as a worker with --live-popularity does.
+    """
     check_seen(seen)
     report = progress or (lambda stage, done, total: None)
     ranker = Ranker(split, seen)
-    rank, probability = of_model(model, split, ranker, report)
+    popularity = live_popularity(model, split) if live else None
+    rank, probability = of_model(model, split, ranker, report, popularity)
     baselines = baselines_of(split)
     ranks = {"model": rank}
     if split.protocol == "prequential":
         still = replace(split, cases=frozen_at_cut(split))
-        ranks["model, states frozen at the cut"] = of_model(model, still, Ranker(still, seen), report)[0]
+        frozen = of_model(model, still, Ranker(still, seen), report, popularity)
+        ranks["model, states frozen at the cut"] = frozen[0]
     for place, baseline in enumerate(baselines):
         report("baselines", place, len(baselines))
         ranks[baseline.name] = ranker.ranks(baseline.scores)
@@ -69,6 +90,7 @@ def evaluate(
         "candidates": len(split.whole.item_ids),
         "seen_items": "stay candidates" if seen == "keep" else "are no candidates",
         "ties": "count against the scorer",
+        "popularity": "live, of the hour before each case" if live else "of the training",
         "cases": len(split.cases),
         "users": len(np.unique(split.cases.user)),
         "seed": seed,
@@ -130,13 +152,26 @@ class Ranker:
         }
 
 
-def of_model(model: Model, split: Split, ranker: Ranker, report: Progress) -> tuple[Array, Array]:
+def live_popularity(model: Model, split: Split) -> LivePopularity:
+    """A count of what may be known at each case: all events of a split in time, else those trained on."""
+    seen = split.whole if split.timed_out else split.train
+    if split.whole.report.get("events_without_time"):
+        raise ModelDataError("live popularity needs times, and some events have none")
+    rows = catalogue_rows(seen.events["key"], seen.item_ids)
+    return LivePopularity(rows, seen.events["time_ms"], cast(LiveModel, model).log_popularity)
+
+
+def of_model(
+    model: Model, split: Split, ranker: Ranker, report: Progress, popularity: LivePopularity | None = None
+) -> tuple[Array, Array]:
     """Ranks int64 [T] and interest probabilities float32 [T, C]."""
     cases = split.cases
     rank = np.empty(len(cases), np.int64)
     probability = np.empty((len(cases), len(split.whole.interests)), np.float32)
     done = 0
     for places, state, recent in replay(model, model.info.state_size, split.whole, cases, ranker.batch):
+        if popularity is not None:
+            cast(LiveModel, model).use_popularity(popularity.at(cases.time_ms[places]))
         rank[places] = ranker.of_batch(places, model.score_all(state, recent), count_shown=True)
         probability[places] = model.interest_probabilities(state, recent)
         done += len(places)

@@ -1,7 +1,8 @@
 """Weights of the blend, fitted to the last events of validation users: what a predictor says of them, as it would serve.
 
 The users whose last events are newest take part. Recent popularity is taken as if the model had been trained every week: of the
-moment when the week of an event began, seen from the newest one.
+moment when the week of an event began, seen from the newest one. Where events have times, a second set of weights is fitted to a
+recent popularity that comes in live, of the hour of each event.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from models import blend as blending
 from models.blend import Blend
-from models.popularity import log_recent_shares, popularity_by_week
+from models.popularity import LivePopularity, log_recent_shares, popularity_by_week
 from models.predictor import Predictor
 from models.prepare import Dataset
 from models.protocols import Cases
 from models.replay import replay
+from models.scorer import Reading
 
 Array = np.ndarray[Any, Any]
 
@@ -46,30 +49,43 @@ def fit_blend(
     places, readings = [], []
     with torch.no_grad():
         for some, state, recent in replay(predictor, predictor.info.state_size, dataset, cases, 512):
-            places.append(some)
-            reading = predictor.read(state, recent)
-            if recently is not None:
-                reading.scorers[RECENT_POPULARITY] = recently[some]
-            readings.append(reading)
-    targets = torch.from_numpy(rows[np.concatenate(places)])
-    scorers = [torch.cat(columns) for columns in zip(*(each.scorers for each in readings), strict=True)]
-    item = blending.fit_item_weights(scorers, targets, torch.cat([blending.lengths(each.held) for each in readings]))
+            places.append(torch.from_numpy(some))
+            readings.append(predictor.read(state, recent))
+    targets = torch.from_numpy(rows)[torch.cat(places)]
+
+    def fitted(popularity: Tensor | None) -> Blend:
+        """To recent popularity [U, V + 1], if it is of each moment."""
+        if popularity is not None:
+            for some, reading in zip(places, readings, strict=True):
+                reading.scorers[RECENT_POPULARITY] = popularity[some]
+        return _fit(predictor, readings, targets, blend)
+
+    found, figures = fitted(recently), {"users": len(users)}
     if timed:
-        blend = replace(blend, log_recent=log_recent_shares(item_rows, times, int(times.max()) + 1, items))
-    blend = replace(blend, item=item)
+        live = fitted(LivePopularity(item_rows, times, blend.log_popularity).at(times[last]))
+        until_now = log_recent_shares(item_rows, times, int(times.max()) + 1, items)
+        found = replace(found, log_recent=until_now, live_item=live.item, live_interest=live.interest)
+        figures |= {f"live_{name}": each for name, each in _weights(live).items()}
+    return found, figures | _weights(found)
+
+
+def _fit(predictor: Predictor, readings: list[Reading], targets: Tensor, blend: Blend) -> Blend:
+    """Item weights, then those of the interests with the items as they are weighed by them."""
+    scorers = [torch.cat(columns) for columns in zip(*(each.scorers for each in readings), strict=True)]
+    held = torch.cat([each.held for each in readings])
+    blend = replace(blend, item=blending.fit_item_weights(scorers, targets, blending.lengths(held)))
     with torch.no_grad():
         for each in readings:
             each.items = blending.weighted(each.scorers, blend.item_weights(each.held))
         opinions = torch.cat([predictor.interest_features(each)[0] for each in readings])
     happened = torch.from_numpy(predictor.membership.astype(np.float32))[targets - 1]
-    interest = blending.fit_interest_weights(opinions, happened)
-    figures = {
-        "users": len(users),
-        "item": {name: _named(blending.ITEM_SCORERS, each) for name, each in zip(LENGTH_NAMES, item, strict=True)},
-        "interest": _named(blending.INTEREST_FEATURES, interest),
-    }
-    return replace(blend, interest=interest), figures
+    return replace(blend, interest=blending.fit_interest_weights(opinions, happened))
 
 
-def _named(names: tuple[str, ...], weights: torch.Tensor) -> dict[str, float]:
+def _weights(blend: Blend) -> dict[str, Any]:
+    item = {name: _named(blending.ITEM_SCORERS, each) for name, each in zip(LENGTH_NAMES, blend.item, strict=True)}
+    return {"item": item, "interest": _named(blending.INTEREST_FEATURES, blend.interest)}
+
+
+def _named(names: tuple[str, ...], weights: Tensor) -> dict[str, float]:
     return dict(zip(names, [round(each, 4) for each in weights.tolist()], strict=True))

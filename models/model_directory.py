@@ -61,11 +61,10 @@ def write_model(
     tensors |= {
         "cooccurrence.neighbours": torch.from_numpy(cooccurrence.neighbours),
         "cooccurrence.weights": torch.from_numpy(cooccurrence.weights),
-        "blend.item": blend.item,
-        "blend.interest": blend.interest,
         "blend.base": blend.base,
         "blend.log_popularity": blend.log_popularity,
         "blend.log_recent": blend.log_recent,
+        **_fitted(blend),
     }
     if cooccurrence.followers is not None:
         tensors["followers.rows"] = torch.from_numpy(cooccurrence.followers.rows)
@@ -85,7 +84,7 @@ def attach(path: Path, hosted: dict[str, bytes], blend: Blend) -> None:
     """Give a model directory a language model: its two files, and the blend fitted with it."""
     files = {file: (path / file).read_bytes() for file in (*MEANING, "report.json")}
     tensors = _tensors(path, files["weights.safetensors"])
-    tensors |= {"blend.item": blend.item, "blend.interest": blend.interest}
+    tensors |= _fitted(blend)
     _put(path, {**files, "weights.safetensors": save_tensors(tensors), **hosted})
 
 
@@ -173,8 +172,16 @@ def _pairs(tensors: dict[str, torch.Tensor]) -> Cooccurrence:
     return Cooccurrence(neighbours.numpy(), weights.numpy(), followers)
 
 
+def _fitted(blend: Blend) -> dict[str, torch.Tensor]:
+    weights = {"item": blend.item, "interest": blend.interest, "live_item": blend.live_item}
+    weights["live_interest"] = blend.live_interest
+    return {f"blend.{name}": each for name, each in weights.items() if each is not None}
+
+
 def _blend(tensors: dict[str, torch.Tensor]) -> Blend:
-    blend = Blend(**{part.name: tensors[f"blend.{part.name}"] for part in fields(Blend)})
+    blend = Blend(
+        **{part.name: tensors[f"blend.{part.name}"] for part in fields(Blend) if f"blend.{part.name}" in tensors}
+    )
     missing = len(ITEM_SCORERS) - blend.item.shape[1]  # scorers that the model was trained without, the last ones
     return replace(blend, item=torch.nn.functional.pad(blend.item, (0, missing)))
 

@@ -1,7 +1,8 @@
-"""What many met lately: popularity at the end of the training, a prior that knows of fashions.
+"""What many met lately, a prior that knows of fashions: as of the end of the training, or live.
 
-Counts live in the model directory and stand still until the next training: a count that all users share and that moves while a
-worker runs would make a user's answer depend on what other users did in between, and a replay would not give it again.
+The counts of the model directory stand still until the next training. Live ones come from outside, in snapshots that a job of its
+own publishes (docs/decisions/0010-live-popularity.md): were they counted by the worker, a user's answer would depend on what other
+users did in between, and a replay would not give it again; every update names the snapshot that it was scored with.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.predict import POPULARITY_HALF_LIFE_DAYS
+
 Array = np.ndarray[Any, Any]
 
 HALF_LIFE_DAYS: Final = 1.0
@@ -20,6 +23,10 @@ OVERALL: Final = 0.1
 """Share of the popularity of all times, for items that nobody met lately."""
 DAY_MS: Final = 86_400_000
 WEEK_MS: Final = 7 * DAY_MS
+HOUR_MS: Final = 3_600_000
+"""Between live snapshots."""
+FORGOTTEN: Final = 30
+"""Half-lives after which an event counts no more: less than a billionth."""
 
 
 def log_shares(rows: Array, items: int) -> Tensor:
@@ -54,3 +61,36 @@ def log_recent_shares(rows: Array, times: Array, until_ms: int, items: int) -> T
     found = torch.from_numpy(np.log(shares).astype(np.float32))
     found[0] = 0
     return found
+
+
+def log_live_shares(counts: Array, log_popularity: Tensor) -> Tensor:
+    """float32 [V + 1]: log share of each item of a live snapshot, counts [V + 1] in any unit, OVERALL of that of the training."""
+    total = counts[1:].sum()
+    if not total > 0:
+        return log_popularity
+    recent = torch.from_numpy((counts / total).astype(np.float32))
+    found = torch.log((1 - OVERALL) * recent + OVERALL * log_popularity.exp())
+    found[0] = 0
+    return found
+
+
+class LivePopularity:
+    """The snapshots that a live count of some events would have published, one an hour, each of what came before it."""
+
+    def __init__(self, rows: Array, times: Array, log_popularity: Tensor) -> None:
+        """rows int [N] of events (0: unknown, not counted), times int64 [N] in ms."""
+        known = np.flatnonzero(rows > 0)
+        order = known[np.argsort(times[known], kind="stable")]
+        self._rows, self._times, self._log_popularity = rows[order], times[order], log_popularity
+
+    def at(self, asked_ms: Array) -> Tensor:
+        """float32 [U, V + 1]: for each moment int64 [U] the newest snapshot, of the beginning of its hour."""
+        hours, which = np.unique(asked_ms // HOUR_MS, return_inverse=True)
+        return torch.stack([self._snapshot(hour * HOUR_MS) for hour in hours.tolist()])[torch.from_numpy(which)]
+
+    def _snapshot(self, until_ms: int) -> Tensor:
+        oldest = until_ms - int(FORGOTTEN * POPULARITY_HALF_LIFE_DAYS * DAY_MS)
+        low, high = np.searchsorted(self._times, (oldest, until_ms)).tolist()
+        age = (until_ms - self._times[low:high]) / (POPULARITY_HALF_LIFE_DAYS * DAY_MS)
+        counts = np.bincount(self._rows[low:high], 0.5**age, minlength=len(self._log_popularity))
+        return log_live_shares(counts, self._log_popularity)

@@ -23,6 +23,9 @@ TRENDS: Final = ("steady", "rising", "fading", "new")
 
 DEMO_MODEL: Final = Path(__file__).with_name("demo_model")
 
+POPULARITY_HALF_LIFE_DAYS: Final = 2.0
+"""Of the live counts (stream/popularity.py): models are fitted to snapshots of this one."""
+
 
 @dataclass(frozen=True)
 class ModelInfo:

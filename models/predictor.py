@@ -20,9 +20,10 @@ from models import zero_shot
 from models.allocator import keep_freed_memory
 from models.blend import Blend
 from models.bridge import InterestNetwork
-from models.compact import COMPACT, NO_TEXT, RECENT, text_of
+from models.compact import COMPACT, NO_TEXT, RECENT, hash64, text_of
 from models.cooccurrence import Cooccurrence
 from models.lstm import input_gates
+from models.popularity import log_live_shares
 from models.predict import Hosting, ModelInfo, Scores
 from models.scorer import Known, Reading, Scorer
 from models.vocabulary import ItemIndex, Tokenizer, gap_buckets
@@ -64,12 +65,19 @@ class Predictor(Scorer):
         self.parts: Parts = (network, tokenizer, cooccurrence, blend, membership, info)
         self._tokenizer = tokenizer
         self._index = ItemIndex(info.items)
+        self.popularity_as_of: int | None = None
+        """When the live snapshot in use was taken, in ms."""
         self._text = lru_cache(TEXTS_KEPT)(self._encode_text)
 
     @property
     def network(self) -> InterestNetwork:
         """The weights."""
         return self._network
+
+    @property
+    def log_popularity(self) -> Tensor:
+        """[V + 1] of all training events."""
+        return self._blend.log_popularity
 
     @property
     def membership(self) -> Array:
@@ -181,11 +189,23 @@ class Predictor(Scorer):
             rows=torch.from_numpy(rows),
             held=torch.from_numpy(recent["key"] != 0),
             titles=self._titles(newest, newest_rows),
+            log_recent=self._log_recent,
         )
 
     def _titles(self, newest: Array, rows: Array) -> Tensor:
         """Of the events COMPACT [U, n] and their item rows, for a language model that reads titles."""
         return torch.zeros(0)
+
+    def follow(self, item_ids: Sequence[str], shares: Array, as_of_ms: int) -> None:
+        """Score with a live snapshot of what all users met lately: a share [N] of each item; unknown items are left out.
+
+        Raises ModelDataError for a model that was not fitted to it.
+        """
+        counts = np.zeros(len(self.info.items) + 1)
+        counts[self._index.rows(np.array([hash64(each) for each in item_ids], np.uint64))] = shares
+        counts[0] = 0
+        self.use_popularity(log_live_shares(counts, self._blend.log_popularity)[None])
+        self.popularity_as_of = as_of_ms
 
     # -- interests in words that were not trained
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ from models.blend import Blend
 from models.bridge import InterestNetwork
 from models.compact import RECENT
 from models.cooccurrence import FEW, Cooccurrence
+from models.errors import ModelDataError
 from models.reader import Reader, faster_reader
 
 Array = np.ndarray[Any, Any]
@@ -46,6 +47,7 @@ class Known(NamedTuple):
     rows: Tensor  # int64 [U, 32] item rows, newest first
     held: Tensor  # bool [U, 32], which of them exist
     titles: Tensor  # what a hosted language model reads of the n events; of no size without one
+    log_recent: Tensor  # [1, V + 1] log share of each item lately; or of each user's moment, [U, V + 1]
 
 
 @dataclass(slots=True)
@@ -88,7 +90,8 @@ class Scorer:
             )
         self._reader: Reader | None = None
         self._serving = False
-        self._operations: dict[tuple[int, int, int], Callable[..., tuple[Tensor, ...]]] = {}
+        self._operations: dict[tuple[int, int, int, bool], Callable[..., tuple[Tensor, ...]]] = {}
+        self._log_recent, self._live = blend.log_recent[None], False
 
     def serve(self, precision: str) -> str:
         """From now on nothing is trained and a pass is one operation; returns in which precision it reads, and why.
@@ -105,14 +108,29 @@ class Scorer:
             self._reader = Reader(self._network.language_model, torch.bfloat16) if precision == "bfloat16" else None
         return f"{precision}: as set"
 
+    def use_popularity(self, log_recent: Tensor) -> None:
+        """From now on recent popularity is live: [1, V + 1], or [U, V + 1] of the moments of the users asked next.
+
+        Raises ModelDataError for a model that was not fitted to it.
+        """
+        if not self._live:
+            blend = self._blend.live()
+            if blend is None:
+                raise ModelDataError(
+                    "the model was trained without live popularity (or on events without times); train it again"
+                )
+            self._blend, self._scorers, self._live = blend, replace(self._scorers, blend=blend), True
+        self._log_recent = log_recent
+
     def say(self, known: Known, interests: int, items: int, because: int) -> tuple[Tensor, ...]:
         """The columns of models.predict.Scores."""
         if not self._serving:
             return self._said(known, interests, items, because)
-        operation = self._operations.get((interests, items, because))
+        asked = interests, items, because, self._live
+        operation = self._operations.get(asked)
         if operation is None:
             operation = _one_operation(lambda *each: self._said(Known(*each), interests, items, because), known)
-            self._operations[interests, items, because] = operation
+            self._operations[asked] = operation
         return operation(*known)
 
     def _said(self, known: Known, interests: int, items: int, because: int) -> tuple[Tensor, ...]:
@@ -147,7 +165,7 @@ class Scorer:
             linear(feature, tables.items, tables.item_bias),
             together,
             self._blend.log_popularity,
-            self._blend.log_recent,
+            known.log_recent,
             known.rows,
             self._cooccurrence.followers,
         )

@@ -333,11 +333,12 @@ class Training:
         return " ".join([self.dataset.titles[item], *self.dataset.categories[item]])
 
     def _set_popularity(self) -> None:
-        """Item biases start at the log of training counts, so nothing has to be learned to know what is popular."""
-        self.log_popularity = log_shares(self.data.rows[self.learned], len(self.dataset.item_ids))
-        self.negatives = Negatives.by_popularity(self.log_popularity, self.config.negatives)
-        with torch.no_grad():
-            self.network.item_bias.copy_(self.log_popularity - self.log_popularity[1:].mean())
+        rows, items = self.data.rows[self.learned], len(self.dataset.item_ids)
+        counts = torch.from_numpy(np.bincount(rows, minlength=items + 1))
+        counts[0] = 0
+        self.log_popularity = log_shares(rows, items)
+        self.negatives = Negatives.of_counts(counts, self.config.negatives)
+        self.network.start_items(self.log_popularity, counts > 0)
 
     def _start_bridge(self) -> None:
         """The language model over users begins as the one that reads texts; interest biases as base rates."""

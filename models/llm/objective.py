@@ -31,6 +31,8 @@ class Objective:
         self._histories = read_histories(small.network, dataset)
         self._dropout = torch.nn.Dropout(small.network.config.dropout)
         self._membership = torch.from_numpy(np.pad(small.membership, ((1, 0), (0, 0))).astype(np.float32))
+        met = np.bincount(self.rows, minlength=len(self._membership))[1:] > 0  # see models.bridge.Negatives
+        self._absent = torch.from_numpy(np.where(met, 0.0, -np.inf).astype(np.float32))
         self.windows = cut_windows(dataset, self.rows, bridge.config.recent)
 
     @property
@@ -43,7 +45,7 @@ class Objective:
         network, bridge = self._network, self._bridge
         answers, places = self._answers(windows)
         targets = torch.from_numpy(self.rows)[places + 1]
-        loss = cross_entropy(linear(answers, self._items()[1:], network.item_bias[1:]), targets - 1)
+        loss = cross_entropy(linear(answers, self._items()[1:], network.item_bias[1:] + self._absent), targets - 1)
         interests = network.interest_candidates() + bridge.text_out(bridge.interest_text)
         opinions = linear(answers, interests, network.interest_bias)
         return loss + self._interest_weight * binary_cross_entropy_with_logits(opinions, self._membership[targets])

@@ -82,6 +82,10 @@ class HostedPredictor(LstmPredictor):
             read = self.bridge.text_out(self.bridge.centred(encode(self._host, names)))
             self._phrases = replace(self._phrases, candidates=self._phrases.candidates + read)
 
+    def use_popularity(self, log_recent: Tensor) -> None:
+        super().use_popularity(log_recent)
+        self.cheaper.use_popularity(log_recent)
+
     def _titles(self, newest: Array, rows: Array) -> Tensor:
         titles = self.bridge.title[torch.from_numpy(rows)]
         unknown = np.argwhere((rows == 0) & (newest["kind"] != NO_TEXT) & (newest["key"] != 0))

@@ -52,6 +52,11 @@ _FILE = click.Path(path_type=Path)
     default=None,
     help="Updates of a worker (tail --json) to hold against the events instead.",
 )
+@click.option(
+    "--live-popularity",
+    is_flag=True,
+    help="The model knows what all users did until the hour before each case, as a worker with --live-popularity does.",
+)
 @data_options
 @click.option(
     "--most-cases", type=click.IntRange(1), default=20_000, show_default=True, help="More cases are sampled down."
@@ -78,6 +83,7 @@ def command(
     Examples:
       interest-stream evaluate --model model --events events.tsv.gz
       interest-stream evaluate --model model --events events.tsv.gz --json
+      interest-stream evaluate --model model --events events.tsv.gz --live-popularity
       interest-stream evaluate --compare old new --events events.tsv.gz
       interest-stream evaluate --predictions updates.jsonl --events events.tsv.gz
       interest-stream evaluate --model model --events events.tsv.gz --parts
@@ -91,6 +97,8 @@ def command(
 
     asked = {"--predictions": predictions, "--drift": drift, "--explanations": explanations, "--parts": parts}
     _check_question(asked, compare, model, bool(given["events"]))
+    if given["live_popularity"] and (compare or any(asked.values())):
+        raise UsageError("--live-popularity goes with --model and --events alone")
     try:
         hosting = Hosting(given["language_model"], given["device"])
         need = not (compare or predictions) or model
@@ -165,7 +173,8 @@ def _of_model(predictor: Predictor | None, model: Path | None, given: dict[str, 
     assert predictor is not None
     dataset, cut = _asked(predictor, given)
     with ProgressView() as view:
-        report = evaluate(predictor, cut, seen=given["seen"], seed=given["seed"], progress=view)
+        live = given["live_popularity"]
+        report = evaluate(predictor, cut, seen=given["seen"], seed=given["seed"], live=live, progress=view)
     report["preparation"] = dataset.report
     report["notes"] = _origin(model, dataset, given["protocol"])
     return report

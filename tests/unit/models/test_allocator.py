@@ -20,7 +20,7 @@ def passes():
     for _ in range(3):
         [torch.ones(1 << 20) for _ in range(8)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
+    for _ in range(100):
         [torch.ones(1 << 20) for _ in range(8)]
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 thread = threading.Thread(target=passes)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.bridge import InterestNetwork, NetworkConfig, interest_loss, next_item_loss
+from models.bridge import InterestNetwork, Negatives, NetworkConfig, interest_loss, next_item_loss
 from models.errors import ModelDataError
 
 USERS, EVENTS, WIDTH, READ = 3, 9, 16, 4
@@ -124,7 +124,8 @@ def test_the_losses_are_their_equations(network: InterestNetwork) -> None:
     for row, target in zip(hidden, targets.tolist(), strict=True):
         scores = [float(row @ candidates[item] + bias[item]) for item in range(1, 21)]
         expected += float(torch.logsumexp(torch.tensor(scores), 0)) - scores[target - 1]
-    assert next_item_loss(hidden, targets, network).item() == pytest.approx(expected / 6, abs=1e-4)
+    everything = Negatives.of_counts(torch.ones(21), 0)
+    assert next_item_loss(hidden, targets, network, everything).item() == pytest.approx(expected / 6, abs=1e-4)
     wanted = torch.tensor([[1.0, 0, 0, 1, 0]] * 6)
     chance = torch.sigmoid(hidden @ network.interest_candidates().t() + network.interest_bias)
     plain = -(wanted * chance.log() + (1 - wanted) * (1 - chance).log()).mean()
