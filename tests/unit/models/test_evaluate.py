@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from models.compact import hash64
 from models.errors import ModelDataError
-from models.evaluate import evaluate
+from models.evaluate import Ranker, evaluate, live_popularity, of_model
 from models.interests import InterestConfig, find_interests
+from models.popularity import HOUR_MS
 from models.prepare import Dataset, catalogue_rows
 from models.protocols import Split, split
 from models.report import reasons, result_tables
@@ -147,3 +149,45 @@ def test_prequential_shows_accuracy_over_time_with_and_without_new_events(prepar
     assert sum(each["cases"] for each in over) == len(cut.cases)
     assert [each["until_ms"] for each in over] == sorted(each["until_ms"] for each in over)
     assert any(table.title == "HR@10 over time" for table in result_tables(found))
+
+
+class Fashionable(Successor):
+    """Says what is popular now."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset, 1)
+        self.log_popularity = torch.zeros(len(dataset.item_ids) + 1)
+        self.log_recent = torch.zeros(0)
+
+    def use_popularity(self, log_recent: torch.Tensor) -> None:
+        self.log_recent = log_recent
+
+    def score_all(self, state: Array, recent: Array) -> Array:
+        assert len(self.log_recent) == len(recent)
+        return self.log_recent[:, 1:].numpy()
+
+
+def test_a_live_model_knows_the_hours_before_each_case(prepared: Callable[..., Dataset]) -> None:
+    """Every tenth day all users take another item: who counts the hours before knows it, but not in its first hour."""
+    events = [
+        (f"u{user}", "abcdefghij"[turn], (240 * turn + hour) * HOUR_MS + user)
+        for turn in range(10)
+        for hour in range(2)
+        for user in range(30)
+    ]
+    dataset = find_interests(prepared(events, "abcdefghij"), InterestConfig(least_items=1, largest_share=1))
+    cut = split(dataset, "time-split")
+    model, ranker = Fashionable(cut.whole), Ranker(cut, "keep")
+    rank, _ = of_model(model, cut, ranker, lambda *_: None, live_popularity(model, cut))
+    later = cut.cases.time_ms % (240 * HOUR_MS) >= HOUR_MS
+    newest = cut.cases.time_ms >= 240 * 9 * HOUR_MS  # the cut may leave one of the turn before
+    assert (later & newest).sum() == (~later & newest).sum() == 30
+    assert (rank[later & newest] == 0).all()
+    assert (rank[~later & newest] > 0).all()
+    assert evaluate(model, cut, live=True)["popularity"].startswith("live")
+
+
+def test_data_without_times_has_no_live_popularity(circle: Split) -> None:
+    circle.whole.report["events_without_time"] = 3
+    with pytest.raises(ModelDataError, match="live popularity needs times"):
+        evaluate(Fashionable(circle.whole), circle, live=True)

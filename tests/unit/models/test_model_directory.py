@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from models.errors import ModelDirectoryError
 from models.model_directory import MEANING, write_model
 from models.predict import DEMO_MODEL
+from models.predictor import Predictor
 from models.predictor import load as read_model
 from stream.explaining import simulated_histories
 
@@ -43,6 +45,26 @@ def test_written_and_read_again_it_says_the_same(tmp_path: Path) -> None:
     asked = remembered(first, simulated_histories(10, seed=1))
     for one, other in zip(_scores(first, asked), _scores(second, asked), strict=True):
         assert (one == other).all()
+
+
+def test_weights_for_live_popularity_are_read_back(tmp_path: Path) -> None:
+    model = read_model(DEMO_MODEL)
+    network, tokenizer, pairs, blend, membership, info = model.parts
+    fitted = replace(blend, live_item=blend.item + 1, live_interest=blend.interest + 2)
+    live = (
+        _written_again(Predictor(network, tokenizer, pairs, fitted, membership, info), tmp_path / "live")
+        .parts[3]
+        .live()
+    )
+    assert (live.item == blend.item + 1).all()
+    assert (live.interest == blend.interest + 2).all()
+    without = replace(blend, live_item=None, live_interest=None)
+    assert (
+        _written_again(Predictor(network, tokenizer, pairs, without, membership, info), tmp_path / "still")
+        .parts[3]
+        .live()
+        is None
+    )
 
 
 def _written_again(model: Any, path: Path) -> Any:

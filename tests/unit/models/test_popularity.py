@@ -9,12 +9,16 @@ import torch
 from models.popularity import (
     DAY_MS,
     HALF_LIFE_DAYS,
+    HOUR_MS,
     OVERALL,
     WEEK_MS,
+    LivePopularity,
+    log_live_shares,
     log_recent_shares,
     log_shares,
     popularity_by_week,
 )
+from models.predict import POPULARITY_HALF_LIFE_DAYS
 
 ITEMS = 4
 ROWS = np.array([1, 1, 1, 2, 0, 3])
@@ -50,3 +54,34 @@ def test_a_moment_knows_nothing_of_its_own_week() -> None:
     torch.testing.assert_close(found[0], log_recent_shares(ROWS, TIMES, end - WEEK_MS, ITEMS))
     torch.testing.assert_close(found[2], log_recent_shares(ROWS, TIMES, end - 3 * WEEK_MS, ITEMS))
     assert found[0, 1] > found[0, 2]
+
+
+def test_a_live_snapshot_counts_what_came_before_the_hour_of_the_question() -> None:
+    hour = 20 * 24
+    times = np.array([hour - 24 * POPULARITY_HALF_LIFE_DAYS, hour - 1, hour, hour + 0.5]) * HOUR_MS
+    live = LivePopularity(np.array([1, 2, 3, 4]), times.astype(np.int64), log_shares(ROWS, ITEMS))
+    asked = (np.array([hour + 0.9, hour, hour - 0.1]) * HOUR_MS).astype(np.int64)
+    first, same, before = live.at(asked).exp()
+    assert torch.equal(first, same)
+    decayed = 0.5 ** (1 / 24 / POPULARITY_HALF_LIFE_DAYS)
+    of_training = log_shares(ROWS, ITEMS).exp()
+    wanted = [0.5 / (0.5 + decayed), decayed / (0.5 + decayed), 0, 0]
+    np.testing.assert_allclose(
+        first[1:], (1 - OVERALL) * np.array(wanted) + OVERALL * of_training[1:].numpy(), rtol=1e-5
+    )
+    assert before[2] == OVERALL * of_training[2]  # the event of an hour ago is of the hour that is asked in
+    assert first[0] == 1
+
+
+def test_where_nothing_was_counted_the_training_speaks() -> None:
+    of_training = log_shares(ROWS, ITEMS)
+    assert torch.equal(log_live_shares(np.zeros(ITEMS + 1), of_training), of_training)
+    long_ago = LivePopularity(np.array([1]), np.array([0]), of_training)
+    assert torch.equal(long_ago.at(np.array([400 * DAY_MS]))[0], of_training)
+
+
+def test_an_item_of_the_snapshot_that_no_training_met_comes_first() -> None:
+    counts = np.array([0.0, 1, 0, 0, 9])
+    shares = log_live_shares(counts, log_shares(ROWS, ITEMS))
+    assert shares[1:].argmax() == 3
+    torch.testing.assert_close(shares, log_live_shares(counts / 10, log_shares(ROWS, ITEMS)))

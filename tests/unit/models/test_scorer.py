@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ import torch
 
 from models.compact import RECENT
 from models.cooccurrence import DENSE_ITEMS
+from models.errors import ModelDataError
 from models.explain import remembered
+from models.fit_blend import RECENT_POPULARITY
 from models.predict import Hosting, load_predictor
 from models.predictor import Predictor
 from stream.explaining import simulated_histories
@@ -61,6 +63,51 @@ def test_phrases_heard_later_are_scored(histories: list[Array]) -> None:
     many = load_predictor()
     many.hear(["camping by a lake"])
     same(one.score(state, recent, **SIZE), many.score(state, recent, **SIZE))
+
+
+def test_a_live_snapshot_is_followed_by_all_forms_of_a_pass(histories: list[Array]) -> None:
+    many, one = live_model(), live_model()
+    one.serve("float32")
+    state, recent = remembered(many, histories)
+    still = one.score(state, recent, **SIZE)
+    for as_of, item in enumerate(("item-3", "item-50")):
+        named = [one.info.items[int(item.removeprefix("item-"))], "not in the catalogue"]
+        for each in (many, one):
+            each.follow(named, np.array([0.2, 0.8]), as_of)
+            assert each.popularity_as_of == as_of
+        said = one.score(state, recent, **SIZE)
+        same(said, many.score(state, recent, **SIZE))
+        assert (said.item[:, 0] == one.info.items.index(named[0])).all()
+        assert (said.item[:, 0] != still.item[:, 0]).any()
+        assert said.because.shape == still.because.shape
+
+
+def test_each_of_some_moments_is_answered_by_its_own_popularity(histories: list[Array]) -> None:
+    model = live_model()
+    state, recent = remembered(model, histories[:2])
+    shares = torch.full((2, len(model.info.items) + 1), -9.0)
+    shares[0, 7], shares[1, 9] = 0.0, 0.0
+    model.use_popularity(shares)
+    assert model.score_all(state, recent).argmax(1).tolist() == [6, 8]
+
+
+def test_a_model_that_was_not_fitted_to_it_follows_nothing(histories: list[Array]) -> None:
+    model = load_predictor()
+    state, recent = remembered(model, histories)
+    before = model.score_all(state, recent)
+    with pytest.raises(ModelDataError, match="trained without live popularity"):
+        model.follow([model.info.items[0]], np.ones(1), 1)
+    np.testing.assert_array_equal(model.score_all(state, recent), before)
+
+
+def live_model() -> Predictor:
+    """The demo model as if what is popular now decided."""
+    network, tokenizer, pairs, blend, membership, info = load_predictor().parts
+    live = torch.zeros_like(blend.item)
+    live[:, RECENT_POPULARITY] = 100.0
+    return Predictor(
+        network, tokenizer, pairs, replace(blend, live_item=live, live_interest=blend.interest), membership, info
+    )
 
 
 def test_a_pass_is_one_operation_of_the_interpreter(histories: list[Array], monkeypatch: pytest.MonkeyPatch) -> None:
