@@ -44,23 +44,22 @@ def fit_blend(
     users = validation_users[newest[: min(most, max(LEAST_USERS, CELLS // items))]]
     start, last = dataset.user_start[:-1][users], dataset.user_start[1:][users] - 1
     rows = item_rows[last]
-    recently = popularity_by_week(item_rows, times, times[last], items) if timed else None
     cases = Cases(last, users, last - start, rows.astype(np.int32) - 1, dataset.events["time_ms"][last])
-    places, readings = [], []
-    with torch.no_grad():
-        for some, state, recent in replay(predictor, predictor.info.state_size, dataset, cases, 512):
-            places.append(torch.from_numpy(some))
-            readings.append(predictor.read(state, recent))
-    targets = torch.from_numpy(rows)[torch.cat(places)]
 
     def fitted(popularity: Tensor | None) -> Blend:
-        """To recent popularity [U, V + 1], if it is of each moment."""
-        if popularity is not None:
-            for some, reading in zip(places, readings, strict=True):
-                reading.scorers[RECENT_POPULARITY] = popularity[some]
-        return _fit(predictor, readings, targets, blend)
+        """With recent popularity [U, V + 1], if it is of each moment."""
+        places, readings = [], []
+        with torch.no_grad():
+            for some, state, recent in replay(predictor, predictor.info.state_size, dataset, cases, 512):
+                if popularity is not None:
+                    predictor.log_recent = popularity[torch.from_numpy(some)]
+                places.append(some)
+                readings.append(predictor.read(state, recent))
+        predictor.log_recent = blend.log_recent[None]
+        return _fit(predictor, readings, torch.from_numpy(rows[np.concatenate(places)]), blend)
 
-    found, figures = fitted(recently), {"users": len(users)}
+    found = fitted(popularity_by_week(item_rows, times, times[last], items) if timed else None)
+    figures: dict[str, Any] = {"users": len(users)}
     if timed:
         live = fitted(LivePopularity(item_rows, times, blend.log_popularity).at(times[last]))
         until_now = log_recent_shares(item_rows, times, int(times.max()) + 1, items)

@@ -189,7 +189,7 @@ class Predictor(Scorer):
             rows=torch.from_numpy(rows),
             held=torch.from_numpy(recent["key"] != 0),
             titles=self._titles(newest, newest_rows),
-            log_recent=self._log_recent,
+            log_recent=self.log_recent,
         )
 
     def _titles(self, newest: Array, rows: Array) -> Tensor:

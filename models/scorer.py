@@ -77,7 +77,7 @@ class Scorer:
         self._membership = torch.from_numpy(membership)
         self._phrases: zero_shot.Phrases | None = None
         with torch.inference_mode():
-            self._tables = _Tables(network)
+            self._tables = _Tables(network, blend.log_popularity)
             self._scorers = Scorers(
                 language_model=network.language_model,
                 neighbours=torch.from_numpy(cooccurrence.neighbours[:, :FEW]),
@@ -91,7 +91,7 @@ class Scorer:
         self._reader: Reader | None = None
         self._serving = False
         self._operations: dict[tuple[int, int, int, bool], Callable[..., tuple[Tensor, ...]]] = {}
-        self._log_recent, self._live = blend.log_recent[None], False
+        self.log_recent, self._live = blend.log_recent[None], False  # of the next pass: [1, V + 1] or [U, V + 1]
 
     def serve(self, precision: str) -> str:
         """From now on nothing is trained and a pass is one operation; returns in which precision it reads, and why.
@@ -120,7 +120,7 @@ class Scorer:
                     "the model was trained without live popularity (or on events without times); train it again"
                 )
             self._blend, self._scorers, self._live = blend, replace(self._scorers, blend=blend), True
-        self._log_recent = log_recent
+        self.log_recent = log_recent
 
     def say(self, known: Known, interests: int, items: int, because: int) -> tuple[Tensor, ...]:
         """The columns of models.predict.Scores."""
@@ -160,9 +160,10 @@ class Scorer:
         answer, tokens, bias = self._answer(known, feature)
         tables = self._tables
         together = self._cooccurrence.scores(known.rows)
+        biases = tables.biases(known.log_recent)
         features = blending.item_features(
-            linear(answer, tables.answers, tables.item_bias),
-            linear(feature, tables.items, tables.item_bias),
+            _logits(answer, tables.answers, biases),
+            _logits(feature, tables.items, biases),
             together,
             self._blend.log_popularity,
             known.log_recent,
@@ -232,15 +233,31 @@ class Scorer:
 class _Tables:
     """Products of weights alone, computed once."""
 
-    def __init__(self, network: InterestNetwork) -> None:
+    def __init__(self, network: InterestNetwork, log_popularity: Tensor) -> None:
         config = network.config
         rows = torch.arange(config.items + 1)
         self.known = network.item(rows) * config.width**0.5 + network.text_in(network.text)
         self.known[0] = network.text_in.bias
         self.action, self.gap = network.action.weight, network.gap.weight
-        self.items, self.item_bias = network.item_candidates(), network.item_bias
+        self.items, self._bias = network.item_candidates(), network.item_bias
+        unmet = (network.item.weight == 0).all(1)  # see InterestNetwork.start_items
+        self._unmet = unmet if unmet[1:].any() else None
+        self._average = log_popularity[~unmet].mean()
         self.answers = self.items  # the candidates that the language model's answer is held against
         self.interests, self.interest_bias = network.interest_candidates(), network.interest_bias
+
+    def biases(self, log_recent: Tensor) -> Tensor:
+        """[1, V + 1] or of each user, as log_recent: an item that no training met has the one that a training would start with now."""
+        if self._unmet is None:
+            return self._bias[None]
+        return torch.where(self._unmet, log_recent - self._average, self._bias)
+
+
+def _logits(hidden: Tensor, candidates: Tensor, biases: Tensor) -> Tensor:
+    """[U, V + 1]; biases [1, V + 1] (always so in a traced pass) or [U, V + 1]."""
+    if biases.shape[0] == 1:
+        return linear(hidden, candidates, biases[0])
+    return linear(hidden, candidates) + biases
 
 
 def _one_operation(program: Callable[..., tuple[Tensor, ...]], given: tuple[Tensor, ...]) -> Callable[..., Any]:

@@ -91,6 +91,25 @@ def test_each_of_some_moments_is_answered_by_its_own_popularity(histories: list[
     assert model.score_all(state, recent).argmax(1).tolist() == [6, 8]
 
 
+def test_an_item_that_no_training_met_has_the_bias_of_its_popularity_now(histories: list[Array]) -> None:
+    model = live_model()
+    with torch.no_grad():
+        model.network.item.weight[5] = 0
+    model = Predictor(model.network, *model.parts[1:])
+    state, recent = remembered(model, histories)
+    found = []
+    for share in (-8.0, -2.0):
+        shares = model.log_popularity.clone()
+        shares[5] = share
+        model.use_popularity(shares[None])
+        said = model.read(state, recent).scorers
+        model.use_popularity(shares.expand(len(state), -1))
+        for one, each in zip(said, model.read(state, recent).scorers, strict=True):
+            torch.testing.assert_close(one, each, atol=1e-4, rtol=0)
+        found.append(torch.stack([scores[:, 5] - scores[:, 6] for scores in said[:2]]))  # language model and LSTM
+    torch.testing.assert_close(found[1] - found[0], torch.full_like(found[0], 6.0), atol=1e-3, rtol=0)
+
+
 def test_a_model_that_was_not_fitted_to_it_follows_nothing(histories: list[Array]) -> None:
     model = load_predictor()
     state, recent = remembered(model, histories)
