@@ -95,7 +95,7 @@ def test_an_item_that_no_training_met_has_the_bias_of_its_popularity_now(histori
     model = live_model()
     with torch.no_grad():
         model.network.item.weight[5] = 0
-    model = Predictor(model.network, *model.parts[1:])
+    model = Predictor(model.network.requires_grad_(False), *model.parts[1:])
     state, recent = remembered(model, histories)
     found = []
     for share in (-8.0, -2.0):
