@@ -24,6 +24,7 @@ Array = np.ndarray[Any, Any]
 HALF_LIVES: Final = (0.5, 1, 1.5, 2, 2.5, 3, 4, 6, 8, 12, 16, 24, 32)
 LAST: Final = (1, 3, 5, 10, 20, 50)
 NEVER: Final = np.inf
+WITHIN: Final = 20
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,11 @@ class Drift:
     false_per_100: float
     right: float  # share of events after which the true interest is named
 
-    def summary(self) -> dict[str, float | None]:
-        """Median and 90th percentile of the reaction in events (None: never, or no such switch), false switches, share named right."""
+    def summary(self) -> dict[str, Any]:
+        """Median and 90th percentile of the reaction in events (None: never, or no such switch), false switches, share named right.
+
+        `noticed within`: share of the switches that were noticed within 1, 2, .. WITHIN events.
+        """
         return {
             "switches": len(self.reactions),
             "median": _quantile(self.reactions, 0.5),
@@ -44,6 +48,7 @@ class Drift:
             "returning median": _quantile(self.reactions[self.returning], 0.5),
             "returning p90": _quantile(self.reactions[self.returning], 0.9),
             "noticed": float(np.isfinite(self.reactions).mean()),
+            "noticed within": [float((self.reactions <= events).mean()) for events in range(1, WITHIN + 1)],
             "false per 100": self.false_per_100,
             "right": self.right,
         }

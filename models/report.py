@@ -209,7 +209,8 @@ def reasons(report: dict[str, Any]) -> list[str]:
     if "popularity, last 7 days" in behind:
         found.append(
             "Behind the last 7 days' popularity: it counts what all users did just before each case; a model knows the "
-            "popularity of its training and one user's events. Train again often where fashion moves this fast."
+            "popularity of its training and one user's events. Where fashion moves this fast, give the workers live popularity "
+            "('interest-stream popularity'; 'evaluate --live-popularity' measures what it brings), or train again often."
         )
     if set(behind) - {"popularity, last 7 days"}:
         preparation = report["preparation"]
@@ -249,8 +250,15 @@ def trials_table(trials: Sequence[dict[str, Any]]) -> Table:
 
 def blend_table(blend: dict[str, Any]) -> Table:
     """How much each scorer counts."""
-    parts = {f"items, {length}": weights for length, weights in blend["item"].items()} | {
-        "interests": blend["interest"]
+    parts = {
+        f"{what}items, {length}": weights
+        for what, key in (("", "item"), ("live popularity: ", "live_item"))
+        for length, weights in blend.get(key, {}).items()
+    }
+    parts |= {
+        what: blend[key]
+        for what, key in (("interests", "interest"), ("live: interests", "live_interest"))
+        if key in blend
     }
     rows = [
         (part, name.replace("_", " "), f"{weight:+.3f}")

@@ -57,6 +57,7 @@ _FILE = click.Path(path_type=Path)
     is_flag=True,
     help="The model knows what all users did until the hour before each case, as a worker with --live-popularity does.",
 )
+@click.option("--html", "page", type=_FILE, default=None, help="Write a page with tables and charts there, too.")
 @data_options
 @click.option(
     "--most-cases", type=click.IntRange(1), default=20_000, show_default=True, help="More cases are sampled down."
@@ -72,6 +73,7 @@ def command(
     drift: int | None,
     explanations: int | None,
     parts: bool,
+    page: Path | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -87,7 +89,8 @@ def command(
       interest-stream evaluate --compare old new --events events.tsv.gz
       interest-stream evaluate --predictions updates.jsonl --events events.tsv.gz
       interest-stream evaluate --model model --events events.tsv.gz --parts
-      interest-stream evaluate --drift 300
+      interest-stream evaluate --model model --events events.tsv.gz --protocol prequential --html over-time.html
+      interest-stream evaluate --drift 300 --html drift.html
       interest-stream evaluate --explanations 500
 
     Exit codes: 0 measured, 1 a file cannot be used, 2 wrong use.
@@ -97,8 +100,7 @@ def command(
 
     asked = {"--predictions": predictions, "--drift": drift, "--explanations": explanations, "--parts": parts}
     _check_question(asked, compare, model, bool(given["events"]))
-    if given["live_popularity"] and (compare or any(asked.values())):
-        raise UsageError("--live-popularity goes with --model and --events alone")
+    _check_extras(asked, compare, page, given["live_popularity"])
     try:
         hosting = Hosting(given["language_model"], given["device"])
         need = not (compare or predictions) or model
@@ -120,10 +122,22 @@ def command(
         raise ModelError(str(error)) from None
     except ModelDataError as error:
         raise DataError(str(error)) from None
+    if page is not None:
+        _write_page(page, report, drift is not None)
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False))
     else:
         show(report)
+
+
+def _write_page(path: Path, report: dict[str, Any], of_drift: bool) -> None:
+    from models.report_page import drift_page, evaluation_page
+
+    text = drift_page("Changed interests", report) if of_drift else evaluation_page("Evaluation", report)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--html {path} cannot be written: {error.strerror}") from None
 
 
 def _check_question(asked: dict[str, Any], compare: tuple[Path, Path] | None, model: Path | None, events: bool) -> None:
@@ -137,6 +151,15 @@ def _check_question(asked: dict[str, Any], compare: tuple[Path, Path] | None, mo
         raise UsageError(
             "name event files with --events, or simulated users with --drift or --explanations, one of them"
         )
+
+
+def _check_extras(asked: dict[str, Any], compare: Any, page: Path | None, live: bool) -> None:
+    """Raises UsageError where an option means nothing for what is asked."""
+    others = bool(compare) or any(value for name, value in asked.items() if name != "--drift")
+    if live and (others or asked["--drift"]):
+        raise UsageError("--live-popularity goes with --model and --events alone")
+    if page is not None and others:
+        raise UsageError("--html shows an evaluation of a model, or --drift; leave it out here")
 
 
 def _of_drift(predictor: Predictor | None, users: int, seed: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import click
 import numpy as np
 
 from models import metrics
-from models.evaluate import Ranker, baselines_of, of_model
+from models.evaluate import Ranker, baselines_of, live_popularity, of_model
 from models.predict import load_predictor
 from models.protocols import Split
 from stream.cli.data_options import data_options
@@ -30,13 +30,14 @@ Ranks = dict[str, list[Array]]
 _FILE = click.Path(path_type=Path, exists=True)
 
 
-def ranks_of(directory: Path, split: Split, seen: str, threads: int) -> Array:
+def ranks_of(directory: Path, split: Split, seen: str, threads: int, *, live: bool) -> Array:
     """int64 [T] of a model directory. Raises ValueError if it was trained on another catalogue."""
     model = load_predictor(directory, threads)
     if list(model.info.items) != split.whole.item_ids:
         raise ValueError(f"{directory} knows other items than these files; train it on them")
     split = replace(split, whole=with_known_interests(split.whole, model.info.interests, model.membership))
-    return of_model(model, split, Ranker(split, seen), lambda stage, done, total: None)[0]
+    popularity = live_popularity(model, split) if live else None
+    return of_model(model, split, Ranker(split, seen), lambda stage, done, total: None, popularity)[0]
 
 
 def peers_of(folder: Path, cases: int) -> Ranks:
@@ -56,6 +57,7 @@ def table(ranks: Ranks, users: Array) -> list[str]:
         "HR@10": lambda rank: metrics.hits(rank, 10),
         "NDCG@10": lambda rank: metrics.gains(rank, 10),
         "Recall@20": lambda rank: metrics.hits(rank, 20),
+        "Recall@50": lambda rank: metrics.hits(rank, 50),
         "MRR@20": lambda rank: metrics.reciprocals(rank, 20),
     }
     values = {
@@ -84,13 +86,24 @@ def _spread(of_seeds: Array) -> str:
 @click.option("--model", "models", multiple=True, required=True, type=_FILE)
 @click.option("--events", multiple=True, required=True, type=_FILE)
 @click.option("--items", multiple=True, type=_FILE)
+@click.option("--live-popularity", is_flag=True, help="The models also with it, first.")
 @data_options
 def main(
-    folder: Path, models: tuple[Path, ...], events: tuple[Path, ...], items: tuple[Path, ...], **given: Any
+    folder: Path,
+    models: tuple[Path, ...],
+    events: tuple[Path, ...],
+    items: tuple[Path, ...],
+    live_popularity: bool,
+    **given: Any,
 ) -> None:
     """Print the table."""
     found = cut(events, items, given)
-    ranks: Ranks = {"interest-stream": [ranks_of(each, found, given["seen"], given["threads"]) for each in models]}
+    ways = {"interest-stream, live popularity": True, "interest-stream": False}
+    ranks: Ranks = {
+        name: [ranks_of(each, found, given["seen"], given["threads"], live=live) for each in models]
+        for name, live in ways.items()
+        if live_popularity or not live
+    }
     ranks |= peers_of(folder, len(found.cases))
     ranks |= {each.name: [Ranker(found, given["seen"]).ranks(each.scores)] for each in baselines_of(found)}
     for line in [*table(ranks, found.cases.user), "", f"{len(found.cases):,} cases. {found.description}."]:

@@ -70,3 +70,13 @@ def test_the_best_tracker_is_the_fastest_that_is_wrong_no_more_often() -> None:
     assert best_tracker({"fast": fast, "slow": slow, "slower": slower}, model) == "slow"
     assert best_tracker({"fast": fast}, model) is None
     assert model.summary()["median"] == 2.0
+
+
+def test_noticed_within_so_many_events_rises_to_what_is_noticed_at_all() -> None:
+    named, true = (
+        letters("aaabbbccac"),
+        letters("abbbbbccca"),
+    )  # b after three events, c at once, a never: the next user comes
+    found = drift(named, true, np.zeros(10)).summary()
+    assert found["noticed within"][:4] == [1 / 3, 1 / 3, 2 / 3, 2 / 3]
+    assert found["noticed within"][-1] == found["noticed"]

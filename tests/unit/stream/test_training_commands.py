@@ -112,10 +112,20 @@ def test_evaluate_says_the_same_as_the_training_did(shop: Path, trained: tuple[P
     found = json.loads(done.stdout)
     assert found["items"] == report["evaluation"]["items"]
     assert found["notes"] == ["The model was trained on these events without what is asked here."]
-    words = ("--protocol", "time-split", "--columns", "user_id=visitor,item_id=sku")
-    table = run("evaluate", "--model", out, "--events", shop / "events.csv", *words)
+    words = ("--protocol", "prequential", "--columns", "user_id=visitor,item_id=sku")
+    place = shop / "over-time.html"
+    table = run(
+        "evaluate", "--model", out, "--events", shop / "events.csv", *words, "--live-popularity", "--html", place
+    )
     assert "first-order Markov" in table.stdout
     assert "it may have learned what is asked here" in table.stdout
+    page = place.read_text(encoding="utf-8")
+    assert all(
+        part in page for part in ("Next item", "HR@10 by hours", "model, states frozen at the cut", "Calibration")
+    )
+    nowhere = run("evaluate", "--drift", 4, "--html", shop / "no" / "folder.html")
+    assert nowhere.returncode == 2
+    assert "folder.html cannot be written: No such file or directory" in nowhere.stderr
 
 
 def test_rank_answers_good_lines_in_order_and_names_bad_ones(trained: tuple[Path, dict[str, Any]]) -> None:
