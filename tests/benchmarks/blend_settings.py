@@ -1,7 +1,8 @@
 """Which half-life of recent popularity, and which cuts between lengths of history, a blend should have: picked on validation users.
 
-    python -m tests.benchmarks.blend_settings EVENTS ITEMS MODEL [USERS]
+    python -m tests.benchmarks.blend_settings EVENTS ITEMS MODEL [USERS [live]]
 
+With `live` recent popularity is a live count of the hour of each event (models/popularity.py), else one of its week.
 The scorers of a trained model say what they would have said before the last training event of the newest USERS; weights of the
 blend are fitted to half of them with each setting, the other half is predicted, and the two change places. The last event of
 each user, which is the test, is not read. The loss is that of a softmax over what is likely for the user (its own events, the
@@ -55,9 +56,9 @@ class Candidates:
     recent: dict[float, Tensor]  # [U, K] recent popularity for each half-life
 
 
-def main(events: str, items: str, model: str, most: str = "3000") -> None:
+def main(events: str, items: str, model: str, most: str = "3000", kind: str = "") -> None:
     """Print two tables: half-lives with the first cuts, cuts with the best half-life."""
-    found = candidates(Path(events), Path(items), Path(model), int(most))
+    found = candidates(Path(events), Path(items), Path(model), int(most), live=kind == "live")
     sys.stdout.write(f"{len(found.said)} users of validation\n")
     loss = {half_life: _try(f"half-life {half_life:g} days", found, half_life, CUTS[0]) for half_life in HALF_LIVES}
     best = min(loss, key=lambda each: loss[each].mean())
@@ -65,7 +66,7 @@ def main(events: str, items: str, model: str, most: str = "3000") -> None:
     _differences({f"cuts {cuts}": _try(f"cuts {cuts}", found, best, cuts) for cuts in CUTS})
 
 
-def candidates(events: Path, items: Path, model: Path, most: int) -> Candidates:
+def candidates(events: Path, items: Path, model: Path, most: int, *, live: bool) -> Candidates:
     """Of the newest validation users of a leave-one-out training."""
     dataset = split(load_dataset(Inputs([events], [items]), PrepareConfig(min_events=3))).train
     data, times, count = TrainingData(dataset, 50), dataset.events["time_ms"], len(dataset.item_ids)
@@ -85,8 +86,15 @@ def candidates(events: Path, items: Path, model: Path, most: int) -> Candidates:
     asked = torch.from_numpy(data.rows[last])
     lately = {}
     for half_life in HALF_LIVES:
-        with mock.patch.object(popularity, "HALF_LIFE_DAYS", half_life):
-            lately[half_life] = popularity.popularity_by_week(data.rows, times, times[last], count)
+        with (
+            mock.patch.object(popularity, "HALF_LIFE_DAYS", half_life),
+            mock.patch.object(popularity, "POPULARITY_HALF_LIFE_DAYS", half_life),
+        ):
+            lately[half_life] = (
+                popularity.LivePopularity(data.rows, times, popular).at(times[last])
+                if live
+                else popularity.popularity_by_week(data.rows, times, times[last], count)
+            )
     places, parts = [], []
     with torch.no_grad():
         for some, state, recent in replay(predictor, info.state_size, dataset, cases, 512):
@@ -153,6 +161,6 @@ def _differences(losses: dict[str, Array]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (4, 5):
-        sys.exit("python -m tests.benchmarks.blend_settings EVENTS ITEMS MODEL [USERS]")
+    if len(sys.argv) not in (4, 5, 6):
+        sys.exit("python -m tests.benchmarks.blend_settings EVENTS ITEMS MODEL [USERS [live]]")
     main(*sys.argv[1:])
