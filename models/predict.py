@@ -23,6 +23,9 @@ TRENDS: Final = ("steady", "rising", "fading", "new")
 
 DEMO_MODEL: Final = Path(__file__).with_name("demo_model")
 
+POPULARITY_HALF_LIFE_DAYS: Final = 1.0
+"""Of live item popularity, in training and in the count that workers are given."""
+
 
 @dataclass(frozen=True)
 class ModelInfo:
