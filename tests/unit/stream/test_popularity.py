@@ -54,11 +54,8 @@ def agrees(snapshot: Snapshot, met: Met) -> None:
 def test_an_event_counts_half_a_half_life_later() -> None:
     snapshot = counted([("old", NOW - HALF_LIFE_MS), ("new", NOW), ("older", NOW - 2 * HALF_LIFE_MS)]).snapshot({})
     assert snapshot.weight == pytest.approx(1.75)
-    assert snapshot.items == [
-        ("new", pytest.approx(1 / 1.75)),
-        ("old", pytest.approx(0.5 / 1.75)),
-        ("older", pytest.approx(0.25 / 1.75)),
-    ]
+    assert [item_id for item_id, _ in snapshot.items] == ["new", "old", "older"]
+    assert [share for _, share in snapshot.items] == pytest.approx([1 / 1.75, 0.5 / 1.75, 0.25 / 1.75])
 
 
 MET = st.lists(st.tuples(st.sampled_from("abcde"), st.integers(NOW - 40 * DAY, NOW)), min_size=1, max_size=40)
