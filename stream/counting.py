@@ -111,9 +111,14 @@ class _Counting:
             for partition, records in fetched.items():
                 self._count(partition.partition, records)
             left = {each: end for each, end in left.items() if await self._consumer.position(each) < end}
-            if time.monotonic() >= due or not (left or caught_up):
-                due = time.monotonic() + every_s if await self._publish() else due
-            caught_up = caught_up or not left
+            arrived = not (left or caught_up)
+            if (arrived or time.monotonic() >= due) and await self._publish():
+                due = time.monotonic() + every_s
+            if arrived:
+                caught_up = True
+                log.info(
+                    "caught up with %s: %d events counted in all", self._settings.source_topic, self._counts.events
+                )
         await self._publish()
 
     async def _begin(self) -> dict[TopicPartition, int]:
