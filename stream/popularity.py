@@ -30,7 +30,7 @@ MOST_BYTES: Final = 900_000
 """Of a snapshot; Kafka takes a megabyte. Long ids cost the items with the smallest shares their place."""
 
 MOST_HELD: Final = 200_000
-"""Items counted at a time, some 40 MB. Beyond that the lighter half is forgotten: shares under 1 in MOST_HELD / 2."""
+"""Items counted at a time, some 30 MB. Beyond that the lighter half is forgotten: shares under 1 in MOST_HELD / 2."""
 
 FAR: Final = 500
 """Half-lives after which weights are taken relative to a newer moment. A float64 holds 1,023 doublings."""
