@@ -23,8 +23,8 @@ TRENDS: Final = ("steady", "rising", "fading", "new")
 
 DEMO_MODEL: Final = Path(__file__).with_name("demo_model")
 
-POPULARITY_HALF_LIFE_DAYS: Final = 1.0
-"""Of live item popularity, in training and in the count that workers are given."""
+POPULARITY_HALF_LIFE_DAYS: Final = 2.0
+"""Of the live counts (stream/popularity.py): models are fitted to snapshots of this one."""
 
 
 @dataclass(frozen=True)

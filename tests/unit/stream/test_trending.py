@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -124,8 +125,8 @@ def follow(
 
 
 def as_of(metrics: Metrics) -> float:
-    (sample,) = (each for each in metrics.popularity_as_of.collect()[0].samples)
-    return sample.value
+    (value,) = re.findall(r"^interest_stream_popularity_as_of_seconds (\S+)$", metrics.text().decode(), re.MULTILINE)
+    return float(value)
 
 
 def test_the_model_is_given_the_last_snapshot_in_its_own_thread(
