@@ -250,6 +250,25 @@ def test_a_worker_of_any_model_goes_on_and_says_whether_it_follows(pipeline: Pip
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
+def test_a_model_that_was_trained_with_it_follows(pipeline: Pipeline, tmp_path: Path) -> None:
+    """`produce --simulate` brings the items that `train --simulate` learned."""
+    events = ("produce", "--simulate", "--users", "20", "--limit", "400")
+    trained = pipeline.run("train", "--simulate", "60", "--epochs", "1", "--out", str(tmp_path / "model"))
+    assert trained.returncode == 0, trained.stderr
+    assert pipeline.run(*events).returncode == 0
+    snapshot = count(pipeline)
+    worker = pipeline.start("--model", str(tmp_path / "model"), "--live-popularity")
+    wait_until(lambda: worker.metric("popularity_as_of_seconds") == snapshot.as_of / 1000, 60, "the worker follows")
+    ends = {partition: end for partition, (_, end) in pipeline.offsets().items()}
+    assert pipeline.run(*events, "--seed", "2").returncode == 0
+    pipeline.wait_applied()
+    since = [
+        each for each in updates(pipeline).values() if each["source"]["offset"] >= ends[each["source"]["partition"]]
+    ]
+    assert {each.get("popularity_as_of") for each in since} == {snapshot.as_of}
+
+
 def test_a_worker_that_is_to_follow_a_topic_that_is_missing_says_how_to_make_it(pipeline: Pipeline) -> None:
     worker = pipeline.start("--live-popularity", "--null-model", ready=False)
     assert worker.process.wait(60) == 1
