@@ -42,6 +42,7 @@ from stream.table import (
     TableShape,
 )
 from stream.transport import Consumer, Producer, Transport
+from stream.trending import Trending
 from stream.watchdog import Watchdog
 from stream.web import WebServer
 
@@ -55,6 +56,7 @@ class InterestApp(faust.App):
     metrics: Metrics
     pipeline: Pipeline
     watchdog: Watchdog
+    trending: Trending | None
     web_server_: WebServer | None
     failure: Exception | None
     failpoint: Callable[[str], None]
@@ -68,6 +70,8 @@ class InterestApp(faust.App):
         self.add_future(self.pipeline.publish_forever())
         self.add_future(self.pipeline.release_forever())
         self.add_future(self.watchdog.run())
+        if self.trending is not None:
+            self.add_future(self.trending.run())
         log.info("worker starting; app id %s, broker %s", self.settings.app_id, self.settings.broker)
 
     async def on_stop(self) -> None:
@@ -154,6 +158,7 @@ def build_app(
     )
     metrics.model.info({"name": info.name, "version": info.version, "fingerprint": f"{info.fingerprint:016x}"})
     app.watchdog = Watchdog(app)
+    app.trending = Trending(settings, predictor, executor, metrics) if settings.live_popularity else None
     app.web_server_ = WebServer(app) if settings.web else None
     source = app.topic(
         settings.source_topic, key_type=bytes, value_type=None, value_serializer="raw", partitions=partitions

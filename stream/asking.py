@@ -78,8 +78,20 @@ class Asking:
         return _together(parts), chosen
 
 
-def with_extras(updates: list[bytes], scores: Scores, phrases: Sequence[str], by_model: Array) -> list[bytes]:
-    """The updates with what most do not have: `scored_by` where the budget left them to the LSTM, `zero_shot` with the best phrases."""
+def with_extras(
+    updates: list[bytes],
+    scores: Scores,
+    phrases: Sequence[str],
+    by_model: Array,
+    popularity_as_of: int | None = None,
+) -> list[bytes]:
+    """The updates with what most do not have.
+
+    `popularity_as_of` with live popularity, `scored_by` where the budget left them to the LSTM, `zero_shot` with the best phrases.
+    """
+    if popularity_as_of is not None:
+        end = b',"popularity_as_of":%d}' % popularity_as_of
+        updates = [update[:-1] + end for update in updates]
     if by_model.all() and not phrases:
         return updates
     found = []

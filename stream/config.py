@@ -54,6 +54,10 @@ class Settings:
     updates_topic: str = _setting("interest-updates", "interest updates out")
     profiles_topic: str = _setting("interest-profiles", "latest update of each user, compacted")
     dead_letters_topic: str = _setting("clickstream-dead-letters", "bad records out, with their bytes and the reason")
+    live_popularity: bool = _setting(
+        False, "score with what all users met lately: the snapshots that `interest-stream popularity` publishes"
+    )
+    popularity_topic: str = _setting("item-popularity", "those snapshots, compacted, one partition")
     publish: str = _setting(
         "every", "which updates: every, changed (other interests, or a probability that moved) or interval"
     )

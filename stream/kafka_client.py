@@ -14,6 +14,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
     KafkaConnectionError,
     KafkaError,
     NodeNotReadyError,
@@ -108,6 +109,14 @@ async def start_client(client: Any, settings: Settings, timeout_s: float = START
         await check_reachable(settings.bootstrap)
         with quiet_aiokafka():
             await asyncio.wait_for(client.start(), timeout_s)
+    except (
+        ClusterAuthorizationFailedError
+    ) as error:  # an idempotent producer gets an id if it may write to any topic at all
+        await client.stop()
+        raise BrokerError(
+            f"{settings.sasl_username or 'this client'!r} is not allowed to write to any topic ({type(error).__name__}); "
+            "see the table of rights in the runbook"
+        ) from error
     except (KafkaError, TimeoutError, OSError) as error:
         await client.stop()
         raise await _not_kafka(settings.bootstrap, client_options(settings), error) from error

@@ -52,6 +52,9 @@ class Metrics:
         self.recovered = self._counter("table_recovered_records", "Changelog records read in recoveries.")
         self.rebuilt = self._counter("states_rebuilt", "States rebuilt from their recent events after a model change.")
         self.regressions = self._counter("state_regressions", "Changelog records older than one before: zombie writes.")
+        self.popularity_as_of = self._gauge(
+            "popularity_as_of_seconds", "Unix time of the popularity snapshot in use; 0: none."
+        )
         self.model = Info("interest_stream_model", "The model in use.", registry=self.registry)
 
     def text(self) -> bytes:

@@ -43,7 +43,8 @@ async def preflight(settings: Settings) -> int:
         raise TopicError(
             "the topics are not as they must be:\n  "
             + "\n  ".join(str(each) for each in differences)
-            + "\ncreate missing ones with 'interest-stream topics create'; see 'interest-stream topics check'"
+            + f"\ncreate missing ones with 'interest-stream topics create{' --live-popularity' if settings.live_popularity else ''}'; "
+            "see 'interest-stream topics check'"
             + (
                 f"; what {settings.sasl_username!r} is not allowed to Describe is missing for it"
                 if settings.sasl_username

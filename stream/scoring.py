@@ -38,6 +38,7 @@ class Scored:
     scores: Scores
     by_model: Array  # bool [U]; False: the scoring budget left the user to the LSTM
     published_at_ms: int
+    popularity_as_of: int | None = None  # time of the snapshot that they were scored with
 
 
 @dataclass(slots=True)
@@ -117,7 +118,9 @@ class Scoring:
                 published_at_ms=scored.published_at_ms,
             )
             outcome.users += scored.users
-            outcome.updates += with_extras(updates, scored.scores, self._phrases, scored.by_model)
+            outcome.updates += with_extras(
+                updates, scored.scores, self._phrases, scored.by_model, scored.popularity_as_of
+            )
             outcome.states += encode_rows(rows)
         outcome.scored = []
 
@@ -154,6 +157,7 @@ class Scoring:
         stepped = time.perf_counter()
         self._failpoint("mid_batch")
         scores, by_model = self._ask.score(work.users, memory, rows["recent"], self.size, published_at_ms)
+        popularity_as_of = getattr(self.predictor, "popularity_as_of", None)  # set in this thread, so not since
         ensure_publishable(scores)
         seconds = (stepped - started, time.perf_counter() - stepped)
         for number, ((batch, arena), outcome) in enumerate(zip(parts, outcomes, strict=True)):
@@ -170,6 +174,7 @@ class Scoring:
                 scores=scores.of(mine),
                 by_model=by_model[mine],
                 published_at_ms=published_at_ms,
+                popularity_as_of=popularity_as_of,
             )
             arena.put(scored.places, scored.rows)
             share = len(users) / len(work.users)

@@ -17,9 +17,10 @@ from stream.kafka_client import client_options, start_client
 from stream.state import Record, decode_record
 
 
-async def open_consumer(settings: Settings) -> AIOKafkaConsumer:
+async def open_consumer(settings: Settings, **options: Any) -> AIOKafkaConsumer:
     """A started consumer without a group. Raises BrokerError."""
-    consumer = AIOKafkaConsumer(enable_auto_commit=False, fetch_max_wait_ms=100, **client_options(settings))
+    options = {"fetch_max_wait_ms": 100, **options, **client_options(settings)}
+    consumer = AIOKafkaConsumer(enable_auto_commit=False, **options)
     await start_client(consumer, settings)
     return consumer
 

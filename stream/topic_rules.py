@@ -54,6 +54,7 @@ class Topic:
     rules: Mapping[str, Rule] = field(default_factory=dict)
     owned: bool = False
     why_partitions: str = ""
+    partitions: int | None = None  # None: as many as the source topic has
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +159,20 @@ def declared(settings: Settings, replication: int) -> list[Topic]:
         "users have moved between partitions, states no longer match them; start with a new --app-id, and topics for it"
     )
     same = "the worker writes partition by partition, so that a user's order holds"
+    snapshots = {
+        **durable,
+        "cleanup.policy": Rule("compact", Must.EQUAL, why="deletion by age would take the one snapshot there is"),
+        "segment.ms": Rule(6 * HOUR_MS),
+    }
+    one = "a reader follows one partition, the newest record of it is what holds"
+    live = Topic(settings.popularity_topic, "what all users met lately", snapshots, why_partitions=one, partitions=1)
     return [
         *source,
         Topic(settings.updates_topic, "interest updates out", log, True, same),
         Topic(settings.profiles_topic, "latest update of each user", profiles, True, same),
         Topic(settings.changelog_topic, "state of each user", states, True, moved),
         Topic(settings.dead_letters_topic, "bad records out", letters),
+        *([live] if settings.live_popularity else []),
     ]
 
 
@@ -180,6 +189,9 @@ def compare(topic: Topic, found: Found | None, source_partitions: int | None, re
             f"must be {source_partitions} as in the source topic",
             topic.why_partitions,
         )
+    if topic.partitions is not None and found.partitions != topic.partitions:
+        wanted = f"must be {topic.partitions}"
+        yield Difference(topic.name, "partitions", str(found.partitions), wanted, topic.why_partitions)
     if found.replication < replication:
         yield Difference(
             topic.name,
@@ -192,12 +204,12 @@ def compare(topic: Topic, found: Found | None, source_partitions: int | None, re
         value = found.settings.get(name)
         if value is not None and rule.violated(value):
             yield Difference(topic.name, name, value, rule.wanted(), rule.why, rule.unsafe)
-    wanted = int(found.settings.get("min.insync.replicas", 1))
-    if wanted > found.replication:
+    in_sync = int(found.settings.get("min.insync.replicas", 1))
+    if in_sync > found.replication:
         yield Difference(
             topic.name,
             "min.insync.replicas",
-            str(wanted),
+            str(in_sync),
             f"must be at most its replication {found.replication}",
             "nothing can be written",
         )

@@ -70,6 +70,15 @@ async def create_topics(
     return [(topic, topic.name in created) for topic in topics]
 
 
+async def create_topic(settings: Settings, name: str, timeout_s: float = 30.0) -> None:
+    """Create one declared topic that does not depend on the source topic, and wait until it can be used. Raises as create_topics."""
+    replication = settings.min_replication
+    wanted = [topic for topic in declared(settings, replication) if topic.name == name]
+    async with _admin(settings, None) as client:
+        await _create(client, wanted, 1, replication, timeout_s)
+        await _wait_for(client, [name], timeout_s)
+
+
 async def describe(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, Found]:
     """Those of the named topics that exist and can be used."""
     # Asking for all, not by name: a broker that creates topics on demand would create what is only asked for.
@@ -125,7 +134,7 @@ async def _create(
     wanted = [
         NewTopic(
             topic.name,
-            partitions,
+            topic.partitions or partitions,
             replication,
             topic_configs={name: str(rule.value) for name, rule in topic.rules.items()},
         )

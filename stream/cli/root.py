@@ -21,6 +21,7 @@ COMMANDS = {
     "rank": "Score histories from a file, by the worker's own code.",
     "match": "Map the catalogue of a model onto phrases or a taxonomy.",
     "worker": "Consume events, keep each user's state, publish interest updates.",
+    "popularity": "Count what all users met lately, for workers that score with it.",
     "health": "Ask the worker of this host or container whether it is ready.",
     "produce": "Replay a file, or simulated users, onto the clickstream.",
     "tail": "Subscribe to interest updates and print them.",

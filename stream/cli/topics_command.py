@@ -16,6 +16,12 @@ from stream.errors import TopicError
 
 # which pipeline's topics are meant
 _names = options.together(
+    click.option("--popularity-topic", metavar="NAME", help="Where the snapshots are.  [default: item-popularity]"),
+    click.option(
+        "--live-popularity/--no-live-popularity",
+        default=None,
+        help="With the topic that --live-popularity of the worker reads.",
+    ),
     click.option("--rekey/--no-rekey", default=None, help="With the topic that --rekey of the worker forwards to."),
     options.events_topic,
     click.option(

@@ -119,7 +119,14 @@ class Pipeline:
 
     @property
     def environment(self) -> dict[str, str]:
-        names = ("app_id", "events_topic", "updates_topic", "profiles_topic", "dead_letters_topic")
+        names = (
+            "app_id",
+            "events_topic",
+            "updates_topic",
+            "profiles_topic",
+            "dead_letters_topic",
+            "popularity_topic",
+        )
         own = {f"INTEREST_STREAM_{name.upper()}": str(getattr(self.settings, name)) for name in names}
         return {**os.environ, **own, "INTEREST_STREAM_BROKER": self.url}
 
@@ -243,6 +250,7 @@ def make_pipeline(
         updates_topic=f"updates-{name}",
         profiles_topic=f"profiles-{name}",
         dead_letters_topic=f"dead-{name}",
+        popularity_topic=f"popularity-{name}",
         **changes,
     )
     asyncio.run(create_topics(settings, partitions, 1))

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import Pipeline, Worker, make_pipeline, wait_until
-from tests.faults.secured import DENY, LITERAL, TOPIC, WRITE, SecuredKafka, rights_of_a_worker, rule, secured_cluster
+from tests.faults.harness import COMMAND, Pipeline, Worker, make_pipeline, wait_until
+from tests.faults.secured import (
+    DENY,
+    DESCRIBE,
+    DESCRIBE_CONFIGS,
+    LITERAL,
+    READ,
+    TOPIC,
+    WRITE,
+    SecuredKafka,
+    rights_of_a_worker,
+    rule,
+    secured_cluster,
+)
+from tests.kafka.test_popularity import spawn_following
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
 
 NUMBERS = itertools.count(1)
 SECRET = "a-secret-of-the-test"
 MISSING = ("clickstream", "group", "changelog", "fence", "updates", "dead letters")
-USERS = ("all", *(f"no-{each.replace(' ', '-')}" for each in MISSING))
+USERS = ("all", "job", *(f"no-{each.replace(' ', '-')}" for each in MISSING))
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +44,27 @@ def pipeline(kafka: SecuredKafka, tmp_path: Path) -> Iterator[Pipeline]:
     yield from make_pipeline(kafka.url, lambda name: f"{name}-{next(NUMBERS)}", tmp_path)
 
 
+def as_user(
+    pipeline: Pipeline, kafka: SecuredKafka, user: str, password: str = SECRET, **changes: str
+) -> dict[str, str]:
+    """The environment of a command of that user."""
+    file = pipeline.folder / f"password-{user}"
+    file.write_text(password + "\n", encoding="utf-8")
+    security = {
+        "SECURITY_PROTOCOL": "SASL_SSL",
+        "SASL_USERNAME": user,
+        "SASL_PASSWORD_FILE": str(file),
+        "SSL_CAFILE": str(kafka.folder.certificate),
+        **changes,
+    }
+    return {f"INTEREST_STREAM_{name}": value for name, value in security.items()}
+
+
 def worker(
     pipeline: Pipeline, kafka: SecuredKafka, *arguments: str, user: str = "all", ready: bool = True, **changes: str
 ) -> Worker:
     """A worker that comes in by the listener for strangers, with its password in a file."""
-    password = pipeline.folder / "password"
-    password.write_text(changes.pop("password", SECRET) + "\n", encoding="utf-8")
-    security = {
-        "SECURITY_PROTOCOL": "SASL_SSL",
-        "SASL_USERNAME": user,
-        "SASL_PASSWORD_FILE": str(password),
-        "SSL_CAFILE": str(kafka.folder.certificate),
-        **changes,
-    }
-    environment = {f"INTEREST_STREAM_{name}": value for name, value in security.items()}
+    environment = as_user(pipeline, kafka, user, **changes)
     options = ("--null-model", *arguments)
     if "--broker" not in arguments:
         options = (*options, "--broker", kafka.secured_url)
@@ -109,3 +130,30 @@ def test_plain_words_to_a_secured_port_and_the_reverse(kafka: SecuredKafka, pipe
     ends_with(worker(pipeline, kafka, SECURITY_PROTOCOL="PLAINTEXT", ready=False), "security")
     ends_with(worker(pipeline, kafka, "--broker", kafka.url, ready=False), "security")
     wait_until(lambda: pipeline.committed() == 0, 10, "nothing was committed")
+
+
+def test_live_popularity_needs_its_rights_and_no_more(kafka: SecuredKafka, pipeline: Pipeline) -> None:
+    settings = pipeline.settings
+    assert pipeline.run("topics", "create", "--live-popularity").returncode == 0
+    pipeline.produce(200, users=5)
+    environment = {**pipeline.environment, **as_user(pipeline, kafka, "job")}
+
+    def count() -> subprocess.CompletedProcess[str]:
+        command = [*COMMAND, "popularity", "--once", "--broker", kafka.secured_url]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    rule(settings, "job", (TOPIC, settings.events_topic, LITERAL, (READ, DESCRIBE)))
+    rule(settings, "job", (TOPIC, settings.popularity_topic, LITERAL, (READ, DESCRIBE)))
+    refused = count()
+    assert refused.returncode == 1
+    assert "'job' is not allowed to write to any topic" in refused.stderr
+    rule(settings, "job", (TOPIC, settings.popularity_topic, LITERAL, (WRITE,)))
+    done = count()
+    assert done.returncode == 0, done.stderr
+    assert "200 events counted" in done.stdout
+
+    pipeline.spawn = spawn_following
+    allow(pipeline)
+    rule(settings, "all", (TOPIC, settings.popularity_topic, LITERAL, (READ, DESCRIBE, DESCRIBE_CONFIGS)))
+    follower = worker(pipeline, kafka, "--live-popularity")
+    wait_until(lambda: follower.metric("popularity_as_of_seconds") > 0, 30, "the worker follows")

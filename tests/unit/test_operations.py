@@ -98,7 +98,15 @@ def test_the_runbook_names_every_error_that_ends_a_worker() -> None:
     assert {name for name in names - of_other_commands if name not in RUNBOOK} == set()
 
 
-@pytest.mark.parametrize("name", ["docker-compose.yml", "deploy/kubernetes/worker.yaml", "deploy/Dockerfile"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "docker-compose.yml",
+        "deploy/kubernetes/worker.yaml",
+        "deploy/kubernetes/popularity.yaml",
+        "deploy/Dockerfile",
+    ],
+)
 def test_settings_and_commands_of_the_manifests_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     ours = {PREFIX + each.name.upper() for each in fields(Settings)}

@@ -41,7 +41,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
 def test_the_list_of_commands_is_complete() -> None:
     files = {path.name.removesuffix("_command.py").replace("_", "-") for path in CLI.glob("*_command.py")}
     assert files == COMMANDS.keys()
-    assert len(WITH_BROKER) == 12
+    assert len(WITH_BROKER) == 13
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)

@@ -34,6 +34,9 @@ def ends(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str
         (["worker", "--json"], "--show-settings"),
         (["tail", "--broker", "localhost:9092"], "kafka://host:port"),
         (["produce"], "--events FILE"),
+        (["popularity", "--json"], "--show"),
+        (["popularity", "--once", "--show"], "--once"),
+        (["popularity", "--every", "0"], "x>0"),
     ],
     ids=" ".join,
 )

@@ -151,3 +151,23 @@ def test_batches_of_two_partitions_in_one_call_lead_to_what_each_leads_to_alone(
         assert (one.users, one.updates, one.states) == (other.users, other.updates, other.states)
         assert [each.offset for each in one.rejects] == [each.offset for each in other.rejects]
         assert (one.applied, one.replayed) == (other.applied, other.replayed)
+
+
+class Following(NullPredictor):
+    """Scores with a snapshot of what is popular."""
+
+    popularity_as_of: int | None = None
+
+
+def test_an_update_names_the_snapshot_that_it_was_scored_with_whenever_it_is_written() -> None:
+    model, arena = Following(null_predictor(2).info), Arena(2, 1, 4)
+    scoring = Scoring(model, UpdateSize())
+    (before,) = scoring.score([(batch([("u", "i1"), ("v", "i1")]), arena)], TIME_MS)
+    model.popularity_as_of = TIME_MS - 5
+    (after,) = scoring.score([(batch([("u", "i2")], first=2), arena)], TIME_MS)
+    model.popularity_as_of = TIME_MS
+    for outcome, named in ((before, [None, None]), (after, [TIME_MS - 5])):
+        scoring.write(outcome)
+        updates = [orjson.loads(each) for each in outcome.updates]
+        assert [each.get("popularity_as_of") for each in updates] == named
+        assert not [fault for each in updates for fault in faults("update-1", each)]

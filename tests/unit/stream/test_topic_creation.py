@@ -41,9 +41,9 @@ class LateBroker:
         return SimpleNamespace(topic_errors=errors)
 
 
-def create(broker: LateBroker, partitions: int | None = None) -> list[tuple[str, bool]]:
+def create(broker: LateBroker, partitions: int | None = None, settings: Settings = SETTINGS) -> list[tuple[str, bool]]:
     admin: Any = broker
-    made = asyncio.run(create_topics(SETTINGS, partitions, admin=admin))
+    made = asyncio.run(create_topics(settings, partitions, admin=admin))
     return [(topic.name, created) for topic, created in made]
 
 
@@ -84,3 +84,10 @@ def test_a_cluster_whose_brokers_learn_of_a_topic_one_after_the_other_has_them_i
     cluster = LaggingCluster()
     assert len(create(cluster)) == 5
     assert set(cluster.topics.values()) == {5}
+
+
+def test_a_topic_with_a_count_of_its_own_gets_it() -> None:
+    broker = LateBroker()
+    create(broker, settings=Settings(app_id="shop", live_popularity=True))
+    assert broker.topics.pop("item-popularity") == 1
+    assert set(broker.topics.values()) == {5}

@@ -8,6 +8,7 @@ from stream.config import Settings
 from stream.topic_rules import Difference, Found, Topic, compare, declared
 
 SETTINGS = Settings(app_id="shop")
+LIVE = Settings(app_id="shop", live_popularity=True)
 
 
 def topic(name: str, replication: int = 1, settings: Settings = SETTINGS) -> Topic:
@@ -44,8 +45,9 @@ def test_rekey_adds_the_topic_that_is_keyed_by_user_and_makes_it_the_source() ->
 
 @pytest.mark.parametrize("replication", [1, 2, 3, 5])
 def test_topics_created_as_declared_have_no_difference(replication: int) -> None:
-    for wanted in declared(SETTINGS, replication):
-        assert list(compare(wanted, as_created(wanted, {}, 4, replication), 4, replication)) == []
+    for wanted in declared(LIVE, replication):
+        found = as_created(wanted, {}, wanted.partitions or 4, replication)
+        assert list(compare(wanted, found, 4, replication)) == []
 
 
 @pytest.mark.parametrize(
@@ -105,3 +107,13 @@ def test_too_few_replicas_are_unsafe() -> None:
     wanted = topic("clickstream", 3)
     found = list(compare(wanted, as_created(wanted, {"min.insync.replicas": "1"}), 4, 3))
     assert [(each.setting, each.unsafe) for each in found] == [("replication", True), ("min.insync.replicas", True)]
+
+
+def test_live_popularity_has_a_topic_of_one_partition_whatever_the_source_has() -> None:
+    wanted = topic("item-popularity", settings=LIVE)
+    assert [each.name for each in declared(LIVE, 1)] == [*(each.name for each in declared(SETTINGS, 1)), wanted.name]
+    assert list(compare(wanted, as_created(wanted, partitions=1), 4, 1)) == []
+    (found,) = compare(wanted, as_created(wanted, partitions=4), 4, 1)
+    assert (found.setting, found.wanted, found.unsafe) == ("partitions", "must be 1", True)
+    (found,) = compare(wanted, as_created(wanted, {"cleanup.policy": "delete"}, partitions=1), 4, 1)
+    assert (found.setting, found.unsafe) == ("cleanup.policy", False)
