@@ -205,6 +205,9 @@ class Predictor(Scorer):
         counts[self._index.rows(np.array([hash64(each) for each in item_ids], np.uint64))] = shares
         counts[0] = 0
         self.use_popularity(log_live_shares(counts, self._blend.log_popularity)[None])
+        if self.popularity_as_of is None:
+            for interests, items, because, _ in list(self._operations):
+                self.warm_up(interests=interests, items=items, because=because)
         self.popularity_as_of = as_of_ms
 
     # -- interests in words that were not trained

@@ -85,11 +85,11 @@ def command(
     Examples:
       interest-stream evaluate --model model --events events.tsv.gz
       interest-stream evaluate --model model --events events.tsv.gz --json
-      interest-stream evaluate --model model --events events.tsv.gz --live-popularity
+      interest-stream evaluate --model model --events log.csv --live-popularity
       interest-stream evaluate --compare old new --events events.tsv.gz
       interest-stream evaluate --predictions updates.jsonl --events events.tsv.gz
       interest-stream evaluate --model model --events events.tsv.gz --parts
-      interest-stream evaluate --model model --events events.tsv.gz --protocol prequential --html over-time.html
+      interest-stream evaluate --events log.csv --protocol time-split --html a.html
       interest-stream evaluate --drift 300 --html drift.html
       interest-stream evaluate --explanations 500
 

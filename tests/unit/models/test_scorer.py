@@ -82,6 +82,16 @@ def test_a_live_snapshot_is_followed_by_all_forms_of_a_pass(histories: list[Arra
         assert said.because.shape == still.because.shape
 
 
+def test_a_warm_model_that_begins_to_follow_stays_warm(histories: list[Array], monkeypatch: pytest.MonkeyPatch) -> None:
+    one = live_model()
+    one.serve("float32")
+    one.warm_up(**SIZE)
+    one.follow([one.info.items[3]], np.ones(1), 1)
+    monkeypatch.setattr("models.scorer._one_operation", lambda *_: pytest.fail("traced while users wait"))
+    state, recent = remembered(one, histories)
+    one.score(state, recent, **SIZE)
+
+
 def test_each_of_some_moments_is_answered_by_its_own_popularity(histories: list[Array]) -> None:
     model = live_model()
     state, recent = remembered(model, histories[:2])
