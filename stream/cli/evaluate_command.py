@@ -89,7 +89,7 @@ def command(
       interest-stream evaluate --compare old new --events events.tsv.gz
       interest-stream evaluate --predictions updates.jsonl --events events.tsv.gz
       interest-stream evaluate --model model --events events.tsv.gz --parts
-      interest-stream evaluate --events log.csv --protocol time-split --html a.html
+      interest-stream evaluate --events l.csv --protocol time-split --html p.html
       interest-stream evaluate --drift 300 --html drift.html
       interest-stream evaluate --explanations 500
 
