@@ -1,0 +1,49 @@
+"""Accuracy over time as a picture: the windows of a prequential evaluation, the model with and without new events, and baselines.
+
+    python -m tests.benchmarks.over_time report.json docs/over-time.svg
+
+report.json: what `train --protocol prequential --json` or `evaluate --protocol prequential --json` printed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from models.charts import line_chart
+
+SHOWN: Final = (
+    "model",
+    "model, states frozen at the cut",
+    "first-order Markov",
+    "co-occurrence",
+    "popularity, last 7 days",
+)
+DAY_MS: Final = 86_400_000
+
+
+def chart(evaluation: dict[str, Any]) -> str:
+    """SVG: HR@10 of each tenth of the cases, against days since the end of the first tenth."""
+    windows = evaluation["over_time"]
+    begin = windows["model"][0]["until_ms"]
+    lines = {
+        name: [((each["until_ms"] - begin) / DAY_MS, each["HR@10"]) for each in windows[name]]
+        for name in SHOWN
+        if name in windows
+    }
+    return line_chart("HR@10 of each tenth of the cases, by days", lines)
+
+
+def main(report: Path, out: Path) -> None:
+    """Write the picture."""
+    found = json.loads(report.read_text(encoding="utf-8"))
+    svg = chart(found.get("evaluation", found))
+    out.write_text(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("python -m tests.benchmarks.over_time REPORT.json OUT.svg")
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
