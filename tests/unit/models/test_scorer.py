@@ -121,7 +121,9 @@ def test_an_item_that_no_training_met_has_the_bias_of_its_popularity_now(histori
 
 
 def test_a_model_that_was_not_fitted_to_it_follows_nothing(histories: list[Array]) -> None:
-    model = load_predictor()
+    network, tokenizer, pairs, blend, membership, info = load_predictor().parts
+    without = replace(blend, live_item=None, live_interest=None)
+    model = Predictor(network, tokenizer, pairs, without, membership, info)
     state, recent = remembered(model, histories)
     before = model.score_all(state, recent)
     with pytest.raises(ModelDataError, match="trained without live popularity"):
