@@ -1,4 +1,5 @@
-"""The small rows of docs/results.md again: quick trainings beside their baselines, and drift of the shipped model.
+"""The small rows of docs/results.md again: quick trainings beside their baselines, with live popularity where there are times, and drift
+of the shipped model.
 
     make results-quick DATA=FOLDER       (or: python -m tests.benchmarks.results_quick FOLDER)
 
@@ -37,6 +38,13 @@ def main(folder: Path) -> int:
         failed = failed or report is None
         if report is not None:
             _say(f"\n### {name}, trained in {report['seconds'] / 60:.1f} minutes\n\n{_table(report['evaluation'])}")
+            if "--sequences" not in more:
+                live = _json(
+                    "evaluate", "--model", str(models / name), *files[:2], *more, "--live-popularity", "--json"
+                )
+                failed = failed or live is None
+                if live is not None:
+                    _say(f"\n### {name}, with live popularity\n\n{_table(live)}")
     drift = _json("evaluate", "--drift", str(DRIFTING_USERS), "--json")
     if drift is not None:
         _say(f"\n### drift\n\n{json.dumps(drift, indent=1)}")
