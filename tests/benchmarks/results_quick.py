@@ -4,7 +4,8 @@ of the shipped model.
     make results-quick DATA=FOLDER       (or: python -m tests.benchmarks.results_quick FOLDER)
 
 FOLDER holds a folder for each data set below with events.tsv.gz and items.jsonl.gz, or sequences.txt.gz. A set that is not there
-is left out and named. Prints Markdown; the models stay in a temporary folder that is named at the end.
+is left out and named. Progress of two trainings at once goes to standard error, Markdown to standard output at the end; the models stay
+in a temporary folder that is named there.
 """
 
 from __future__ import annotations
@@ -14,42 +15,48 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 SETS: Final[dict[str, tuple[str, ...]]] = {
-    "movietweetings": (),
-    "retail": (),
+    "retail": (),  # the longest first
     "beauty": ("--sequences", "--seen", "remove"),
+    "movietweetings": (),
 }
+AT_ONCE: Final = 2
+"""Trainings, of one thread each."""
 DRIFTING_USERS: Final = 300
 
 
 def main(folder: Path) -> int:
     """Exit code 0 if every set that is there could be measured."""
     models = Path(tempfile.mkdtemp(prefix="results-quick-"))
-    failed = False
-    for name, more in SETS.items():
-        files = _files(folder / name)
-        if not files:
-            _say(f"\n{name}: not in {folder}, left out\n")
-            continue
-        report = _json("train", *files, *more, "--out", str(models / name), "--json")
-        failed = failed or report is None
-        if report is not None:
-            _say(f"\n### {name}, trained in {report['seconds'] / 60:.1f} minutes\n\n{_table(report['evaluation'])}")
-            if "--sequences" not in more:
-                live = _json(
-                    "evaluate", "--model", str(models / name), *files[:2], *more, "--live-popularity", "--json"
-                )
-                failed = failed or live is None
-                if live is not None:
-                    _say(f"\n### {name}, with live popularity\n\n{_table(live)}")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        rows = {name: pool.submit(_rows, name, folder, models / name) for name in SETS}
+        texts = {name: each.result() for name, each in rows.items()}
     drift = _json("evaluate", "--drift", str(DRIFTING_USERS), "--json")
-    if drift is not None:
-        _say(f"\n### drift\n\n{json.dumps(drift, indent=1)}")
-    _say(f"\nModels and reports: {models}")
-    return int(failed or drift is None)
+    texts["drift"] = None if drift is None else f"### drift\n\n{json.dumps(drift, indent=1)}"
+    for text in texts.values():
+        _say(f"\n{text or ''}")
+    failed = [name for name, text in texts.items() if text is None]
+    _say(f"\nModels and reports: {models}" + (f"\nNot measured: {', '.join(failed)}" if failed else ""))
+    return int(bool(failed))
+
+
+def _rows(name: str, folder: Path, out: Path) -> str | None:
+    """The tables of a data set; None if a command failed."""
+    files, more = _files(folder / name), SETS[name]
+    if not files:
+        return f"{name}: not in {folder}, left out"
+    report = _json("train", *files, *more, "--out", str(out), "--json")
+    if report is None:
+        return None
+    text = f"### {name}, trained in {report['seconds'] / 60:.1f} minutes\n\n{_table(report['evaluation'])}"
+    if "--sequences" in more:  # no times
+        return text
+    live = _json("evaluate", "--model", str(out), *files[:2], *more, "--live-popularity", "--json")
+    return None if live is None else f"{text}\n\n### {name}, with live popularity\n\n{_table(live)}"
 
 
 def _files(folder: Path) -> list[str]:
