@@ -42,7 +42,7 @@ class RateLimit(logging.Filter):
 def configure(verbose: bool) -> None:
     """For the process: own lines at INFO, libraries at WARNING (INFO when verbose), rate-limited."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Utc("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(Utc("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO if verbose else logging.WARNING)
@@ -58,5 +58,7 @@ def configure(verbose: bool) -> None:
     handler.addFilter(limited)
 
 
-class _Utc(logging.Formatter):
+class Utc(logging.Formatter):
+    """Times in UTC."""
+
     converter = staticmethod(time.gmtime)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import secrets
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from stream import logs
 from stream.local_kafka import LocalKafka, serves
 from stream.ports import free_ports
 
@@ -127,6 +129,17 @@ def _container() -> Iterator[str]:
 def ports() -> list[int]:
     """Four free ports for a test that starts servers of its own."""
     return free_ports(4)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """A command called inside this process sets up logging for it; its handler would write to a closed file in the tests after it."""
+    own, root = logging.getLogger("interest_stream"), logging.getLogger()
+    levels = own.level, root.level
+    yield
+    root.handlers[:] = [each for each in root.handlers if not isinstance(each.formatter, logs.Utc)]
+    own.setLevel(levels[0])
+    root.setLevel(levels[1])
 
 
 @pytest.fixture(autouse=True)

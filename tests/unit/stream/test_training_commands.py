@@ -288,5 +288,5 @@ def test_mistakes_end_with_a_message_and_a_code(
     shop: Path, trained: tuple[Path, dict[str, Any]], words: list[str], code: int, message: str
 ) -> None:
     done = run(*(word.format(shop) for word in words))
-    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     assert message in done.stderr
