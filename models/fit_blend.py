@@ -28,7 +28,6 @@ Array = np.ndarray[Any, Any]
 USERS: Final = 3_000
 CELLS: Final = 20_000_000
 """Users times items: 560 MB of scores."""
-RECENT_POPULARITY: Final = blending.ITEM_SCORERS.index("recent_popularity")
 LENGTH_NAMES: Final = (*(f"up to {most} events" for most in blending.LENGTHS), "more events")
 LEAST_USERS: Final = 50
 """Whatever the catalogue: 1.2 GB a million items."""

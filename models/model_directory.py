@@ -61,10 +61,7 @@ def write_model(
     tensors |= {
         "cooccurrence.neighbours": torch.from_numpy(cooccurrence.neighbours),
         "cooccurrence.weights": torch.from_numpy(cooccurrence.weights),
-        "blend.base": blend.base,
-        "blend.log_popularity": blend.log_popularity,
-        "blend.log_recent": blend.log_recent,
-        **_fitted(blend),
+        **_of_blend(blend),
     }
     if cooccurrence.followers is not None:
         tensors["followers.rows"] = torch.from_numpy(cooccurrence.followers.rows)
@@ -84,7 +81,7 @@ def attach(path: Path, hosted: dict[str, bytes], blend: Blend) -> None:
     """Give a model directory a language model: its two files, and the blend fitted with it."""
     files = {file: (path / file).read_bytes() for file in (*MEANING, "report.json")}
     tensors = _tensors(path, files["weights.safetensors"])
-    tensors |= _fitted(blend)
+    tensors |= _of_blend(blend)
     _put(path, {**files, "weights.safetensors": save_tensors(tensors), **hosted})
 
 
@@ -172,10 +169,9 @@ def _pairs(tensors: dict[str, torch.Tensor]) -> Cooccurrence:
     return Cooccurrence(neighbours.numpy(), weights.numpy(), followers)
 
 
-def _fitted(blend: Blend) -> dict[str, torch.Tensor]:
-    weights = {"item": blend.item, "interest": blend.interest, "live_item": blend.live_item}
-    weights["live_interest"] = blend.live_interest
-    return {f"blend.{name}": each for name, each in weights.items() if each is not None}
+def _of_blend(blend: Blend) -> dict[str, torch.Tensor]:
+    tensors = {f"blend.{part.name}": getattr(blend, part.name) for part in fields(Blend)}
+    return {name: each for name, each in tensors.items() if each is not None}
 
 
 def _blend(tensors: dict[str, torch.Tensor]) -> Blend:

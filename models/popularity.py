@@ -51,25 +51,18 @@ def popularity_by_week(rows: Array, times: Array, asked_ms: Array, items: int) -
 def log_recent_shares(rows: Array, times: Array, until_ms: int, items: int) -> Tensor:
     """float32 [V + 1]: the same of the events before a moment, each counting half as much every HALF_LIFE_DAYS."""
     before = (times < until_ms) & (rows > 0)
-    if not before.any():
-        return log_shares(rows[:0], items)
     rows, age = rows[before], (until_ms - times[before]) / DAY_MS
-    counts = np.bincount(rows, 0.5 ** (age / HALF_LIFE_DAYS), minlength=items + 1)[1:]
-    recent = np.zeros(items + 1)
-    recent[1:] = counts / counts.sum() if counts.sum() > 0 else 0.0
-    shares = (1 - OVERALL) * recent + OVERALL * log_shares(rows, items).exp().numpy()
-    found = torch.from_numpy(np.log(shares).astype(np.float32))
-    found[0] = 0
-    return found
+    counts = np.bincount(rows, 0.5 ** (age / HALF_LIFE_DAYS), minlength=items + 1)
+    return log_live_shares(counts, log_shares(rows, items))
 
 
 def log_live_shares(counts: Array, log_popularity: Tensor) -> Tensor:
-    """float32 [V + 1]: log share of each item of a live snapshot, counts [V + 1] in any unit, OVERALL of that of the training."""
+    """float32 [V + 1]: log share of each item by decayed counts [V + 1] in any unit, with OVERALL of its overall share."""
     total = counts[1:].sum()
     if not total > 0:
         return log_popularity
-    recent = torch.from_numpy((counts / total).astype(np.float32))
-    found = torch.log((1 - OVERALL) * recent + OVERALL * log_popularity.exp())
+    shares = (1 - OVERALL) * counts / total + OVERALL * log_popularity.exp().numpy()
+    found = torch.from_numpy(np.log(shares).astype(np.float32))
     found[0] = 0
     return found
 

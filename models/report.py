@@ -155,7 +155,7 @@ def drift_tables(drift: dict[str, Any]) -> list[Table]:
     rows.append(_drift_row("filter that knows the simulation's rates", whole["knows the rates"]))
     levels = []
     for level in drift["levels"]:
-        noise = f"0 to {drift['most_noise']:.0%}" if level["noise"] is None else f"{level['noise']:.0%}"
+        noise = noise_of(drift, level)
         levels.append(_drift_row(f"{noise}: model", level["model"]))
         if level["best"] is not None:
             levels.append(_drift_row(f"{noise}: {level['best']}", level["trackers"][level["best"]]))
@@ -172,6 +172,11 @@ def drift_tables(drift: dict[str, Any]) -> list[Table]:
 
 
 _DRIFT_HEAD: Final = ("median", "p90", "returning, median", "p90", "noticed", "right", "false per 100")
+
+
+def noise_of(drift: dict[str, Any], level: dict[str, Any]) -> str:
+    """Share of noise of a level, in words."""
+    return f"0 to {drift['most_noise']:.0%}" if level["noise"] is None else f"{level['noise']:.0%}"
 
 
 def _drift_row(name: str, found: dict[str, Any]) -> Row:

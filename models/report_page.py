@@ -12,6 +12,7 @@ from models.report import (
     blend_table,
     drift_tables,
     example_table,
+    noise_of,
     preparation_tables,
     reasons,
     result_tables,
@@ -27,8 +28,6 @@ svg{background:#fafafa;border:1px solid #ddd;margin:.3rem 1rem .3rem 0;max-width
 
 
 HOUR_MS: Final = 3_600_000
-DRIFT_SHOWN: Final = 20
-"""Events after a switch."""
 
 
 def to_html(title: str, report: dict[str, Any]) -> str:
@@ -70,15 +69,14 @@ def drift_page(title: str, drift: dict[str, Any]) -> str:
     """How soon changed interests are named, at each level of noise."""
     parts = [f"<h1>{html.escape(title)}</h1>", *map(_html_table, drift_tables(drift))]
     for level in drift["levels"]:
-        noise = f"0 to {drift['most_noise']:.0%}" if level["noise"] is None else f"{level['noise']:.0%}"
         found = {"model": level["model"], "filter that knows the rates": level["knows the rates"]}
         if level["best"] is not None:
             found[level["best"]] = level["trackers"][level["best"]]
         lines = {
-            name: [(float(events), share) for events, share in enumerate(each["noticed within"], 1)][:DRIFT_SHOWN]
+            name: [(float(events), share) for events, share in enumerate(each["noticed within"], 1)]
             for name, each in found.items()
         }
-        parts.append(line_chart(f"noise {noise}: named within so many events", lines))
+        parts.append(line_chart(f"noise {noise_of(drift, level)}: named within so many events", lines))
     return _page(title, parts)
 
 
@@ -86,14 +84,18 @@ def _charts_of(evaluation: dict[str, Any]) -> list[str]:
     said = [(each["probability"], each["happened"]) for each in evaluation["interests"]["calibration"]]
     charts = ["<h2>Calibration</h2>", line_chart("said and happened", {"": said}, square=True)]
     if evaluation.get("over_time"):
-        hours = {
-            name: [(each["until_ms"] / HOUR_MS, each["HR@10"]) for each in windows]
-            for name, windows in evaluation["over_time"].items()
-        }
-        begin = min(points[0][0] for points in hours.values())
-        lines = {name: [(x - begin, y) for x, y in points] for name, points in hours.items()}
+        lines = over_time_lines(evaluation["over_time"], HOUR_MS)
         charts += ["<h2>Over time</h2>", line_chart("HR@10 by hours since the first tenth of the cases", lines)]
     return charts
+
+
+def over_time_lines(windows: dict[str, Any], unit_ms: int) -> dict[str, list[tuple[float, float]]]:
+    """HR@10 of each scorer's windows, against the time since the end of the first one."""
+    begin = min(found[0]["until_ms"] for found in windows.values())
+    return {
+        name: [((each["until_ms"] - begin) / unit_ms, each["HR@10"]) for each in found]
+        for name, found in windows.items()
+    }
 
 
 def _curve(stage: str, points: list[dict[str, Any]]) -> str:

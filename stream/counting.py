@@ -19,7 +19,7 @@ from stream.errors import BrokerError, TopicError
 from stream.events import Limits
 from stream.kafka_client import client_options, start_client
 from stream.popularity import Counts, Snapshot, decode, encode, read_events, where_to_start
-from stream.subscribe import open_consumer, partitions_of
+from stream.subscribe import open_consumer, partitions_of, seek_to_last
 from stream.topics import create_topic
 
 log = logging.getLogger("interest_stream")
@@ -175,12 +175,7 @@ async def _newest(consumer: AIOKafkaConsumer, settings: Settings) -> Snapshot | 
             "name another with --popularity-topic, it will be created"
         )
     (partition,) = partitions
-    begin = (await consumer.beginning_offsets(partitions))[partition]
-    end = (await consumer.end_offsets(partitions))[partition]
-    if begin == end:
-        return None
-    consumer.assign(partitions)
-    consumer.seek(partition, end - 1)
+    end = await seek_to_last(consumer, partition)
     records: list[Any] = []
     while not records and await consumer.position(partition) < end:
         records = (await consumer.getmany(timeout_ms=POLL_MS)).get(partition, [])

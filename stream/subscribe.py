@@ -33,6 +33,15 @@ async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPar
     return [TopicPartition(topic, each) for each in sorted(consumer.partitions_for_topic(topic) or ())]
 
 
+async def seek_to_last(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
+    """Assign a partition, at its last record; the offset after that (nothing is left to read where there is none)."""
+    begin = (await consumer.beginning_offsets([partition]))[partition]
+    end: int = (await consumer.end_offsets([partition]))[partition]
+    consumer.assign([partition])
+    consumer.seek(partition, max(begin, end - 1))
+    return end
+
+
 async def updates(
     settings: Settings, *, from_beginning: bool = False, user: str | None = None
 ) -> AsyncIterator[dict[str, Any]]:

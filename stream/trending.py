@@ -18,7 +18,7 @@ from models.errors import ModelDataError
 from stream.config import Settings
 from stream.metrics import Metrics
 from stream.popularity import Snapshot, decode
-from stream.subscribe import open_consumer, partitions_of
+from stream.subscribe import open_consumer, partitions_of, seek_to_last
 
 log = logging.getLogger("interest_stream")
 
@@ -72,10 +72,7 @@ class Trending:
     async def _seek(self, consumer: AIOKafkaConsumer) -> None:
         """To the last record; snapshots before it say nothing any more."""
         partition = (await partitions_of(consumer, self._settings.popularity_topic))[0]
-        begin = (await consumer.beginning_offsets([partition]))[partition]
-        end = (await consumer.end_offsets([partition]))[partition]
-        consumer.assign([partition])
-        consumer.seek(partition, max(begin, end - 1))
+        await seek_to_last(consumer, partition)
 
     async def _take(self, record: Any) -> None:
         """Give the model a snapshot, or say why not. Raises ModelDataError."""

@@ -26,7 +26,6 @@ from torch import Tensor
 
 from models import blend, cooccurrence, metrics, popularity
 from models.blend import Blend
-from models.fit_blend import RECENT_POPULARITY
 from models.predict import load_predictor
 from models.predictor import Predictor
 from models.prepare import PrepareConfig
@@ -42,6 +41,7 @@ CUTS: Final = ((3, 10), (), (5,), (10,), (5, 20), (8, 20), (2, 5, 10))
 HEAD: Final = 800
 TAIL: Final = 400
 BEST: Final = 40
+RECENT_POPULARITY: Final = blend.ITEM_SCORERS.index("recent_popularity")
 NOT: Final = -1e9
 """Weight of a candidate that is there twice."""
 

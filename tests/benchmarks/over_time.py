@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.charts import line_chart
+from models.report_page import over_time_lines
 
 SHOWN: Final = (
     "model",
@@ -26,13 +27,8 @@ DAY_MS: Final = 86_400_000
 
 def chart(evaluation: dict[str, Any]) -> str:
     """SVG: HR@10 of each tenth of the cases, against days since the end of the first tenth."""
-    windows = evaluation["over_time"]
-    begin = windows["model"][0]["until_ms"]
-    lines = {
-        name: [((each["until_ms"] - begin) / DAY_MS, each["HR@10"]) for each in windows[name]]
-        for name in SHOWN
-        if name in windows
-    }
+    windows = {name: evaluation["over_time"][name] for name in SHOWN if name in evaluation["over_time"]}
+    lines = over_time_lines(windows, DAY_MS)
     return line_chart("HR@10 of each tenth of the cases, by days", lines)
 
 

@@ -86,14 +86,14 @@ def _spread(of_seeds: Array) -> str:
 @click.option("--model", "models", multiple=True, required=True, type=_FILE)
 @click.option("--events", multiple=True, required=True, type=_FILE)
 @click.option("--items", multiple=True, type=_FILE)
-@click.option("--live-popularity", is_flag=True, help="The models also with it, first.")
+@click.option("--live-popularity", "with_live", is_flag=True, help="The models also with it, first.")
 @data_options
 def main(
     folder: Path,
     models: tuple[Path, ...],
     events: tuple[Path, ...],
     items: tuple[Path, ...],
-    live_popularity: bool,
+    with_live: bool,
     **given: Any,
 ) -> None:
     """Print the table."""
@@ -102,7 +102,7 @@ def main(
     ranks: Ranks = {
         name: [ranks_of(each, found, given["seen"], given["threads"], live=live) for each in models]
         for name, live in ways.items()
-        if live_popularity or not live
+        if with_live or not live
     }
     ranks |= peers_of(folder, len(found.cases))
     ranks |= {each.name: [Ranker(found, given["seen"]).ranks(each.scores)] for each in baselines_of(found)}

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from models.blend import ITEM_SCORERS
 from models.compact import RECENT
 from models.cooccurrence import DENSE_ITEMS
 from models.errors import ModelDataError
 from models.explain import remembered
-from models.fit_blend import RECENT_POPULARITY
 from models.predict import Hosting, load_predictor
 from models.predictor import Predictor
 from stream.explaining import simulated_histories
@@ -135,7 +135,7 @@ def live_model() -> Predictor:
     """The demo model as if what is popular now decided."""
     network, tokenizer, pairs, blend, membership, info = load_predictor().parts
     live = torch.zeros_like(blend.item)
-    live[:, RECENT_POPULARITY] = 100.0
+    live[:, ITEM_SCORERS.index("recent_popularity")] = 100.0
     return Predictor(
         network, tokenizer, pairs, replace(blend, live_item=live, live_interest=blend.interest), membership, info
     )
