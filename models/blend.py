@@ -34,6 +34,8 @@ ITEM_SCORERS: Final = (
 LENGTHS: Final = (5, 20)
 """Recent events that a history may have to get the first weights, the second ones; longer ones get the last. Picked as the half-life
 of recent popularity was."""
+PRIORS: Final = ("popularity", "recent_popularity")
+"""All that says something of a user without events: a network has nothing to read."""
 INTEREST_FEATURES: Final = ("items", "language_model", "own_4", "own_16", "base", "one")
 HALF_LIVES: Final = (4.0, 16.0)
 """Of the user's own counters, in events."""
@@ -60,6 +62,10 @@ class Blend:
     log_recent: Tensor  # [V + 1] of the last days of training (models/popularity.py)
     live_item: Tensor | None = None  # weights for a log_recent that is live; None: data without times
     live_interest: Tensor | None = None
+    prior: Tensor | None = (
+        None  # [len(ITEM_SCORERS)] for users without events, those of PRIORS; None: as for the shortest history
+    )
+    live_prior: Tensor | None = None
 
     @classmethod
     def start(cls, base: Tensor, log_popularity: Tensor) -> Blend:
@@ -73,11 +79,12 @@ class Blend:
         """The same for a recent popularity that comes in live; None if it was not fitted to one."""
         if self.live_item is None or self.live_interest is None:
             return None
-        return replace(self, item=self.live_item, interest=self.live_interest)
+        return replace(self, item=self.live_item, interest=self.live_interest, prior=self.live_prior)
 
     def item_weights(self, held: Tensor) -> Tensor:
         """[U, F] by the number of recent events, of held bool [U, 32]: a function of the state alone."""
-        return self.item[lengths(held)]
+        weights = self.item[lengths(held)]
+        return weights if self.prior is None else torch.where(held.any(1, keepdim=True), weights, self.prior)
 
 
 def lengths(held: Tensor) -> Tensor:
@@ -138,6 +145,18 @@ def fit_item_weights(features: list[Tensor], targets: Tensor, length: Tensor) ->
     start[0, :3] = torch.tensor([0.5, 0.5, 0.3])
     parts = minimised(loss, start)
     return parts[:1] + parts[1:]
+
+
+def fit_prior_weights(log_popularity: Tensor, log_recent: Tensor, targets: Tensor) -> Tensor:
+    """Weights [F] for users without events, those of PRIORS fitted as above: log shares [V + 1] and [U, V + 1], targets [U] (rows)."""
+    opinions = torch.stack([log_popularity.expand_as(log_recent), log_recent], dim=2)[:, 1:]
+
+    def loss(weights: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(opinions @ weights, targets - 1) + COMMON * weights.square().sum()
+
+    found = torch.zeros(len(ITEM_SCORERS))
+    found[[ITEM_SCORERS.index(name) for name in PRIORS]] = minimised(loss, torch.tensor([0.5, 0.5]))
+    return found
 
 
 def own_shares(touched: Tensor, there: Tensor, base: Tensor, half_life: float) -> Tensor:

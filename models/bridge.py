@@ -102,13 +102,14 @@ class InterestNetwork(nn.Module):
 
     # -- inputs
 
-    def event_vectors(self, rows: Tensor, actions: Tensor, gaps: Tensor, unknown_text: Tensor | None = None) -> Tensor:
-        """[.., D] of item rows, action codes and gap buckets [..]; unknown_text [.., D] stands in where the row is 0."""
-        text = self.text[rows]
-        if unknown_text is not None:
-            text = torch.where((rows == 0).unsqueeze(-1), unknown_text, text)
-        item = self.item(rows) * self.config.width**0.5
-        summed: Tensor = item + self.text_in(text) + self.action(actions) + self.gap(gaps)
+    def event_vectors(self, rows: Tensor, actions: Tensor, gaps: Tensor, hide_ids: float = 0.0) -> Tensor:
+        """[.., D] of item rows, action codes and gap buckets [..].
+
+        hide_ids: share of the events, drawn anew each time, of which the text alone is read, as of an item that is not in the catalogue.
+        """
+        known = rows.masked_fill(torch.rand(rows.shape) < hide_ids, 0) if hide_ids else rows
+        item = self.item(known) * self.config.width**0.5
+        summed: Tensor = item + self.text_in(self.text[rows]) + self.action(actions) + self.gap(gaps)
         return summed
 
     # -- candidates

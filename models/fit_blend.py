@@ -2,11 +2,12 @@
 
 The users whose last events are newest take part. Recent popularity is taken as if the model had been trained every week: of the
 moment when the week of an event began, seen from the newest one. Where events have times, a second set of weights is fitted to a
-recent popularity that comes in live, of the hour of each event.
+recent popularity that comes in live, of the hour of each event. Weights for users without events are fitted to first events.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ USERS: Final = 3_000
 CELLS: Final = 20_000_000
 """Users times items: 560 MB of scores."""
 LENGTH_NAMES: Final = (*(f"up to {most} events" for most in blending.LENGTHS), "more events")
+NO_EVENTS: Final = "no events"
 LEAST_USERS: Final = 50
 """Whatever the catalogue: 1.2 GB a million items."""
 
@@ -39,32 +41,46 @@ def fit_blend(
     """The blend with fitted weights, and what they are. item_rows int64 [N]: catalogue rows of the data set's events."""
     items, times = len(dataset.item_ids), dataset.events["time_ms"]
     timed = not dataset.report.get("events_without_time")
-    newest = np.argsort(-times[dataset.user_start[1:][validation_users] - 1], kind="stable")
-    users = validation_users[newest[: min(most, max(LEAST_USERS, CELLS // items))]]
-    start, last = dataset.user_start[:-1][users], dataset.user_start[1:][users] - 1
+    most = min(most, max(LEAST_USERS, CELLS // items))
+    starts, ends = dataset.user_start[:-1][validation_users], dataset.user_start[1:][validation_users]
+    chosen = _newest(times[ends - 1])[:most]
+    users, start, last = validation_users[chosen], starts[chosen], ends[chosen] - 1
     rows = item_rows[last]
-    cases = Cases(last, users, last - start, rows.astype(np.int32) - 1, dataset.events["time_ms"][last])
+    cases = Cases(last, users, last - start, rows.astype(np.int32) - 1, times[last])
+    first = starts[item_rows[starts] > 0]
+    first = first[_newest(times[first])[:most]]
 
-    def fitted(popularity: Tensor | None) -> Blend:
-        """With recent popularity [U, V + 1], if it is of each moment."""
+    def fitted(popularity: Callable[[Array], Tensor]) -> Blend:
+        """With the recent popularity [U, V + 1] of each moment int64 [U]."""
+        recently = popularity(times[last])
         places, readings = [], []
         with torch.no_grad():
             for some, state, recent in replay(predictor, predictor.info.state_size, dataset, cases, 512):
-                if popularity is not None:
-                    predictor.log_recent = popularity[torch.from_numpy(some)]
+                predictor.log_recent = recently[torch.from_numpy(some)]
                 places.append(some)
                 readings.append(predictor.read(state, recent))
         predictor.log_recent = blend.log_recent[None]
-        return _fit(predictor, readings, torch.from_numpy(rows[np.concatenate(places)]), blend)
+        found = _fit(predictor, readings, torch.from_numpy(rows[np.concatenate(places)]), blend)
+        if not len(first):
+            return found
+        asked = torch.from_numpy(item_rows[first])
+        return replace(found, prior=blending.fit_prior_weights(blend.log_popularity, popularity(times[first]), asked))
 
-    found = fitted(popularity_by_week(item_rows, times, times[last], items) if timed else None)
-    figures: dict[str, Any] = {"users": len(users)}
-    if timed:
-        live = fitted(LivePopularity(item_rows, times, blend.log_popularity).at(times[last]))
-        until_now = log_recent_shares(item_rows, times, int(times.max()) + 1, items)
-        found = replace(found, log_recent=until_now, live_item=live.item, live_interest=live.interest)
-        figures |= {f"live_{name}": each for name, each in _weights(live).items()}
-    return found, figures | _weights(found)
+    if not timed:
+        found = fitted(lambda asked_ms: blend.log_recent.expand(len(asked_ms), -1))
+        return found, {"users": len(users)} | _weights(found)
+    found = fitted(lambda asked_ms: popularity_by_week(item_rows, times, asked_ms, items))
+    live = fitted(LivePopularity(item_rows, times, blend.log_popularity).at)
+    until_now = log_recent_shares(item_rows, times, int(times.max()) + 1, items)
+    found = replace(
+        found, log_recent=until_now, live_item=live.item, live_interest=live.interest, live_prior=live.prior
+    )
+    figures = {f"live_{name}": each for name, each in _weights(live).items()}
+    return found, {"users": len(users)} | figures | _weights(found)
+
+
+def _newest(times_ms: Array) -> Array:
+    return np.argsort(-times_ms, kind="stable")
 
 
 def _fit(predictor: Predictor, readings: list[Reading], targets: Tensor, blend: Blend) -> Blend:
@@ -81,7 +97,10 @@ def _fit(predictor: Predictor, readings: list[Reading], targets: Tensor, blend: 
 
 
 def _weights(blend: Blend) -> dict[str, Any]:
-    item = {name: _named(blending.ITEM_SCORERS, each) for name, each in zip(LENGTH_NAMES, blend.item, strict=True)}
+    of = dict(zip(LENGTH_NAMES, blend.item, strict=True))
+    if blend.prior is not None:
+        of = {NO_EVENTS: blend.prior, **of}
+    item = {name: _named(blending.ITEM_SCORERS, each) for name, each in of.items()}
     return {"item": item, "interest": _named(blending.INTEREST_FEATURES, blend.interest)}
 
 

@@ -76,6 +76,9 @@ class TrainConfig:
     bridge_epochs: int = 20
     patience: int = 3  # epochs without a better validation before a stage ends
     negatives: int = 1_024  # of the sampled softmax; 0, or as many as there are items: the exact one
+    hide_ids: float = (
+        0.0  # share of events of which training shows the text alone: for streams whose items the catalogue often lacks
+    )
     interest_weight: float = 0.3  # of the interests' loss beside the items'
     validation_users: int = 5_000
     seen: str = "keep"  # whether items of a validation user's history stay candidates: keep or remove
@@ -255,7 +258,7 @@ class Training:
         losses = []
         for rows, actions, gaps, targets in self.sequences.batches(self.config.batch, generator):
             optimiser.zero_grad()
-            features = self.network.features(self.network.event_vectors(rows, actions, gaps))
+            features = self.network.features(self.network.event_vectors(rows, actions, gaps, self.config.hide_ids))
             loss = self._item_loss(features, targets)
             self._take_step(loss, optimiser)
             losses.append(loss.item())
@@ -270,7 +273,7 @@ class Training:
         membership = torch.from_numpy(self.membership)
         for rows, actions, gaps, targets in self.sequences.batches(self.config.batch, generator):
             optimiser.zero_grad()
-            x = self.network.event_vectors(rows, actions, gaps)
+            x = self.network.event_vectors(rows, actions, gaps, self.config.hide_ids)
             features = self.network.features(x)
             answers = self.network.answers(x, features)
             there = targets > 0
@@ -318,7 +321,7 @@ class Training:
     # -- between the stages
 
     def _encode_texts(self) -> None:
-        """Encodings of all titles and interest names by the text model; from here on it is not trained."""
+        """Of all titles and interest names by the text model; from here on it is not trained."""
         network = self.network.eval()
         with torch.no_grad():
             for target, rows, texts in (
@@ -356,14 +359,9 @@ class Training:
         items, starts = len(self.dataset.item_ids), self.dataset.user_start
         pairs = cooccurrence.learn_before_last(self.data.rows, starts, items)
         blend = Blend.start(self.base, self.log_popularity)
+        data = self.dataset
         info = ModelInfo(
-            "",
-            "",
-            0,
-            tuple(self.dataset.interests),
-            tuple(self.dataset.item_ids),
-            tuple(self.dataset.titles),
-            self.network.lstm.state_size,
+            "", "", 0, tuple(data.interests), tuple(data.item_ids), tuple(data.titles), self.network.lstm.state_size
         )
         predictor = Predictor(self.network.eval(), self.tokenizer, pairs, blend, self.membership, info)
         blend, figures = fit_blend(predictor, blend, self.dataset, self.data.rows, self.validation_users)

@@ -64,6 +64,14 @@ _FILE = click.Path(path_type=Path)
     help="Pick by the validation events, but never learn them: the protocol of published tables. Less accurate.",
 )
 @click.option(
+    "--hide-ids",
+    type=click.FloatRange(0, 0.9),
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of events of which training shows the title alone: for streams with items that the catalogue lacks.",
+)
+@click.option(
     "--encode-with",
     type=_FILE,
     default=None,
@@ -159,7 +167,12 @@ def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
     cut = split(dataset, given["protocol"], seed=given["seed"], session_gap_s=given["session_gap"])
     effort = effort_of(given["effort"])
     config, reasons = settings_for(given["effort"], cut.train, seed=given["seed"], model=given["name"] or out.name)
-    config = replace(config, seen=given["seen"], learn_validation=not given["hold_out_validation"])
+    config = replace(
+        config,
+        seen=given["seen"],
+        learn_validation=not given["hold_out_validation"],
+        hide_ids=given["hide_ids"],
+    )
     if given["epochs"] is not None:
         config = replace(config, lstm_epochs=given["epochs"], bridge_epochs=given["epochs"])
     if not as_json:

@@ -3,14 +3,18 @@
 In an environment of its own: `pip install "rectools[torch]==0.19.0"`, then `python rectools_sasrec.py FOLDER SEED`.
 
 Validation is the last training item of each user or session, by loss, as RecTools' guide to training has it; patience 3, at most
-RECTOOLS_EPOCHS (100).
+RECTOOLS_EPOCHS (100) and RECTOOLS_MINUTES (600). The best epoch by validation answers; where time or epochs ran out before patience
+did, the last line that is printed says so.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import ask
@@ -36,20 +40,24 @@ def fit(questions: ask.Questions, seed: int) -> Callable[[list[Array]], Array]:
     def trainer() -> Trainer:
         return Trainer(
             max_epochs=int(os.environ.get("RECTOOLS_EPOCHS", "100")),
+            max_time=timedelta(minutes=float(os.environ.get("RECTOOLS_MINUTES", "600"))),
             accelerator="cpu",
             deterministic=True,
             enable_progress_bar=False,
             logger=False,
             callbacks=[
                 EarlyStopping(SASRecModel.val_loss_name, mode="min", patience=3),
-                ModelCheckpoint(folder, filename="best", monitor=SASRecModel.val_loss_name, mode="min"),
+                ModelCheckpoint(folder, filename="{epoch}", monitor=SASRecModel.val_loss_name, mode="min"),
             ],
         )
 
     model = SASRecModel(deterministic=True, get_val_mask_func=_last_of_each, get_trainer_func=trainer)
     model.fit(Dataset.construct(_interactions(questions.train)))
-    best = next(each for each in model.fit_trainer.callbacks if isinstance(each, ModelCheckpoint)).best_model_path
-    model.load_weights_from_checkpoint(best)
+    stopping, kept = (_callback(model.fit_trainer, kind) for kind in (EarlyStopping, ModelCheckpoint))
+    ended = "patience" if stopping.stopped_epoch else "its limit, before patience did"
+    epochs, loss = model.fit_trainer.current_epoch, float(kept.best_model_score)
+    sys.stdout.write(f"{epochs} epochs, ended by {ended}; best {Path(kept.best_model_path).stem}: loss {loss:.4f}\n")
+    model.load_weights_from_checkpoint(kept.best_model_path)
     known = np.unique(np.concatenate(questions.train))
 
     def scores(histories: list[Array]) -> Array:
@@ -67,6 +75,10 @@ def fit(questions: ask.Questions, seed: int) -> Callable[[list[Array]], Array]:
         return said
 
     return scores
+
+
+def _callback(trainer: Trainer, kind: type[Any]) -> Any:
+    return next(each for each in trainer.callbacks if isinstance(each, kind))
 
 
 def _interactions(sequences: list[Array], users: list[int] | None = None) -> pd.DataFrame:

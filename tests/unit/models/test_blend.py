@@ -62,6 +62,23 @@ def test_each_length_of_history_gets_the_scorer_that_knows_it() -> None:
     assert weights[0, 0] < weights[1, 0] < weights[2, 0]
 
 
+def test_before_the_first_event_popularity_alone_answers_weighed_as_first_events_were() -> None:
+    """First events follow what is popular now, not what was popular overall."""
+    torch.manual_seed(10)
+    overall, recent = torch.randn(ITEMS + 1).log_softmax(0), torch.randn(USERS, ITEMS + 1).log_softmax(1)
+    drawn = torch.distributions.Categorical(logits=recent[:, 1:]).sample()  # type: ignore[no-untyped-call]
+    prior = blend.fit_prior_weights(overall, recent, 1 + drawn)
+    weights = dict(zip(blend.ITEM_SCORERS, prior.tolist(), strict=True))
+    assert weights.pop("recent_popularity") == pytest.approx(1, abs=0.2)
+    assert weights.pop("popularity") == pytest.approx(0, abs=0.2)
+    assert not any(weights.values())
+    item = torch.ones(3, len(blend.ITEM_SCORERS))
+    fitted = blend.Blend(item, torch.zeros(6), overall, overall, overall, prior=prior)
+    held = torch.zeros(2, 32, dtype=torch.bool)
+    held[1, 0] = True
+    assert torch.equal(fitted.item_weights(held), torch.stack((prior, item[0])))
+
+
 @pytest.mark.parametrize(("events", "length"), [(0, 0), (1, 0), (5, 0), (6, 1), (20, 1), (21, 2), (32, 2)])
 def test_the_length_of_a_history_is_that_of_the_events_a_state_keeps(events: int, length: int) -> None:
     held = (torch.arange(32) < events)[None, :]

@@ -43,6 +43,27 @@ def x(network: InterestNetwork) -> Tensor:
         return network.event_vectors(rows, torch.randint(0, 10, rows.shape), torch.randint(0, 16, rows.shape)) + 0
 
 
+def test_of_a_hidden_id_the_text_alone_is_read(network: InterestNetwork) -> None:
+    torch.manual_seed(8)
+    torch.nn.init.normal_(network.text)
+    rows = torch.randint(1, 21, (400, 5))
+    same = torch.zeros_like(rows)
+    with torch.no_grad():
+        whole, nameless = network.event_vectors(rows, same, same), network.event_vectors(rows, same, same, hide_ids=1.0)
+        network.item.weight.zero_()
+        assert torch.equal(nameless, network.event_vectors(rows, same, same))
+    assert not torch.isclose(whole, nameless).all(2).any()
+
+
+def test_ids_are_hidden_in_the_share_that_was_asked(network: InterestNetwork) -> None:
+    torch.manual_seed(9)
+    rows = torch.randint(1, 21, (400, 5))
+    same = torch.zeros_like(rows)
+    with torch.no_grad():
+        whole, some = network.event_vectors(rows, same, same), network.event_vectors(rows, same, same, hide_ids=0.1)
+    assert (whole != some).any(2).float().mean().item() == pytest.approx(0.1, abs=0.03)
+
+
 def served(network: InterestNetwork, x: Tensor, features: Tensor, at: int) -> Tensor:
     """The answer [U, D] after event `at`, as a worker gets it: the last READ events, missing ones in front."""
     seen = x[:, max(0, at + 1 - READ) : at + 1]

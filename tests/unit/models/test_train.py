@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
 from models.errors import ModelDataError
 from models.interests import InterestConfig, find_interests
-from models.predictor import load
+from models.predictor import load, no_events
 from models.prepare import Dataset
 from models.train import TrainConfig, train
 
@@ -88,6 +89,20 @@ def test_validation_events_held_out_are_never_learned(prepared: Callable[..., Da
         assert ("bridge_anew" in report["curves"]) == learn
         neighbours = load_file(tmp_path / str(learn) / "weights.safetensors")["cooccurrence.neighbours"]
         assert bool((neighbours == dataset.item_ids.index("z") + 1).any()) == learn
+
+
+def test_who_did_nothing_yet_is_shown_what_others_begin_with(prepared: Callable[..., Dataset], tmp_path: Path) -> None:
+    """All begin with a, which is popular, and end with z, which the networks learn to expect."""
+    events = [(f"u{user}", item, 1_000 * place) for user in range(20) for place, item in enumerate("abacazz")]
+    dataset = find_interests(
+        prepared(events, {item: (item.upper(),) for item in "abcz"}), InterestConfig(least_items=1, largest_share=1)
+    )
+    report = train(dataset, tmp_path / "model", replace(SMALL, lstm_epochs=10, bridge_epochs=5))
+    model = load(tmp_path / "model")
+    scores = model.score_all(np.zeros((1, model.info.state_size), np.float32), no_events(1))
+    assert model.info.items[int(scores.argmax())] == "a"
+    weights = report["blend"]["item"]["no events"]
+    assert {name for name, weight in weights.items() if weight} == {"popularity", "recent_popularity"}
 
 
 def test_the_loss_does_not_jump_when_the_lstm_begins_to_learn_too(eight: Dataset, tmp_path: Path) -> None:
