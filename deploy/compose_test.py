@@ -1,7 +1,8 @@
 """Run docker-compose.yml and the image for real, on a Debian machine without a Docker engine (see podman_machine.py).
 
-Build, up with the demo profile, an update seen, a second worker that shares the partitions, one worker stopped cleanly, an audit of every
-user, all of it once more after `down` and `up` on the same volume; then the tests' own `--kafka=container`. Takes everything down.
+Build, up with the profiles demo and popularity, an update seen, a snapshot of what is popular that the worker follows, a second worker that
+shares the partitions, one worker stopped cleanly, an audit of every user, all of it once more after `down` and `up` on the same volume;
+then the tests' own `--kafka=container`. Takes everything down.
 
     make compose-test                   images stay for the next run
     make compose-test ARGS=--clean      removes what earlier runs left; tests nothing
@@ -25,6 +26,7 @@ from podman_machine import fail, run, say, succeeds, wait_for
 PROJECT = "interest-stream-test"
 PORT = os.environ.get("KAFKA_PORT", "21092")
 PARTITIONS = 4
+PROFILES = ("--profile", "demo", "--profile", "popularity")
 CONTAINER_TESTS = ("tests/kafka/test_topics.py", "-m", "kafka and not slow")
 METRICS = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:6066/metrics', timeout=4).read().decode())"
 
@@ -93,12 +95,22 @@ def is_ready(name: str) -> bool:
     return succeeds("podman", "exec", name, "interest-stream", "health")
 
 
-def lag(name: str) -> dict[str, float]:
-    """Events behind, by partition that a worker holds."""
+def metrics(name: str) -> list[str]:
+    """What a worker says at /metrics."""
     done = subprocess.run(
         ["podman", "exec", name, "python3", "-c", METRICS], capture_output=True, text=True, check=False
     )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("interest_stream_consumer_lag{")]
+    return done.stdout.splitlines()
+
+
+def metric(name: str, of: str) -> float:
+    """One without labels; 0 if it is not there."""
+    return next((float(line.split()[-1]) for line in metrics(name) if line.startswith(f"interest_stream_{of} ")), 0.0)
+
+
+def lag(name: str) -> dict[str, float]:
+    """Events behind, by partition that a worker holds."""
+    lines = [line for line in metrics(name) if line.startswith("interest_stream_consumer_lag{")]
     return {line.split('partition="')[1].split('"')[0]: float(line.split()[-1]) for line in lines}
 
 
@@ -118,6 +130,7 @@ def scenario(compose: Compose) -> None:
     check_confined(worker)
     check_health(worker)
     check_host_listener()
+    check_popularity(compose, worker)
     second_worker(compose)
     applied = audit(compose)
     check_volume(compose, applied)
@@ -125,7 +138,7 @@ def scenario(compose: Compose) -> None:
 
 def first_updates(compose: Compose) -> None:
     began = time.monotonic()
-    compose("--profile", "demo", "up", "-d")
+    compose(*PROFILES, "up", "-d")
     (tail,) = containers("tail")
     wait_for(lambda: len(updates_seen(tail)) >= 3, PATIENCE_S, "no update was seen")
     say(f"first updates {time.monotonic() - began:.0f} s after 'up':\n" + "\n".join(updates_seen(tail)[:3]))
@@ -179,9 +192,16 @@ def check_host_listener() -> None:
     say("Kafka answers from this machine too, and its topics are as they must be")
 
 
+def check_popularity(compose: Compose, worker: str) -> None:
+    """Stopped, the job publishes what it counted, and the worker scores with it."""
+    compose("stop", "popularity")
+    wait_for(lambda: metric(worker, "popularity_as_of_seconds") > 0, PATIENCE_S, "the worker follows no popularity")
+    say("the worker scores with the snapshot that the popularity job left")
+
+
 def second_worker(compose: Compose) -> None:
     """Scale to two, stop one, and the other goes on alone."""
-    compose("--profile", "demo", "up", "-d", "--no-recreate", "--scale", "worker=2")
+    compose(*PROFILES, "up", "-d", "--no-recreate", "--scale", "worker=2")
     wait_for(
         lambda: len(both := containers("worker")) == 2 and share_work(both),
         PATIENCE_S,
@@ -241,7 +261,7 @@ def flat(report: dict[str, object], prefix: str = "") -> dict[str, int]:
 
 def check_volume(compose: Compose, events: int) -> None:
     """`down` without -v keeps Kafka's data: the same events, audited again."""
-    compose("--profile", "demo", "down")
+    compose(*PROFILES, "down")
     compose("up", "-d")
     if (found := audit(compose)) != events:
         fail(f"{events} events before 'down', {found} after 'up'")
@@ -272,13 +292,14 @@ def main() -> None:
         "INTEREST_STREAM_IMAGE": machine.APP,
         "KAFKA_PORT": PORT,
         "PARTITIONS": str(PARTITIONS),
+        "LIVE_POPULARITY": "true",
     }
     with machine.docker_api() as env, health_checks():
 
         def compose(*words: str) -> str:
             return run("docker-compose", "-p", PROJECT, *words, env={**env, **variables}, timeout_s=2 * PATIENCE_S)
 
-        compose("--profile", "demo", "down", "-v", "--remove-orphans")
+        compose(*PROFILES, "down", "-v", "--remove-orphans")
         try:
             scenario(compose)
         except SystemExit:
@@ -286,7 +307,7 @@ def main() -> None:
                 say(f"--- {name}\n{logs(name)[-1500:]}")
             raise
         finally:
-            compose("--profile", "demo", "down", "-v", "--remove-orphans")
+            compose(*PROFILES, "down", "-v", "--remove-orphans")
         container_tests(env)
     left = containers()
     if left:

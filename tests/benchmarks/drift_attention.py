@@ -1,0 +1,175 @@
+"""Attention over the last 50 events beside the drift table: how soon it names a changed interest, on the same simulated users.
+
+    python -m tests.benchmarks.drift_attention [--users 300] [--seeds 3]
+
+A causal transformer over item ids (the shape of SASRec, Kang and McAuley 2018: width 64, two blocks, two heads, learned places), trained
+on the population that `make demo-model` simulates, softmax over all items, the epoch picked by the loss of each user's last event. An
+interest has the probability of its items. The shipped demo model is measured beside it. Glossary: U users, T events, V items, C interests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.interests import InterestConfig
+from models.predict import load_predictor
+from models.predictor import Predictor
+from models.prepare import Dataset, PrepareConfig
+from models.training_data import Sequences, TrainingData
+from models.vocabulary import ItemIndex
+from stream.drifting import measure_drift
+from stream.training_inputs import simulated_dataset, with_found_interests
+
+Array = np.ndarray[Any, Any]
+
+READ: Final = 50
+WIDTH: Final = 64
+USERS, SEED = 2_000, 7  # of `make demo-model`
+EPOCHS, PATIENCE, BATCH, RATE = 60, 3, 64, 1e-3
+NOTHING, UNKNOWN = 0, 1  # tokens: no event, one that is about no item; item v is token v + 2
+
+
+class Attention(nn.Module):
+    """Tokens int64 [U, T], right-padded, to logits [U, T, V]."""
+
+    def __init__(self, items: int) -> None:
+        super().__init__()
+        self.item = nn.Embedding(items + 2, WIDTH)
+        self.place = nn.Parameter(0.02 * torch.randn(READ, WIDTH))
+        block = nn.TransformerEncoderLayer(WIDTH, 2, 4 * WIDTH, 0.2, batch_first=True, norm_first=True)
+        self.blocks = nn.TransformerEncoder(block, 2, nn.LayerNorm(WIDTH), enable_nested_tensor=False)
+        self.bias = nn.Parameter(torch.zeros(items))
+        nn.init.normal_(self.item.weight, std=0.02)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        length = tokens.shape[1]
+        ahead = nn.Transformer.generate_square_subsequent_mask(length)
+        hidden = self.blocks(self.item(tokens) * WIDTH**0.5 + self.place[:length], mask=ahead, is_causal=True)
+        found: Tensor = hidden @ self.item.weight[UNKNOWN + 1 :].t() + self.bias
+        return found
+
+
+@dataclass(frozen=True)
+class _Info:
+    """The part of models.predict.ModelInfo that is read."""
+
+    items: tuple[str, ...]
+    titles: tuple[str, ...]
+    interests: tuple[str, ...]
+    state_size: int = READ
+
+
+class AttentionModel:
+    """What models.evaluate.Model asks for. The state of a user is the last READ tokens, newest last."""
+
+    def __init__(self, network: Attention, dataset: Dataset, belongs: Array) -> None:
+        self.info = _Info(tuple(dataset.item_ids), tuple(dataset.titles), tuple(dataset.interests))
+        self._network, self._belongs = network.eval(), torch.from_numpy(belongs.astype(np.float32))
+        self._index = ItemIndex(self.info.items)
+
+    def step(self, state: Array, events: Array, sizes: Array, previous_ms: Array) -> Array:
+        """float32 [U, READ] after the events, round after round."""
+        tokens, start = self._index.rows(events["key"]) + UNKNOWN, 0
+        for size in sizes.tolist():
+            state[:size, :-1] = state[:size, 1:].copy()
+            state[:size, -1] = tokens[start : start + size]
+            start += size
+        return state
+
+    def score_all(self, state: Array, recent: Array) -> Array:
+        """float32 [U, V] log-probabilities of the next item."""
+        tokens = torch.from_numpy(state).long()
+        count = (tokens != NOTHING).sum(1)
+        first = (torch.arange(READ)[None] + READ - count[:, None]) % READ  # the oldest event at place 0
+        with torch.inference_mode():
+            logits = self._network(tokens.gather(1, first))[torch.arange(len(state)), (count - 1).clamp(min=0)]
+            return torch.log_softmax(logits, 1).numpy()
+
+    def interest_probabilities(self, state: Array, recent: Array) -> Array:
+        """float32 [U, C]."""
+        return np.asarray(np.exp(self.score_all(state, recent)) @ self._belongs.numpy())
+
+
+def trained(dataset: Dataset) -> tuple[Attention, int, float]:
+    """The network of the best epoch, which one it was, and its loss of validation in nats."""
+    torch.manual_seed(0)
+    data, network = TrainingData(dataset, READ), Attention(len(dataset.item_ids))
+    pieces, (_, validation) = data.pieces(), data.validation(USERS, seed=0)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE)
+    best, kept, which = np.inf, copy.deepcopy(network), 0
+    for epoch in range(EPOCHS):
+        network.train()
+        for rows, _, _, targets in pieces.batches(BATCH, torch.Generator().manual_seed(epoch)):
+            optimiser.zero_grad()
+            _loss(network, rows, targets).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        value = _validated(network, validation)
+        sys.stderr.write(f"epoch {epoch + 1}: loss of validation {value:.4f}\n")
+        if value < best:
+            best, kept, which = value, copy.deepcopy(network), epoch
+        if epoch - which >= PATIENCE:
+            break
+    return kept, which + 1, best
+
+
+def _loss(network: Attention, rows: Tensor, targets: Tensor) -> Tensor:
+    there = targets > 0
+    return nn.functional.cross_entropy(network(rows + UNKNOWN)[there], targets[there] - 1)
+
+
+def _validated(network: Attention, asked: Sequences) -> float:
+    network.eval()
+    with torch.inference_mode():
+        return float(_loss(network, asked.rows, asked.targets))
+
+
+def _table(named: list[tuple[str, list[dict[str, Any]]]]) -> str:
+    """Middle of the seeds; each: what measure_drift said, by seed."""
+    lines = ["| noise | tracker | median | p90 | noticed | named right | false switches in 100 events |"]
+    lines += ["|---|---|---|---|---|---|---|"]
+    for place, level in enumerate(named[0][1][0]["levels"]):
+        noise = "of each user another" if level["noise"] is None else f"{level['noise']:.0%}"
+        for name, reports in named:
+            of = [report["levels"][place]["model"] for report in reports]
+            median, p90, noticed, right, wrong = (
+                _middle([each[what] for each in of]) for what in ("median", "p90", "noticed", "right", "false per 100")
+            )
+            lines.append(f"| {noise} | {name} | {median:g} | {p90:g} | {noticed:.1%} | {right:.1%} | {wrong:.1f} |")
+    return "\n".join(lines)
+
+
+def _middle(values: list[float | None]) -> float:
+    return float(np.median([np.inf if each is None else each for each in values]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--users", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=3)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    dataset = simulated_dataset(USERS, SEED, PrepareConfig())
+    dataset = with_found_interests(dataset, InterestConfig(), None, SEED)
+    indptr, indices = dataset.membership
+    belongs = np.zeros((len(dataset.item_ids), len(dataset.interests)), bool)
+    belongs[np.repeat(np.arange(len(belongs)), np.diff(indptr)), indices] = True
+    network, epoch, loss = trained(dataset)
+    attention, demo = AttentionModel(network, dataset, belongs), load_predictor()
+    assert isinstance(demo, Predictor)
+    seeds = range(asked.seeds)
+    of_attention = [measure_drift(attention, belongs, asked.users, seed) for seed in seeds]
+    of_demo = [measure_drift(demo, demo.membership, asked.users, seed) for seed in seeds]
+    sys.stdout.write(f"attention: best epoch {epoch}, loss of validation {loss:.4f}\n")
+    sys.stdout.write(_table([("attention over the last 50", of_attention), ("demo model", of_demo)]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
