@@ -51,7 +51,7 @@ def losses(reading: Reading, which: Tensor, scorers: Scorers, *, look_inside: bo
 
     look_inside: whether the language model is the one of `scorers`, and counts; another one's part is credited to no event.
     """
-    weights = scorers.blend.item_weights(reading.held).t().unsqueeze(2)  # [F, U, 1]
+    weights = scorers.blend.item_weights(reading.held, reading.rows).t().unsqueeze(2)  # [F, U, 1]
     weight = dict(zip(blending.ITEM_SCORERS, weights, strict=True))
     opinion = dict(zip(blending.INTEREST_FEATURES, scorers.blend.interest.tolist(), strict=True))
     mine = scorers.membership.t()[which]

@@ -36,6 +36,8 @@ LENGTHS: Final = (5, 20)
 of recent popularity was."""
 PRIORS: Final = ("popularity", "recent_popularity")
 """All that says something of a user without events: a network has nothing to read."""
+READERS: Final = ("language_model", "lstm", *PRIORS)
+"""What says something of a user whose events are about no known item (searches, titles that are new): networks read texts."""
 INTEREST_FEATURES: Final = ("items", "language_model", "own_4", "own_16", "base", "one")
 HALF_LIVES: Final = (4.0, 16.0)
 """Of the user's own counters, in events."""
@@ -62,10 +64,10 @@ class Blend:
     log_recent: Tensor  # [V + 1] of the last days of training (models/popularity.py)
     live_item: Tensor | None = None  # weights for a log_recent that is live; None: data without times
     live_interest: Tensor | None = None
-    prior: Tensor | None = (
-        None  # [len(ITEM_SCORERS)] for users without events, those of PRIORS; None: as for the shortest history
+    strangers: Tensor | None = (
+        None  # [2, F] for users without events, and with events about no known item; None: as for others
     )
-    live_prior: Tensor | None = None
+    live_strangers: Tensor | None = None
 
     @classmethod
     def start(cls, base: Tensor, log_popularity: Tensor) -> Blend:
@@ -79,12 +81,14 @@ class Blend:
         """The same for a recent popularity that comes in live; None if it was not fitted to one."""
         if self.live_item is None or self.live_interest is None:
             return None
-        return replace(self, item=self.live_item, interest=self.live_interest, prior=self.live_prior)
+        return replace(self, item=self.live_item, interest=self.live_interest, strangers=self.live_strangers)
 
-    def item_weights(self, held: Tensor) -> Tensor:
-        """[U, F] by the number of recent events, of held bool [U, 32]: a function of the state alone."""
+    def item_weights(self, held: Tensor, rows: Tensor) -> Tensor:
+        """[U, F] by the recent events: held bool [U, 32], and their item rows [U, 32] (0: unknown); a function of the state alone."""
         weights = self.item[lengths(held)]
-        return weights if self.prior is None else torch.where(held.any(1, keepdim=True), weights, self.prior)
+        if self.strangers is None:
+            return weights
+        return torch.where((rows > 0).any(1, keepdim=True), weights, self.strangers[held.any(1).long()])
 
 
 def lengths(held: Tensor) -> Tensor:
@@ -147,15 +151,16 @@ def fit_item_weights(features: list[Tensor], targets: Tensor, length: Tensor) ->
     return parts[:1] + parts[1:]
 
 
-def fit_prior_weights(log_popularity: Tensor, log_recent: Tensor, targets: Tensor) -> Tensor:
-    """Weights [F] for users without events, those of PRIORS fitted as above: log shares [V + 1] and [U, V + 1], targets [U] (rows)."""
-    opinions = torch.stack([log_popularity.expand_as(log_recent), log_recent], dim=2)[:, 1:]
+def fit_weights_of(opinions: dict[str, Tensor], targets: Tensor) -> Tensor:
+    """Weights [F] of some scorers, the others 0, fitted as above: log-probabilities [U, V + 1] by name, targets [U] (rows)."""
+    stacked = torch.stack([each[:, 1:] for each in opinions.values()], dim=2)
 
     def loss(weights: Tensor) -> Tensor:
-        return torch.nn.functional.cross_entropy(opinions @ weights, targets - 1) + COMMON * weights.square().sum()
+        return torch.nn.functional.cross_entropy(stacked @ weights, targets - 1) + COMMON * weights.square().sum()
 
     found = torch.zeros(len(ITEM_SCORERS))
-    found[[ITEM_SCORERS.index(name) for name in PRIORS]] = minimised(loss, torch.tensor([0.5, 0.5]))
+    places = [ITEM_SCORERS.index(name) for name in opinions]
+    found[places] = minimised(loss, torch.full((len(opinions),), 1 / len(opinions)))
     return found
 
 

@@ -2,7 +2,8 @@
 
 The users whose last events are newest take part. Recent popularity is taken as if the model had been trained every week: of the
 moment when the week of an event began, seen from the newest one. Where events have times, a second set of weights is fitted to a
-recent popularity that comes in live, of the hour of each event. Weights for users without events are fitted to first events.
+recent popularity that comes in live, of the hour of each event. Weights for users without events are fitted to first
+events, those for users whose items are all unknown to the same last events after histories that show titles alone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from models import blend as blending
 from models.blend import Blend
+from models.compact import TEXT_BYTES, TITLE, hash64
 from models.popularity import LivePopularity, log_recent_shares, popularity_by_week
 from models.predictor import Predictor
 from models.prepare import Dataset
@@ -30,7 +32,7 @@ USERS: Final = 3_000
 CELLS: Final = 20_000_000
 """Users times items: 560 MB of scores."""
 LENGTH_NAMES: Final = (*(f"up to {most} events" for most in blending.LENGTHS), "more events")
-NO_EVENTS: Final = "no events"
+STRANGERS: Final = ("no events", "no known item")
 LEAST_USERS: Final = 50
 """Whatever the catalogue: 1.2 GB a million items."""
 
@@ -48,23 +50,20 @@ def fit_blend(
     rows = item_rows[last]
     cases = Cases(last, users, last - start, rows.astype(np.int32) - 1, times[last])
     first = starts[item_rows[starts] > 0]
-    first = first[_newest(times[first])[:most]]
+    first = first[_newest(times[first])[:most]] if len(first) else last
+    nameless = _nameless(dataset, item_rows)
 
     def fitted(popularity: Callable[[Array], Tensor]) -> Blend:
         """With the recent popularity [U, V + 1] of each moment int64 [U]."""
         recently = popularity(times[last])
-        places, readings = [], []
-        with torch.no_grad():
-            for some, state, recent in replay(predictor, predictor.info.state_size, dataset, cases, 512):
-                predictor.log_recent = recently[torch.from_numpy(some)]
-                places.append(some)
-                readings.append(predictor.read(state, recent))
-        predictor.log_recent = blend.log_recent[None]
-        found = _fit(predictor, readings, torch.from_numpy(rows[np.concatenate(places)]), blend)
-        if not len(first):
-            return found
-        asked = torch.from_numpy(item_rows[first])
-        return replace(found, prior=blending.fit_prior_weights(blend.log_popularity, popularity(times[first]), asked))
+        readings, places = _read(predictor, dataset, cases, recently)
+        found = _fit(predictor, readings, torch.from_numpy(rows[places]), blend)
+        readings, places = _read(predictor, nameless, cases, recently)
+        which = {name: blending.ITEM_SCORERS.index(name) for name in blending.READERS}
+        read = {name: torch.cat([each.scorers[place] for each in readings]) for name, place in which.items()}
+        by_text = blending.fit_weights_of(read, torch.from_numpy(rows[places]))
+        prior = _prior(blend.log_popularity, popularity(times[first]), item_rows[first])
+        return replace(found, strangers=torch.stack((prior, by_text)))
 
     if not timed:
         found = fitted(lambda asked_ms: blend.log_recent.expand(len(asked_ms), -1))
@@ -73,10 +72,38 @@ def fit_blend(
     live = fitted(LivePopularity(item_rows, times, blend.log_popularity).at)
     until_now = log_recent_shares(item_rows, times, int(times.max()) + 1, items)
     found = replace(
-        found, log_recent=until_now, live_item=live.item, live_interest=live.interest, live_prior=live.prior
+        found, log_recent=until_now, live_item=live.item, live_interest=live.interest, live_strangers=live.strangers
     )
     figures = {f"live_{name}": each for name, each in _weights(live).items()}
     return found, {"users": len(users)} | figures | _weights(found)
+
+
+def _read(predictor: Predictor, dataset: Dataset, cases: Cases, log_recent: Tensor) -> tuple[list[Reading], Array]:
+    """What the predictor reads before each case with its recent popularity [T, V + 1], and the places of the cases in that order."""
+    places, readings, before = [], [], predictor.log_recent
+    with torch.no_grad():
+        for some, state, recent in replay(predictor, predictor.info.state_size, dataset, cases, 512):
+            predictor.log_recent = log_recent[torch.from_numpy(some)]
+            places.append(some)
+            readings.append(predictor.read(state, recent))
+    predictor.log_recent = before
+    return readings, np.concatenate(places)
+
+
+def _prior(log_popularity: Tensor, log_recent: Tensor, rows: Array) -> Tensor:
+    """Weights [F] for users of whom nothing is known, fitted to first events, item rows int64 [U]."""
+    opinions = dict(zip(blending.PRIORS, (log_popularity.expand_as(log_recent), log_recent), strict=True))
+    return blending.fit_weights_of(opinions, torch.from_numpy(rows))
+
+
+def _nameless(dataset: Dataset, item_rows: Array) -> Dataset:
+    """The same events as a stream would bring them whose items are all missing from the catalogue: titles alone."""
+    events = dataset.events.copy()
+    known = item_rows > 0
+    titles = np.array([title.encode()[:TEXT_BYTES] for title in dataset.titles], events.dtype["text"])
+    events["key"][known] = hash64("an item that no catalogue has")
+    events["kind"][known], events["text"][known] = TITLE, titles[item_rows[known] - 1]
+    return replace(dataset, events=events)
 
 
 def _newest(times_ms: Array) -> Array:
@@ -90,7 +117,7 @@ def _fit(predictor: Predictor, readings: list[Reading], targets: Tensor, blend: 
     blend = replace(blend, item=blending.fit_item_weights(scorers, targets, blending.lengths(held)))
     with torch.no_grad():
         for each in readings:
-            each.items = blending.weighted(each.scorers, blend.item_weights(each.held))
+            each.items = blending.weighted(each.scorers, blend.item_weights(each.held, each.rows))
         opinions = torch.cat([predictor.interest_features(each)[0] for each in readings])
     happened = torch.from_numpy(predictor.membership.astype(np.float32))[targets - 1]
     return replace(blend, interest=blending.fit_interest_weights(opinions, happened))
@@ -98,8 +125,8 @@ def _fit(predictor: Predictor, readings: list[Reading], targets: Tensor, blend: 
 
 def _weights(blend: Blend) -> dict[str, Any]:
     of = dict(zip(LENGTH_NAMES, blend.item, strict=True))
-    if blend.prior is not None:
-        of = {NO_EVENTS: blend.prior, **of}
+    if blend.strangers is not None:
+        of = dict(zip(STRANGERS, blend.strangers, strict=True)) | of
     item = {name: _named(blending.ITEM_SCORERS, each) for name, each in of.items()}
     return {"item": item, "interest": _named(blending.INTEREST_FEATURES, blend.interest)}
 

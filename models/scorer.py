@@ -179,7 +179,7 @@ class Scorer:
             held=known.held,
             together=together,
             scorers=features,
-            items=blending.weighted(features, self._blend.item_weights(known.held)),
+            items=blending.weighted(features, self._blend.item_weights(known.held, known.rows)),
         )
 
     def _answer(self, known: Known, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -62,7 +62,7 @@ def reading(parts: Scorers) -> Reading:
         held=held,
         together=together,
         scorers=scorers,
-        items=weighted(scorers, parts.blend.item_weights(held)),
+        items=weighted(scorers, parts.blend.item_weights(held, rows)),
     )
 
 
@@ -98,7 +98,7 @@ def test_what_co_occurrence_loses_is_the_derivative_by_how_much_an_event_counts(
     together = gathered(parts, reading.rows, amount)
     scorers = list(reading.scorers)
     scorers[2] = torch.log(together / (together.sum(1, keepdim=True) + blend.EPSILON) + blend.FLOOR)
-    weights = parts.blend.item_weights(reading.held)
+    weights = parts.blend.item_weights(reading.held, reading.rows)
     (gradient,) = torch.autograd.grad(odds_of(parts, weighted(scorers, weights), which).sum(), amount)
     pull = because._pull(reading.items, parts.membership.t()[which])
     lost = weights[:, 2:3] * because._of_cooccurrence(reading, pull, parts)

@@ -67,16 +67,22 @@ def test_before_the_first_event_popularity_alone_answers_weighed_as_first_events
     torch.manual_seed(10)
     overall, recent = torch.randn(ITEMS + 1).log_softmax(0), torch.randn(USERS, ITEMS + 1).log_softmax(1)
     drawn = torch.distributions.Categorical(logits=recent[:, 1:]).sample()  # type: ignore[no-untyped-call]
-    prior = blend.fit_prior_weights(overall, recent, 1 + drawn)
-    weights = dict(zip(blend.ITEM_SCORERS, prior.tolist(), strict=True))
+    opinions = {"popularity": overall.expand_as(recent), "recent_popularity": recent}
+    fitted = blend.fit_weights_of(opinions, 1 + drawn)
+    weights = dict(zip(blend.ITEM_SCORERS, fitted.tolist(), strict=True))
     assert weights.pop("recent_popularity") == pytest.approx(1, abs=0.2)
     assert weights.pop("popularity") == pytest.approx(0, abs=0.2)
     assert not any(weights.values())
-    item = torch.ones(3, len(blend.ITEM_SCORERS))
-    fitted = blend.Blend(item, torch.zeros(6), overall, overall, overall, prior=prior)
-    held = torch.zeros(2, 32, dtype=torch.bool)
-    held[1, 0] = True
-    assert torch.equal(fitted.item_weights(held), torch.stack((prior, item[0])))
+
+
+def test_users_without_events_or_without_known_items_have_weights_of_their_own() -> None:
+    item, strangers = torch.ones(3, 8), torch.stack((torch.full((8,), 2.0), torch.full((8,), 3.0)))
+    known = torch.zeros(ITEMS + 1)
+    fitted = blend.Blend(item, torch.zeros(6), known, known, known, strangers=strangers)
+    held, rows = torch.zeros(3, 32, dtype=torch.bool), torch.zeros(3, 32, dtype=torch.long)
+    held[1:, :4] = True
+    rows[2, 3] = 5
+    assert fitted.item_weights(held, rows)[:, 0].tolist() == [2, 3, 1]
 
 
 @pytest.mark.parametrize(("events", "length"), [(0, 0), (1, 0), (5, 0), (6, 1), (20, 1), (21, 2), (32, 2)])
@@ -86,7 +92,8 @@ def test_the_length_of_a_history_is_that_of_the_events_a_state_keeps(events: int
     weights = torch.arange(21.0).view(3, 7)
     known = torch.zeros(ITEMS + 1)
     assert torch.equal(
-        blend.Blend(weights, torch.zeros(6), known, known, known).item_weights(held), weights[length : length + 1]
+        blend.Blend(weights, torch.zeros(6), known, known, known).item_weights(held, held.long()),
+        weights[length : length + 1],
     )
 
 

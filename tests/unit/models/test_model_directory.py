@@ -54,8 +54,8 @@ def test_weights_for_live_popularity_are_read_back(tmp_path: Path) -> None:
         blend,
         live_item=blend.item + 1,
         live_interest=blend.interest + 2,
-        prior=blend.item[0] + 3,
-        live_prior=blend.item[0] + 4,
+        strangers=blend.item[:2] + 3,
+        live_strangers=blend.item[:2] + 4,
     )
     live = (
         _written_again(Predictor(network, tokenizer, pairs, fitted, membership, info), tmp_path / "live")
@@ -64,7 +64,7 @@ def test_weights_for_live_popularity_are_read_back(tmp_path: Path) -> None:
     )
     assert (live.item == blend.item + 1).all()
     assert (live.interest == blend.interest + 2).all()
-    assert (live.prior == blend.item[0] + 4).all()
+    assert (live.strangers == blend.item[:2] + 4).all()
     without = replace(blend, live_item=None, live_interest=None)
     assert (
         _written_again(Predictor(network, tokenizer, pairs, without, membership, info), tmp_path / "still")
