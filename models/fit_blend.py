@@ -47,8 +47,7 @@ def fit_blend(
     starts, ends = dataset.user_start[:-1][validation_users], dataset.user_start[1:][validation_users]
     chosen = _newest(times[ends - 1])[:most]
     users, start, last = validation_users[chosen], starts[chosen], ends[chosen] - 1
-    rows = item_rows[last]
-    cases = Cases(last, users, last - start, rows.astype(np.int32) - 1, times[last])
+    cases = Cases(last, users, last - start, item_rows[last].astype(np.int32) - 1, times[last])
     first = starts[item_rows[starts] > 0]
     first = first[_newest(times[first])[:most]] if len(first) else last
     nameless = _nameless(dataset, item_rows)
@@ -56,12 +55,8 @@ def fit_blend(
     def fitted(popularity: Callable[[Array], Tensor]) -> Blend:
         """With the recent popularity [U, V + 1] of each moment int64 [U]."""
         recently = popularity(times[last])
-        readings, places = _read(predictor, dataset, cases, recently)
-        found = _fit(predictor, readings, torch.from_numpy(rows[places]), blend)
-        readings, places = _read(predictor, nameless, cases, recently)
-        which = {name: blending.ITEM_SCORERS.index(name) for name in blending.READERS}
-        read = {name: torch.cat([each.scorers[place] for each in readings]) for name, place in which.items()}
-        by_text = blending.fit_weights_of(read, torch.from_numpy(rows[places]))
+        found = _fit(predictor, *_read(predictor, dataset, cases, recently), blend)
+        by_text = _of_texts(*_read(predictor, nameless, cases, recently))
         prior = _prior(blend.log_popularity, popularity(times[first]), item_rows[first])
         return replace(found, strangers=torch.stack((prior, by_text)))
 
@@ -78,8 +73,8 @@ def fit_blend(
     return found, {"users": len(users)} | figures | _weights(found)
 
 
-def _read(predictor: Predictor, dataset: Dataset, cases: Cases, log_recent: Tensor) -> tuple[list[Reading], Array]:
-    """What the predictor reads before each case with its recent popularity [T, V + 1], and the places of the cases in that order."""
+def _read(predictor: Predictor, dataset: Dataset, cases: Cases, log_recent: Tensor) -> tuple[list[Reading], Tensor]:
+    """What the predictor reads before each case with its recent popularity [T, V + 1], and the rows asked for, in the same order."""
     places, readings, before = [], [], predictor.log_recent
     with torch.no_grad():
         for some, state, recent in replay(predictor, predictor.info.state_size, dataset, cases, 512):
@@ -87,7 +82,14 @@ def _read(predictor: Predictor, dataset: Dataset, cases: Cases, log_recent: Tens
             places.append(some)
             readings.append(predictor.read(state, recent))
     predictor.log_recent = before
-    return readings, np.concatenate(places)
+    return readings, torch.from_numpy(cases.target[np.concatenate(places)].astype(np.int64)) + 1
+
+
+def _of_texts(readings: list[Reading], targets: Tensor) -> Tensor:
+    """Weights [F] for users without any known item, of what was read of such."""
+    places = {name: blending.ITEM_SCORERS.index(name) for name in blending.READERS}
+    opinions = {name: torch.cat([each.scorers[place] for each in readings]) for name, place in places.items()}
+    return blending.fit_weights_of(opinions, targets)
 
 
 def _prior(log_popularity: Tensor, log_recent: Tensor, rows: Array) -> Tensor:
