@@ -21,6 +21,9 @@ TEXT_BYTES: Final = 30
 NO_TEXT, QUERY, TITLE, ITEM_ID = range(4)
 """Values of `kind`: what the text of a compact event is."""
 
+WORDS: Final = (QUERY, TITLE)
+"""Kinds of text that say something. A bare item id is kept to name the event, not to be read: its words are an accident."""
+
 COMPACT: Final = np.dtype(
     [
         ("key", "<u8"),  # hash64 of item_id, else of the query, else of the title; 0: no event here

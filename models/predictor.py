@@ -20,7 +20,7 @@ from models import zero_shot
 from models.allocator import keep_freed_memory
 from models.blend import Blend
 from models.bridge import InterestNetwork
-from models.compact import COMPACT, NO_TEXT, RECENT, hash64, text_of
+from models.compact import COMPACT, RECENT, WORDS, hash64, text_of
 from models.cooccurrence import Cooccurrence
 from models.lstm import input_gates
 from models.popularity import log_live_shares
@@ -236,14 +236,14 @@ class Predictor(Scorer):
     # -- inputs
 
     def vectors(self, events: Array, before_ms: Array, rows: Array | None = None) -> Tensor:
-        """Event vectors [N, D]: tables for what the catalogue knows, the text model for other texts."""
+        """Event vectors [N, D]: tables for what the catalogue knows, the text model for queries and titles of other items."""
         rows = self._index.rows(events["key"]) if rows is None else rows
         gaps = gap_buckets(np.where(before_ms < 0, -1, np.maximum(events["time_ms"] - before_ms, 0)))
         tables = self._tables
         x = embedding(torch.from_numpy(np.ascontiguousarray(rows)), tables.known)
         x += embedding(torch.from_numpy(events["action"].astype(np.int64)), tables.action)
         x += embedding(torch.from_numpy(gaps), tables.gap)
-        unknown = np.flatnonzero((rows == 0) & (events["kind"] != NO_TEXT) & (events["key"] != 0))
+        unknown = np.flatnonzero((rows == 0) & np.isin(events["kind"], WORDS))
         if len(unknown):
             texts = torch.stack([self._text(raw) for raw in events["text"][unknown].tolist()])
             x[torch.from_numpy(unknown)] += linear(texts, self._network.text_in.weight)

@@ -132,6 +132,12 @@ def test_items_it_never_met_are_read_by_their_text(model: Predictor) -> None:
     assert chance[2, camping] > 2 * chance[0, camping]
 
 
+def test_a_bare_id_that_nobody_knows_says_nothing_whatever_its_words(model: Predictor) -> None:
+    histories = [event("item-99999", ITEM_ID), event("camping tent", ITEM_ID)]
+    chance = model.interest_probabilities(*remembered(model, histories))
+    np.testing.assert_allclose(chance[0], chance[1], atol=CLOSE, rtol=0)
+
+
 def test_times_that_go_backwards_or_stand_still_are_no_harm(model: Predictor, histories: list[Array]) -> None:
     events = histories[0][:10].copy()
     events["time_ms"] = [5, 5, 4, 2**62, 0, -(2**62), 3, 3, 3, 1]
