@@ -59,6 +59,7 @@ class InterestNetwork(nn.Module):
 
     text: Tensor
     interest_text: Tensor
+    heard: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -84,6 +85,7 @@ class InterestNetwork(nn.Module):
         self.interest_bias = nn.Parameter(torch.zeros(config.interests))
         self.register_buffer("text", torch.zeros(config.items + 1, width))
         self.register_buffer("interest_text", torch.zeros(config.interests, width))
+        self.register_buffer("heard", torch.zeros(0, width), persistent=False)  # other texts of a training: searches
 
     def start_items(self, log_popularity: Tensor, met: Tensor) -> None:
         """Biases at the log of training counts, so nothing has to be learned to know what is popular: both [V + 1].
@@ -99,17 +101,26 @@ class InterestNetwork(nn.Module):
         self.text_model.load_state_dict(other.text_model.state_dict())
         self.text.copy_(other.text)
         self.interest_text.copy_(other.interest_text)
+        self.heard = other.heard
 
     # -- inputs
 
     def event_vectors(self, rows: Tensor, actions: Tensor, gaps: Tensor, hide_ids: float = 0.0) -> Tensor:
-        """[.., D] of item rows, action codes and gap buckets [..].
+        """[.., D] of item rows, action codes and gap buckets [..]; a row beyond the items is one of `heard`, a text without an item.
 
         hide_ids: share of the events, drawn anew each time, of which the text alone is read, as of an item that is not in the catalogue.
         """
-        known = rows.masked_fill(torch.rand(rows.shape) < hide_ids, 0) if hide_ids else rows
+        known, text = rows, self.text
+        if len(self.heard):
+            known = rows.masked_fill(rows > self.config.items, 0)
+            other = self.heard[(rows - self.config.items - 1).clamp(min=0)]
+            text = torch.where((rows > self.config.items).unsqueeze(-1), other, text[known])
+        else:
+            text = text[rows]
+        if hide_ids:
+            known = known.masked_fill(torch.rand(rows.shape) < hide_ids, 0)
         item = self.item(known) * self.config.width**0.5
-        summed: Tensor = item + self.text_in(self.text[rows]) + self.action(actions) + self.gap(gaps)
+        summed: Tensor = item + self.text_in(text) + self.action(actions) + self.gap(gaps)
         return summed
 
     # -- candidates

@@ -111,8 +111,8 @@ class Training:
     def __init__(self, dataset: Dataset, out: Path, config: TrainConfig, progress: Progress) -> None:
         torch.manual_seed(config.seed)
         self.dataset, self.out, self.config, self.progress = dataset, out, config, progress
-        self.tokenizer = Tokenizer.learn([*dataset.titles, *dataset.interests])
         self.data = TrainingData(dataset, config.length)
+        self.tokenizer = Tokenizer.learn([*dataset.titles, *dataset.interests, *self.data.texts])
         self.network = InterestNetwork(
             NetworkConfig(
                 items=len(dataset.item_ids),
@@ -161,12 +161,13 @@ class Training:
         """The stages up to the LSTM; its best NDCG@10 on validation."""
         self._stage(
             "text",
-            self.config.text_epochs if len(self.told) else 0,
+            self.config.text_epochs if len(self.told) + len(self.data.texts) else 0,
             self._text_epoch,
             self._text_parameters(),
             valued=False,
         )
         self._encode_texts()
+        self.network.heard = self._encoded(self.data.texts)
         self._learn_lstm("lstm", self.config.lstm_epochs, valued=True)
         return max((float(each["ndcg@10"]) for each in self.curves["lstm"]), default=0.0)
 
@@ -245,7 +246,8 @@ class Training:
         self.checkpoints.finish(name, self.network.state_dict(), curve)
 
     def _text_epoch(self, optimiser: Any, generator: torch.Generator, _: int) -> Losses:
-        texts = torch.from_numpy(self.tokenizer.encode([self._text_of(item) for item in self.told]))
+        every = [*(self._text_of(item) for item in self.told), *self.data.texts]
+        texts = torch.from_numpy(self.tokenizer.encode(every))
         losses = []
         for chosen in torch.randperm(len(texts), generator=generator).split(256):  # type: ignore[no-untyped-call]
             optimiser.zero_grad()
@@ -322,15 +324,14 @@ class Training:
 
     def _encode_texts(self) -> None:
         """Of all titles and interest names by the text model; from here on it is not trained."""
-        network = self.network.eval()
-        with torch.no_grad():
-            for target, rows, texts in (
-                (network.text, self.told + 1, [self._text_of(item) for item in self.told]),
-                (network.interest_text, np.arange(len(self.dataset.interests)), self.dataset.interests),
-            ):
-                for start in range(0, len(texts), 1_024):
-                    tokens = torch.from_numpy(self.tokenizer.encode(texts[start : start + 1_024]))
-                    target[torch.from_numpy(rows[start : start + 1_024])] = network.text_model.encode_text(tokens)
+        self.network.text[torch.from_numpy(self.told + 1)] = self._encoded([self._text_of(item) for item in self.told])
+        self.network.interest_text[:] = self._encoded(self.dataset.interests)
+
+    @torch.no_grad()
+    def _encoded(self, texts: list[str]) -> Tensor:
+        """[N, D] of texts [N]."""
+        network, tokens = self.network.eval(), torch.from_numpy(self.tokenizer.encode(texts))
+        return torch.cat([network.text_model.encode_text(some) for some in torch.split(tokens, 1_024)])
 
     def _text_of(self, item: int) -> str:
         return " ".join([self.dataset.titles[item], *self.dataset.categories[item]])

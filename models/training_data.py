@@ -1,30 +1,34 @@
 """Histories as the tensors a training reads: pieces with the item that followed each event, and the last event of each user.
 
-Glossary: B sequences, T events, U users, N events of the data set.
+Glossary: B sequences, T events, U users, N events of the data set, V items, M texts of events that are about none of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from models.compact import WORDS, text_of
 from models.errors import ModelDataError
 from models.prepare import Dataset, catalogue_rows
 from models.vocabulary import gap_buckets
 
 Array = np.ndarray[Any, Any]
 
+MOST_TEXTS: Final = 100_000
+"""Of searches, the most frequent: 26 MB of encodings; of the others nothing is read in training."""
+
 
 @dataclass
 class Sequences:
     """Training pieces, right-padded: inputs of T events and the row that followed each (0: none to learn)."""
 
-    rows: Tensor  # int64 [B, T]
+    rows: Tensor  # int64 [B, T]: an item, or V + 1 and more: a text; 0: neither
     actions: Tensor
     gaps: Tensor
     targets: Tensor  # int64 [B, T]
@@ -46,6 +50,7 @@ class TrainingData:
     def __init__(self, dataset: Dataset, length: int) -> None:
         self.starts, self.ends = dataset.user_start[:-1], dataset.user_start[1:]
         self.rows = catalogue_rows(dataset.events["key"], dataset.item_ids).astype(np.int64)  # [N]
+        self.texts, self.inputs = _with_texts(dataset.events, self.rows, len(dataset.item_ids))
         self.is_validation = np.zeros(len(self.rows), bool)  # [N]
         self.is_validation[self.ends - 1] = True
         times = dataset.events["time_ms"]
@@ -68,7 +73,7 @@ class TrainingData:
         columns = [torch.zeros(len(pieces), length, dtype=torch.long) for _ in range(4)]
         for place, (start, end) in enumerate(pieces):
             for column, values, shift in zip(
-                columns, (self.rows, self._actions, self._gaps, self.rows), (0, 0, 0, 1), strict=True
+                columns, (self.inputs, self._actions, self._gaps, self.rows), (0, 0, 0, 1), strict=True
             ):
                 column[place, : end - start] = torch.from_numpy(values[start + shift : end + shift])
         useful = (columns[3] > 0).any(1)
@@ -85,7 +90,18 @@ class TrainingData:
         for place, user in enumerate(users.tolist()):
             start = max(int(self.starts[user]), int(last[user]) - self._length)
             size = int(last[user]) - start
-            for column, values in zip(columns, (self.rows, self._actions, self._gaps), strict=False):
+            for column, values in zip(columns, (self.inputs, self._actions, self._gaps), strict=False):
                 column[place, :size] = torch.from_numpy(values[start : last[user]])
             columns[3][place, size - 1] = int(self.rows[last[user]])
         return users, Sequences(*columns)
+
+
+def _with_texts(events: Array, rows: Array, items: int) -> tuple[list[str], Array]:
+    """Texts [M] of searches and of items that the catalogue lacks, and rows int64 [N] of which V + 1 + m stand for the m-th of them."""
+    inputs, unknown = rows.copy(), np.flatnonzero((rows == 0) & np.isin(events["kind"], WORDS))
+    texts, which, counts = np.unique(events["text"][unknown], return_inverse=True, return_counts=True)
+    kept = np.argsort(-counts, kind="stable")[:MOST_TEXTS]
+    places = np.zeros(len(texts), np.int64)
+    places[kept] = items + 1 + np.arange(len(kept))
+    inputs[unknown] = places[which]
+    return [text_of(raw) for raw in texts[kept].tolist()], inputs

@@ -37,7 +37,8 @@ def validate(network: InterestNetwork, sequences: Sequences, *, answers: bool, s
             target = targets[targets > 0][:, None]
             wanted = logits.gather(1, target)
             if seen == "remove":
-                logits.scatter_(1, rows, float("-inf")).scatter_(1, target, wanted)
+                seen_rows = rows.masked_fill(rows > network.config.items, 0)
+                logits.scatter_(1, seen_rows, float("-inf")).scatter_(1, target, wanted)
             rank = (logits[:, 1:] >= wanted).sum(1)
             gains.append(torch.where(rank <= 10, 1 / torch.log2(rank + 1.0), 0.0))
     return float(torch.cat(gains).mean())

@@ -122,6 +122,7 @@ def trained(dataset: Dataset) -> tuple[Attention, int, float]:
 
 def _loss(network: Attention, rows: Tensor, targets: Tensor) -> Tensor:
     there = targets > 0
+    rows = rows.masked_fill(rows >= len(network.item.weight) - UNKNOWN, 0)  # texts of searches
     return nn.functional.cross_entropy(network(rows + UNKNOWN)[there], targets[there] - 1)
 
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from models.compact import COMPACT, QUERY, hash64
 from models.errors import ModelDataError
+from models.explain import remembered
 from models.interests import InterestConfig, find_interests
 from models.predictor import load, no_events
 from models.prepare import Dataset
@@ -22,6 +24,7 @@ pytestmark = pytest.mark.slow
 SMALL = TrainConfig(
     width=16, dropout=0.0, batch=8, text_epochs=1, lstm_epochs=40, bridge_epochs=20, patience=1_000, learning_rate=1e-2
 )
+QUERIES = ("hiking boots", "espresso cup", "guitar strings", "garden hose")
 
 
 @pytest.fixture
@@ -103,6 +106,25 @@ def test_who_did_nothing_yet_is_shown_what_others_begin_with(prepared: Callable[
     assert model.info.items[int(scores.argmax())] == "a"
     weights = report["blend"]["item"]["no events"]
     assert {name for name, weight in weights.items() if weight} == {"popularity", "recent_popularity"}
+
+
+def test_what_a_search_was_for_is_learned(prepared: Callable[..., Dataset], tmp_path: Path) -> None:
+    """Each item comes after a search for it, in an order that nobody can know: only the words of the search tell."""
+    wanted = np.random.default_rng(5).integers(0, 4, (40, 6))
+    events = [
+        (f"u{user}", each, 1_000 * place)
+        for user, items in enumerate(wanted.tolist())
+        for place, each in enumerate(name for item in items for name in (f"?{QUERIES[item]}", "abcd"[item]))
+    ]
+    dataset = find_interests(
+        prepared(events, {item: (item.upper(),) for item in "abcd"}), InterestConfig(least_items=1, largest_share=1)
+    )
+    report = train(dataset, tmp_path / "model", replace(SMALL, lstm_epochs=15, bridge_epochs=5))
+    assert report["curves"]["lstm"][-1]["loss"] < 0.3  # nats; without the words ln 4 = 1.39
+    model = load(tmp_path / "model")
+    searches = [np.array([(hash64(words), 0, 1_000, 3, QUERY, words.encode())], COMPACT) for words in QUERIES]
+    found = model.score_all(*remembered(model, searches)).argmax(1)
+    assert [model.info.items[item] for item in found] == list("abcd")
 
 
 def test_the_loss_does_not_jump_when_the_lstm_begins_to_learn_too(eight: Dataset, tmp_path: Path) -> None:
