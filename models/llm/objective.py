@@ -28,7 +28,7 @@ class Objective:
     ) -> None:
         self._network, self._bridge, self._backbone = small.network, bridge, backbone
         self._starts, self._interest_weight = dataset.user_start, interest_weight
-        self._histories = read_histories(small.network, dataset)
+        self._histories = read_histories(small, dataset)
         self._dropout = torch.nn.Dropout(small.network.config.dropout)
         self._membership = torch.from_numpy(np.pad(small.membership, ((1, 0), (0, 0))).astype(np.float32))
         met = np.bincount(self.rows, minlength=len(self._membership))[1:] > 0  # see models.bridge.Negatives

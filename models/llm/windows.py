@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.bridge import InterestNetwork
+from models.predictor import Predictor
 from models.prepare import Dataset, catalogue_rows
-from models.vocabulary import gap_buckets
 
 Array = np.ndarray[Any, Any]
 
@@ -56,16 +55,14 @@ class Windows:
             yield Windows(self.first[chosen], self.count[chosen], self.asked[chosen])
 
 
-def read_histories(network: InterestNetwork, dataset: Dataset) -> Histories:
-    """Run every user's whole history through the LSTM once."""
+def read_histories(small: Predictor, dataset: Dataset) -> Histories:
+    """Run every user's whole history through the LSTM once, each event read as a worker reads it."""
     rows = catalogue_rows(dataset.events["key"], dataset.item_ids).astype(np.int64)
     starts, times = dataset.user_start, dataset.events["time_ms"]
     before = np.concatenate(([-1], times[:-1]))
     before[starts[:-1]] = -1
-    gaps = torch.from_numpy(gap_buckets(np.where(before < 0, -1, np.maximum(times - before, 0))))
-    actions = torch.from_numpy(dataset.events["action"].astype(np.int64))
     with torch.no_grad():
-        x = network.eval().event_vectors(torch.from_numpy(rows), actions, gaps)
+        x = small.vectors(dataset.events, before)
         features = torch.empty_like(x)
         lengths = np.diff(starts)
         order = np.argsort(-lengths, kind="stable")
@@ -76,7 +73,7 @@ def read_histories(network: InterestNetwork, dataset: Dataset) -> Histories:
             padded = x.new_zeros(len(users), longest, x.shape[1])
             for place, user in enumerate(users.tolist()):
                 padded[place, : lengths[user]] = x[starts[user] : starts[user + 1]]
-            through = network.features(padded)
+            through = small.network.features(padded)
             for place, user in enumerate(users.tolist()):
                 features[starts[user] : starts[user + 1]] = through[place, : lengths[user]]
             done += len(users)
