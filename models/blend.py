@@ -64,9 +64,7 @@ class Blend:
     log_recent: Tensor  # [V + 1] of the last days of training (models/popularity.py)
     live_item: Tensor | None = None  # weights for a log_recent that is live; None: data without times
     live_interest: Tensor | None = None
-    strangers: Tensor | None = (
-        None  # [2, F] for users without events, and with events about no known item; None: as for others
-    )
+    strangers: Tensor | None = None  # [2, F] for users without events, and without known items; None: as for others
     live_strangers: Tensor | None = None
 
     @classmethod

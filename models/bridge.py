@@ -110,13 +110,10 @@ class InterestNetwork(nn.Module):
 
         hide_ids: share of the events, drawn anew each time, of which the text alone is read, as of an item that is not in the catalogue.
         """
-        known, text = rows, self.text
-        if len(self.heard):
-            known = rows.masked_fill(rows > self.config.items, 0)
-            other = self.heard[(rows - self.config.items - 1).clamp(min=0)]
-            text = torch.where((rows > self.config.items).unsqueeze(-1), other, text[known])
-        else:
-            text = text[rows]
+        beyond = rows > self.config.items
+        known = rows.masked_fill(beyond, 0)
+        text = self.text[known]
+        text[beyond] = self.heard[rows[beyond] - self.config.items - 1]
         if hide_ids:
             known = known.masked_fill(torch.rand(rows.shape) < hide_ids, 0)
         item = self.item(known) * self.config.width**0.5

@@ -76,9 +76,7 @@ class TrainConfig:
     bridge_epochs: int = 20
     patience: int = 3  # epochs without a better validation before a stage ends
     negatives: int = 1_024  # of the sampled softmax; 0, or as many as there are items: the exact one
-    hide_ids: float = (
-        0.0  # share of events of which training shows the text alone: for streams whose items the catalogue often lacks
-    )
+    hide_ids: float = 0.0  # share of events read by their text alone: for streams with items that the catalogue lacks
     interest_weight: float = 0.3  # of the interests' loss beside the items'
     validation_users: int = 5_000
     seen: str = "keep"  # whether items of a validation user's history stay candidates: keep or remove

@@ -12,15 +12,15 @@ from __future__ import annotations
 import argparse
 import copy
 import sys
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.interest_baselines import touched_rows
 from models.interests import InterestConfig
-from models.predict import load_predictor
+from models.predict import ModelInfo, load_predictor
 from models.predictor import Predictor
 from models.prepare import Dataset, PrepareConfig
 from models.training_data import Sequences, TrainingData
@@ -57,21 +57,12 @@ class Attention(nn.Module):
         return found
 
 
-@dataclass(frozen=True)
-class _Info:
-    """The part of models.predict.ModelInfo that is read."""
-
-    items: tuple[str, ...]
-    titles: tuple[str, ...]
-    interests: tuple[str, ...]
-    state_size: int = READ
-
-
 class AttentionModel:
     """What models.evaluate.Model asks for. The state of a user is the last READ tokens, newest last."""
 
     def __init__(self, network: Attention, dataset: Dataset, belongs: Array) -> None:
-        self.info = _Info(tuple(dataset.item_ids), tuple(dataset.titles), tuple(dataset.interests))
+        names = tuple(dataset.interests), tuple(dataset.item_ids), tuple(dataset.titles)
+        self.info = ModelInfo("attention", "", 0, *names, READ)
         self._network, self._belongs = network.eval(), torch.from_numpy(belongs.astype(np.float32))
         self._index = ItemIndex(self.info.items)
 
@@ -159,9 +150,7 @@ def main() -> None:
     torch.set_num_threads(1)
     dataset = simulated_dataset(USERS, SEED, PrepareConfig())
     dataset = with_found_interests(dataset, InterestConfig(), None, SEED)
-    indptr, indices = dataset.membership
-    belongs = np.zeros((len(dataset.item_ids), len(dataset.interests)), bool)
-    belongs[np.repeat(np.arange(len(belongs)), np.diff(indptr)), indices] = True
+    belongs = touched_rows(dataset)[1:]
     network, epoch, loss = trained(dataset)
     attention, demo = AttentionModel(network, dataset, belongs), load_predictor()
     assert isinstance(demo, Predictor)
