@@ -2,6 +2,7 @@
 
     language model   the last block attends to the other events instead
     co-occurrence    the items that the event speaks for lose that
+    EASE             the same
     followers        the item before the last one is followed instead of the last
     seen, lately     the event's own item is no longer one that was seen
     own counters     one event less touches the interest
@@ -10,7 +11,7 @@ All but the counters are taken as linear at their values. What reached the answe
 is credited to no event. How well this agrees with replaying the history without the event: models/explain.py measures it.
 
 Glossary: U users, V items (row 0: unknown), C interests, D width, n events read as tokens, R = 32 recent events, newest first,
-A = 15 of them that co-occurrence looks at, K strongest neighbours of an item.
+A of them that a table of pairs looks back at.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
 
 from models import blend as blending
 from models.blend import Blend
-from models.cooccurrence import DECAY, LOOK_BACK
 from models.followers import Followers, places
 from models.language_model import Block, LanguageModel
+from models.pair_tables import PairTable
+from models.pairs import Pairs
 
 if TYPE_CHECKING:
     from models.scorer import Reading
@@ -37,9 +38,7 @@ class Scorers:
     """What events act through, and the tables that go with it."""
 
     language_model: LanguageModel
-    neighbours: Tensor  # int32 [V + 1, K], of models/cooccurrence.py
-    strength: Tensor  # [V + 1, K]
-    followers: Followers | None
+    pairs: Pairs  # of few neighbours an item
     blend: Blend
     membership: Tensor  # [V + 1, C] 1 where an item belongs to an interest
     answers: Tensor  # [V + 1, D] candidates that the language model's answer is held against
@@ -58,9 +57,13 @@ def losses(reading: Reading, which: Tensor, scorers: Scorers, *, look_inside: bo
     pull = opinion["items"] * _pull(reading.items, mine)
     lost = _of_counters(reading, mine, scorers.blend.base[which], opinion)
     lost += _of_seen(reading.rows, pull, weight["seen"], weight["seen_lately"])
-    if scorers.followers is not None:
-        lost += weight["following"] * _of_followers(reading.rows, pull, scorers.followers)
-    lost[:, :LOOK_BACK] += weight["cooccurrence"] * _of_cooccurrence(reading, pull, scorers)
+    pairs = scorers.pairs
+    if pairs.followers is not None:
+        lost += weight["following"] * _of_followers(reading.rows, pull, pairs.followers)
+    tables = (("cooccurrence", pairs.cooccurrence, reading.cooccurrence), ("ease", pairs.ease, reading.ease))
+    for name, table, sums in tables:
+        if table is not None and sums is not None:
+            lost[:, : table.look_back] += weight[name] * _of_pairs(reading.rows, pull, table, sums)
     if look_inside:
         own = opinion["language_model"] * scorers.interests[which]
         towards = weight["language_model"] * (pull @ scorers.answers) + own
@@ -74,15 +77,14 @@ def _of_language_model(reading: Reading, towards: Tensor, model: LanguageModel) 
     return lost[:, : reading.there.shape[1]].masked_fill(~reading.there, 0).flip(1)
 
 
-def _of_cooccurrence(reading: Reading, pull: Tensor, scorers: Scorers) -> Tensor:
-    """[U, A]: blend.together taken as linear; an event's neighbours lose what it gives them, all others gain as shares."""
-    rows = reading.rows[:, :LOOK_BACK]
-    total = reading.together.sum(1, keepdim=True) + blending.EPSILON
-    slope = pull / (reading.together + blending.FLOOR * total)
-    given = embedding(rows, scorers.strength)
-    lost = (slope.gather(1, embedding(rows, scorers.neighbours).flatten(1).long()).view_as(given) * given).sum(2)
-    gained = (slope * reading.together).sum(1, keepdim=True) / total * given.sum(2)
-    return DECAY ** torch.arange(rows.shape[1]) * (lost - gained)
+def _of_pairs(rows: Tensor, pull: Tensor, table: PairTable, sums: Tensor) -> Tensor:
+    """[U, A]: blend.log_share of sums [U, V + 1] taken as linear; an event's neighbours lose what it gives, all others gain as shares."""
+    neighbours, given = table.given(rows[:, : table.look_back])
+    total = sums.sum(1, keepdim=True) + blending.EPSILON
+    slope = pull / (sums + blending.FLOOR * total)
+    lost = (slope.gather(1, neighbours.flatten(1)).view_as(given) * given).sum(2)
+    gained = (slope * sums).sum(1, keepdim=True) / total * given.sum(2)
+    return lost - gained
 
 
 def _of_followers(rows: Tensor, pull: Tensor, followers: Followers) -> Tensor:

@@ -30,6 +30,7 @@ ITEM_SCORERS: Final = (
     "seen",
     "seen_lately",
     "following",
+    "ease",
 )
 LENGTHS: Final = (5, 20)
 """Recent events that a history may have to get the first weights, the second ones; longer ones get the last. Picked as the half-life
@@ -50,7 +51,7 @@ COMMON: Final = 1e-3
 OWN: Final = 3e-3
 """Ridge on the weights that all histories share, and on what a length differs by."""
 FLOOR: Final = 1e-4
-"""Share of a user's co-occurrence that is as good as none."""
+"""Share of a user's sum over a table of pairs that is as good as none."""
 
 
 @dataclass(frozen=True)
@@ -98,27 +99,37 @@ def item_features(
     language_model: Tensor,
     lstm: Tensor,
     cooccurrence: Tensor,
+    ease: Tensor | None,
     log_popularity: Tensor,
     log_recent: Tensor,
     recent: Tensor,
     followers: Followers | None,
 ) -> list[Tensor]:
-    """F tensors [U, V + 1] in the order of ITEM_SCORERS; recent: item rows [U, 32] newest first, 0 none."""
-    together = torch.log(cooccurrence / (cooccurrence.sum(1, keepdim=True) + EPSILON) + FLOOR)
+    """F tensors [U, V + 1] in the order of ITEM_SCORERS; recent: item rows [U, 32] newest first, 0 none.
+
+    cooccurrence, ease: sums over tables of pairs; None, as of followers: a model without that table.
+    """
     users, items = language_model.shape
+    nothing = torch.zeros(1, 1).expand(users, items)
     seen = torch.zeros(users, items).scatter_(1, recent, 1.0)
     age = LATELY ** torch.arange(recent.shape[1], dtype=torch.float32)
     lately = torch.zeros(users, items).scatter_add_(1, recent, age.expand(users, -1))
     return [
         torch.log_softmax(language_model, 1),
         torch.log_softmax(lstm, 1),
-        together,
+        log_share(cooccurrence),
         log_popularity.expand(users, -1),
         log_recent.expand(users, -1),
         seen,
         lately,
-        torch.zeros(1, 1).expand(users, items) if followers is None else followers.of(recent),
+        nothing if followers is None else followers.of(recent),
+        nothing if ease is None else log_share(ease),
     ]
+
+
+def log_share(sums: Tensor) -> Tensor:
+    """[U, V + 1] of what a table of pairs gives each item, [U, V + 1]."""
+    return torch.log(sums / (sums.sum(1, keepdim=True) + EPSILON) + FLOOR)
 
 
 def weighted(features: list[Tensor], weights: Tensor) -> Tensor:

@@ -44,6 +44,10 @@ class Followers:
         found[:, 0] = 0
         return found
 
+    def permuted(self, order: Array) -> Followers:
+        """Each item with the followers of another: order int64 [V + 1], 0 first."""
+        return Followers(self.rows[order], self.scores[order])
+
     def after(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Rows int64 and scores float32 [.., K] of what follows item rows [..]."""
         return embedding(rows, torch.from_numpy(self.rows)).long(), embedding(rows, torch.from_numpy(self.scores))

@@ -4,7 +4,7 @@
     config.json          sizes of the network
     vocabulary.json      words of the tokenizer
     catalogue.jsonl      item_id, title, interests of each item, in row order
-    weights.safetensors  network, co-occurrence, blend
+    weights.safetensors  network, tables of pairs, blend
     report.json          what training measured
     language_model.*     which language model of the user scores, and the bridge to it (models/llm/directory.py); most have none
 
@@ -27,11 +27,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from models import cooccurrence, ease
 from models.blend import ITEM_SCORERS, Blend
 from models.bridge import InterestNetwork, NetworkConfig
-from models.cooccurrence import Cooccurrence
 from models.errors import ModelDataError, ModelDirectoryError
 from models.followers import Followers
+from models.pair_tables import PairTable
+from models.pairs import Pairs
 from models.predict import DEMO_MODEL, Hosting, ModelInfo
 from models.predictor import Predictor
 from models.vocabulary import Tokenizer
@@ -50,7 +52,7 @@ def write_model(
     name: str,
     network: InterestNetwork,
     tokenizer: Tokenizer,
-    cooccurrence: Cooccurrence,
+    pairs: Pairs,
     blend: Blend,
     catalogue: list[dict[str, Any]],
     interests: list[str],
@@ -58,14 +60,7 @@ def write_model(
 ) -> None:
     """Write everything beside `path` and put it in place in one rename; a directory that is there is replaced."""
     tensors = {f"network.{key}": value.contiguous() for key, value in network.state_dict().items()}
-    tensors |= {
-        "cooccurrence.neighbours": torch.from_numpy(cooccurrence.neighbours),
-        "cooccurrence.weights": torch.from_numpy(cooccurrence.weights),
-        **_of_blend(blend),
-    }
-    if cooccurrence.followers is not None:
-        tensors["followers.rows"] = torch.from_numpy(cooccurrence.followers.rows)
-        tensors["followers.scores"] = torch.from_numpy(cooccurrence.followers.scores)
+    tensors |= _of_pairs(pairs) | _of_blend(blend)
     config = {"format": FORMAT, "name": name, "network": asdict(network.config), "interests": interests}
     files = {
         "config.json": _json(config),
@@ -161,12 +156,34 @@ def read_model(path: Path, hosting: Hosting) -> Predictor:
     return host(path, files, parts, hosting)
 
 
-def _pairs(tensors: dict[str, torch.Tensor]) -> Cooccurrence:
-    followers = None
-    if "followers.rows" in tensors:  # the demo model of 0.1.0 has none
-        followers = Followers(tensors["followers.rows"].numpy(), tensors["followers.scores"].numpy())
-    neighbours, weights = tensors["cooccurrence.neighbours"], tensors["cooccurrence.weights"]
-    return Cooccurrence(neighbours.numpy(), weights.numpy(), followers)
+def _of_pairs(pairs: Pairs) -> dict[str, torch.Tensor]:
+    tensors = _of_table("cooccurrence", pairs.cooccurrence)
+    if pairs.ease is not None:
+        tensors |= _of_table("ease", pairs.ease)
+    if pairs.followers is not None:
+        tensors["followers.rows"] = torch.from_numpy(pairs.followers.rows)
+        tensors["followers.scores"] = torch.from_numpy(pairs.followers.scores)
+    return tensors
+
+
+def _of_table(name: str, table: PairTable) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.neighbours": torch.from_numpy(table.neighbours),
+        f"{name}.weights": torch.from_numpy(table.weights),
+    }
+
+
+def _pairs(tensors: dict[str, torch.Tensor]) -> Pairs:
+    """Tables that are missing: the model was trained before there were such."""
+
+    def columns(table: str, *names: str) -> list[Array]:
+        return [tensors[f"{table}.{name}"].numpy() for name in names]
+
+    return Pairs(
+        cooccurrence.table(*columns("cooccurrence", "neighbours", "weights")),
+        ease.table(*columns("ease", "neighbours", "weights")) if "ease.weights" in tensors else None,
+        Followers(*columns("followers", "rows", "scores")) if "followers.rows" in tensors else None,
+    )
 
 
 def _of_blend(blend: Blend) -> dict[str, torch.Tensor]:
@@ -179,7 +196,9 @@ def _blend(tensors: dict[str, torch.Tensor]) -> Blend:
         **{part.name: tensors[f"blend.{part.name}"] for part in fields(Blend) if f"blend.{part.name}" in tensors}
     )
     missing = len(ITEM_SCORERS) - blend.item.shape[1]  # scorers that the model was trained without, the last ones
-    return replace(blend, item=torch.nn.functional.pad(blend.item, (0, missing)))
+    weights = {name: getattr(blend, name) for name in ("item", "live_item", "strangers", "live_strangers")}
+    padded = {name: torch.nn.functional.pad(each, (0, missing)) for name, each in weights.items() if each is not None}
+    return replace(blend, **padded)
 
 
 def read_titles(path: Path | None) -> tuple[dict[str, str], Path | None]:

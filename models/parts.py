@@ -45,11 +45,12 @@ WITHOUT: Final = {
     "the LSTM": ("lstm",),
     "both networks": ("language_model", "lstm"),
     "co-occurrence": ("cooccurrence",),
+    "EASE": ("ease",),
     "what followed the last item": ("following",),
     "popularity": ("popularity", "recent_popularity"),
     "what was seen": ("seen", "seen_lately"),
 }
-ALONE: Final = ("lstm", "language_model", "cooccurrence", "following", "popularity", "recent_popularity")
+ALONE: Final = ("lstm", "language_model", "cooccurrence", "ease", "following", "popularity", "recent_popularity")
 
 
 def measure_parts(

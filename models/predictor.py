@@ -21,8 +21,8 @@ from models.allocator import keep_freed_memory
 from models.blend import Blend
 from models.bridge import InterestNetwork
 from models.compact import COMPACT, RECENT, WORDS, hash64, text_of
-from models.cooccurrence import Cooccurrence
 from models.lstm import input_gates
+from models.pairs import Pairs
 from models.popularity import log_live_shares
 from models.predict import Hosting, ModelInfo, Scores
 from models.scorer import Known, Reading, Scorer
@@ -44,7 +44,7 @@ SCORES_HELD: Final = 13
 TEXTS_KEPT: Final = 20_000
 """Encodings of queries and unknown titles that are remembered."""
 
-Parts = tuple[InterestNetwork, Tokenizer, Cooccurrence, Blend, Array, ModelInfo]
+Parts = tuple[InterestNetwork, Tokenizer, Pairs, Blend, Array, ModelInfo]
 """What a predictor is made of, in the order of its arguments."""
 
 
@@ -55,14 +55,14 @@ class Predictor(Scorer):
         self,
         network: InterestNetwork,
         tokenizer: Tokenizer,
-        cooccurrence: Cooccurrence,
+        pairs: Pairs,
         blend: Blend,
         membership: Array,  # float32 [V + 1, C], row 0 empty
         info: ModelInfo,
     ) -> None:
-        super().__init__(network, cooccurrence, blend, membership)
+        super().__init__(network, pairs, blend, membership)
         self.info = info
-        self.parts: Parts = (network, tokenizer, cooccurrence, blend, membership, info)
+        self.parts: Parts = (network, tokenizer, pairs, blend, membership, info)
         self._tokenizer = tokenizer
         self._index = ItemIndex(info.items)
         self.popularity_as_of: int | None = None
@@ -86,10 +86,10 @@ class Predictor(Scorer):
         return belongs
 
     def randomised(self, seed: int) -> Predictor:
-        """The same with weights as before any training, and co-occurrence of other items: what nothing was learned by."""
+        """The same with weights as before any training, and pairs of other items: what nothing was learned by."""
         torch.manual_seed(seed)
         order = np.concatenate(([0], 1 + np.random.default_rng(seed).permutation(len(self.info.items))))
-        pairs = self._cooccurrence.permuted(order)
+        pairs = self._pairs.permuted(order)
         fresh = InterestNetwork(self._network.config)
         return Predictor(fresh, self._tokenizer, pairs, self._blend, self._membership.numpy(), self.info)
 

@@ -25,8 +25,9 @@ from models.because import Scorers, losses
 from models.blend import Blend
 from models.bridge import InterestNetwork
 from models.compact import RECENT
-from models.cooccurrence import FEW, Cooccurrence
 from models.errors import ModelDataError
+from models.pair_tables import FEW
+from models.pairs import Pairs
 from models.reader import Reader, faster_reader
 
 Array = np.ndarray[Any, Any]
@@ -60,7 +61,8 @@ class Reading:
     there: Tensor  # bool [U, n], oldest first
     rows: Tensor  # int64 [U, 32] item rows, newest first
     held: Tensor  # bool [U, 32]
-    together: Tensor  # [U, V + 1] co-occurrence scores
+    cooccurrence: Tensor  # [U, V + 1] sums over the table of pairs
+    ease: Tensor | None  # the same
     scorers: list[Tensor]  # each [U, V + 1], in the order of blend.ITEM_SCORERS
     items: Tensor  # [U, V + 1] their blend
 
@@ -70,9 +72,9 @@ class Scorer:
 
     _looks_inside = True  # for causes: the answer is the small language model's
 
-    def __init__(self, network: InterestNetwork, cooccurrence: Cooccurrence, blend: Blend, membership: Array) -> None:
+    def __init__(self, network: InterestNetwork, pairs: Pairs, blend: Blend, membership: Array) -> None:
         self._network = network.eval()
-        self._cooccurrence = cooccurrence
+        self._pairs = pairs
         self._blend = blend
         self._membership = torch.from_numpy(membership)
         self._phrases: zero_shot.Phrases | None = None
@@ -80,9 +82,7 @@ class Scorer:
             self._tables = _Tables(network, blend.log_popularity)
             self._scorers = Scorers(
                 language_model=network.language_model,
-                neighbours=torch.from_numpy(cooccurrence.neighbours[:, :FEW]),
-                strength=torch.from_numpy(cooccurrence.weights[:, :FEW]),
-                followers=cooccurrence.followers,
+                pairs=pairs.strongest(FEW),
                 blend=blend,
                 membership=self._membership,
                 answers=self._tables.answers,
@@ -159,16 +159,19 @@ class Scorer:
         feature = self._network.lstm.feature(known.x[:, -1], known.memory)
         answer, tokens, bias = self._answer(known, feature)
         tables = self._tables
-        together = self._cooccurrence.scores(known.rows)
+        pairs = self._pairs
+        together = pairs.cooccurrence.scores(known.rows)
+        ease = None if pairs.ease is None else pairs.ease.scores(known.rows)
         biases = tables.biases(known.log_recent)
         features = blending.item_features(
             _logits(answer, tables.answers, biases),
             _logits(feature, tables.items, biases),
             together,
+            ease,
             self._blend.log_popularity,
             known.log_recent,
             known.rows,
-            self._cooccurrence.followers,
+            pairs.followers,
         )
         return Reading(
             answer=answer,
@@ -177,7 +180,8 @@ class Scorer:
             there=known.there,
             rows=known.rows,
             held=known.held,
-            together=together,
+            cooccurrence=together,
+            ease=ease,
             scorers=features,
             items=blending.weighted(features, self._blend.item_weights(known.held, known.rows)),
         )

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from models import cooccurrence
+from models import pairs as pairing
 from models.allocator import keep_freed_memory
 from models.averaging import averaged
 from models.blend import Blend
@@ -356,7 +356,7 @@ class Training:
     def _finish(self) -> dict[str, Any]:
         self.progress("blend", 0, 1, {})
         items, starts = len(self.dataset.item_ids), self.dataset.user_start
-        pairs = cooccurrence.learn_before_last(self.data.rows, starts, items)
+        pairs = pairing.learn_before_last(self.data.rows, starts, items)
         blend = Blend.start(self.base, self.log_popularity)
         data = self.dataset
         info = ModelInfo(
@@ -366,7 +366,7 @@ class Training:
         blend, figures = fit_blend(predictor, blend, self.dataset, self.data.rows, self.validation_users)
         if self.config.learn_validation:
             self._learn_anew()
-            pairs = cooccurrence.learn(self.data.rows, starts, items)
+            pairs = pairing.learn(self.data.rows, starts, items)
         report = {
             "config": asdict(self.config),
             "network": asdict(self.network.config),
@@ -379,7 +379,7 @@ class Training:
             name=self.config.name,
             network=self.network.eval(),
             tokenizer=self.tokenizer,
-            cooccurrence=pairs,
+            pairs=pairs,
             blend=blend,
             catalogue=self.catalogue,
             interests=self.dataset.interests,

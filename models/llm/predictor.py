@@ -17,10 +17,10 @@ from torch import Tensor
 from models.blend import Blend
 from models.bridge import InterestNetwork
 from models.compact import NO_TEXT, text_of
-from models.cooccurrence import Cooccurrence
 from models.llm.base_model import BaseModel
 from models.llm.bridge import Bridge
 from models.llm.texts import encode, title_tokens
+from models.pairs import Pairs
 from models.predict import ModelInfo
 from models.predictor import TEXTS_KEPT, Predictor
 from models.scorer import Known
@@ -52,17 +52,17 @@ class HostedPredictor(LstmPredictor):
         self,
         network: InterestNetwork,
         tokenizer: Tokenizer,
-        cooccurrence: Cooccurrence,
+        pairs: Pairs,
         blend: Blend,
         membership: Array,
         info: ModelInfo,
         host: BaseModel,
         bridge: Bridge,
     ) -> None:
-        super().__init__(network, tokenizer, cooccurrence, blend, membership, info)
+        super().__init__(network, tokenizer, pairs, blend, membership, info)
         self._host, self.bridge = host, bridge.eval()
         self._title = lru_cache(TEXTS_KEPT)(lambda raw: title_tokens(host, [text_of(raw)])[0])
-        self.cheaper = LstmPredictor(network, tokenizer, cooccurrence, blend, membership, info)
+        self.cheaper = LstmPredictor(network, tokenizer, pairs, blend, membership, info)
         """The same model without its costly part: the feature of the LSTM is the answer."""
         with torch.inference_mode():
             tables = self._tables

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from models.blend import Blend
 from models.checkpoints import Checkpoints
-from models.cooccurrence import learn_before_last
 from models.errors import ModelDataError
 from models.fit_blend import fit_blend
 from models.llm import lora
@@ -32,6 +31,7 @@ from models.llm.objective import Objective
 from models.llm.predictor import HostedPredictor, catalogue_texts
 from models.llm.texts import encode, usual_length
 from models.model_directory import attach
+from models.pairs import learn_before_last
 from models.predictor import Predictor
 from models.prepare import Dataset
 from models.validation import Curve, newest_is_best, stopped_improving
@@ -203,8 +203,8 @@ class _Training:
 
     def _fit_blend(self) -> tuple[Blend, dict[str, Any]]:
         """As for the small model: co-occurrence of what came before the events asked for."""
-        network, tokenizer, _, start, membership, info = self.small.parts
-        pairs = learn_before_last(self.objective.rows, self.dataset.user_start, len(info.items))
+        network, tokenizer, known, start, membership, info = self.small.parts
+        pairs = learn_before_last(self.objective.rows, self.dataset.user_start, len(info.items)).as_in(known)
         predictor = HostedPredictor(network, tokenizer, pairs, start, membership, info, self.base, self.bridge)
         users = self._validation_users(self.config.blend_users)
         self.progress("blend", 0, 1, {})

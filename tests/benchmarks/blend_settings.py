@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models import blend, cooccurrence, metrics, popularity
+from models import blend, metrics, pairs, popularity
 from models.blend import Blend
 from models.predict import load_predictor
 from models.predictor import Predictor
@@ -76,8 +76,8 @@ def candidates(events: Path, items: Path, model: Path, most: int, *, live: bool)
     cases = Cases(last, users, last - data.starts[users], data.rows[last].astype(np.int32) - 1, times[last])
     popular = popularity.log_shares(data.rows[~data.is_validation], count)
     network, tokenizer, _, old, membership, info = load_predictor(model).parts
-    pairs = cooccurrence.learn_before_last(data.rows, dataset.user_start, count)
-    predictor = Predictor(network, tokenizer, pairs, Blend.start(old.base, popular), membership, info)
+    before = pairs.learn_before_last(data.rows, dataset.user_start, count)
+    predictor = Predictor(network, tokenizer, before, Blend.start(old.base, popular), membership, info)
     order = torch.argsort(popular[1:], descending=True, stable=True) + 1
     tail = order[HEAD:][torch.randperm(max(count - HEAD, 0), generator=torch.Generator().manual_seed(0))[:TAIL]]
     common = torch.cat((order[:HEAD], tail))

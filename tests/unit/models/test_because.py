@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import because, blend
+from models import because, blend, cooccurrence, ease
 from models.because import Scorers
 from models.blend import Blend, item_features, own_shares, weighted
-from models.cooccurrence import DECAY, LOOK_BACK
 from models.followers import learn
 from models.language_model import Block, LanguageModel
+from models.pair_tables import PairTable
+from models.pairs import Pairs
 from models.scorer import Reading
 
 USERS, ITEMS, INTERESTS, WIDTH, READ, HEADS = 6, 30, 4, 16, 3, 2
@@ -23,21 +24,30 @@ USERS, ITEMS, INTERESTS, WIDTH, READ, HEADS = 6, 30, 4, 16, 3, 2
 @pytest.fixture
 def parts() -> Scorers:
     torch.manual_seed(3)
-    usual = torch.tensor([0.6, 0.2, 0.4, 0.1, 0.2, 0.3, -0.8, 0.5])
+    usual = torch.tensor([0.6, 0.2, 0.4, 0.1, 0.2, 0.3, -0.8, 0.5, 0.2])
     item = torch.stack((2 * usual, usual.flip(0), usual))  # each length of history its own
     interest = torch.tensor([0.9, 0.2, 0.3, 0.4, 0.1, 0.0])
     membership = (torch.rand(ITEMS + 1, INTERESTS) < 0.3).float()
     membership[0] = 0
     return Scorers(
         language_model=LanguageModel(1, WIDTH, 2, HEADS, 0.0, READ).eval(),
-        neighbours=torch.randint(0, ITEMS + 1, (ITEMS + 1, 5), dtype=torch.int32),
-        strength=torch.rand(ITEMS + 1, 5),
-        followers=learn(np.random.default_rng(3).integers(0, ITEMS + 1, 400), np.arange(0, 401, 40), ITEMS),
+        pairs=Pairs(
+            cooccurrence.table(*drawn(0)),
+            ease.table(*drawn(1)),
+            learn(np.random.default_rng(3).integers(0, ITEMS + 1, 400), np.arange(0, 401, 40), ITEMS),
+        ),
         blend=Blend(item, interest, torch.full((INTERESTS,), 0.2), torch.zeros(ITEMS + 1), torch.zeros(ITEMS + 1)),
         membership=membership,
         answers=torch.randn(ITEMS + 1, WIDTH),
         interests=torch.randn(INTERESTS, WIDTH),
     )
+
+
+def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours and weights [V + 1, 5], as learned: no neighbour, no weight."""
+    random = np.random.default_rng(seed)
+    neighbours = np.stack([random.permutation(ITEMS + 1)[:5] for _ in range(ITEMS + 1)]).astype(np.int32)
+    return neighbours, np.where(neighbours > 0, random.random(neighbours.shape), 0).astype(np.float32)
 
 
 @pytest.fixture
@@ -49,10 +59,10 @@ def reading(parts: Scorers) -> Reading:
     tokens = torch.randn(USERS, READ + 2, WIDTH)
     bias = torch.zeros(USERS, HEADS, READ + 2, READ + 2)
     bias[:, :, :, :READ].masked_fill_(~there[:, None, None, :], float("-inf"))
-    together = gathered(parts, rows, torch.ones(USERS, 32))
+    together, ease_sums = (gathered(table, rows, torch.ones(USERS, 32)) for table in tables(parts))
     network = torch.randn(2, USERS, ITEMS + 1)
     popular = parts.blend.log_popularity
-    scorers = item_features(network[0], network[1], together, popular, popular, rows, parts.followers)
+    scorers = item_features(network[0], network[1], together, ease_sums, popular, popular, rows, parts.pairs.followers)
     return Reading(
         answer=torch.randn(USERS, WIDTH),
         tokens=tokens,
@@ -60,26 +70,32 @@ def reading(parts: Scorers) -> Reading:
         there=there,
         rows=rows,
         held=held,
-        together=together,
+        cooccurrence=together,
+        ease=ease_sums,
         scorers=scorers,
         items=weighted(scorers, parts.blend.item_weights(held, rows)),
     )
 
 
-def gathered(parts: Scorers, rows: Tensor, amount: Tensor) -> Tensor:
-    """Co-occurrence scores [U, V + 1] with each event taken as often as `amount` [U, 32] says; written plainly."""
+def tables(parts: Scorers) -> tuple[PairTable, PairTable]:
+    assert parts.pairs.ease is not None
+    return parts.pairs.cooccurrence, parts.pairs.ease
+
+
+def gathered(table: PairTable, rows: Tensor, amount: Tensor) -> Tensor:
+    """Sums [U, V + 1] over a table with each event taken as often as `amount` [U, 32] says; written plainly."""
     scores = torch.zeros(len(rows), ITEMS + 1)
     for user in range(len(rows)):
-        for place in range(LOOK_BACK):
+        for place in range(table.look_back):
             row = int(rows[user, place])
-            for near, strength in zip(parts.neighbours[row].tolist(), parts.strength[row], strict=True):
+            for near, weight in zip(table.neighbours[row].tolist(), table.weights[row].tolist(), strict=True):
                 if near:
-                    scores[user, near] = scores[user, near] + amount[user, place] * strength * DECAY**place
+                    scores[user, near] = scores[user, near] + amount[user, place] * weight * table.decay**place
     return scores
 
 
 def odds_of(parts: Scorers, items: Tensor, which: Tensor) -> Tensor:
-    return torch.logit((torch.softmax(items, 1) * parts.membership.t()[which]).sum(1))
+    return torch.logit((torch.softmax(items.double(), 1) * parts.membership.t()[which]).sum(1))
 
 
 def test_the_pull_is_the_derivative_of_the_log_odds_by_the_item_scores(parts: Scorers, reading: Reading) -> None:
@@ -89,26 +105,28 @@ def test_the_pull_is_the_derivative_of_the_log_odds_by_the_item_scores(parts: Sc
     torch.testing.assert_close(because._pull(reading.items, parts.membership.t()[which]), gradient)
 
 
-def test_what_co_occurrence_loses_is_the_derivative_by_how_much_an_event_counts(
-    parts: Scorers, reading: Reading
+@pytest.mark.parametrize("scorer", ["cooccurrence", "ease"])
+def test_what_a_table_of_pairs_loses_is_the_derivative_by_how_much_an_event_counts(
+    parts: Scorers, reading: Reading, scorer: str
 ) -> None:
-    parts.strength[:] = torch.where(parts.neighbours > 0, parts.strength, 0)  # as learned: no neighbour, no strength
+    table: PairTable = getattr(parts.pairs, scorer)
+    place = blend.ITEM_SCORERS.index(scorer)
     which = torch.arange(USERS) % INTERESTS
     amount = torch.ones(USERS, 32, requires_grad=True)
-    together = gathered(parts, reading.rows, amount)
     scorers = list(reading.scorers)
-    scorers[2] = torch.log(together / (together.sum(1, keepdim=True) + blend.EPSILON) + blend.FLOOR)
+    scorers[place] = blend.log_share(gathered(table, reading.rows, amount))
     weights = parts.blend.item_weights(reading.held, reading.rows)
     (gradient,) = torch.autograd.grad(odds_of(parts, weighted(scorers, weights), which).sum(), amount)
     pull = because._pull(reading.items, parts.membership.t()[which])
-    lost = weights[:, 2:3] * because._of_cooccurrence(reading, pull, parts)
-    torch.testing.assert_close(lost, gradient[:, :LOOK_BACK], atol=1e-5, rtol=1e-4)
+    sums: Tensor = getattr(reading, scorer)
+    lost = weights[:, place : place + 1] * because._of_pairs(reading.rows, pull, table, sums)
+    torch.testing.assert_close(lost, gradient[:, : table.look_back], atol=1e-5, rtol=1e-4)
 
 
 def test_what_the_followers_lose_is_the_pull_of_the_newest_known_item_minus_that_of_the_one_before(
     parts: Scorers, reading: Reading
 ) -> None:
-    followers = parts.followers
+    followers = parts.pairs.followers
     assert followers is not None
     pull = because._pull(reading.items, parts.membership.t()[torch.arange(USERS) % INTERESTS])
     lost = because._of_followers(reading.rows, pull, followers)

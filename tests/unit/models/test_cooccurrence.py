@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from models import cooccurrence
-from models.cooccurrence import DENSE_ITEMS, FEW, learn, learn_before_last
+from models.cooccurrence import learn
+from models.pair_tables import DENSE_ITEMS, FEW
 
 ITEMS = 15
 
@@ -95,14 +96,6 @@ def test_what_came_after_counts_twice_what_came_before() -> None:
 def test_nothing_to_learn_from_is_no_failure() -> None:
     found = learn(np.array([3, 0, 3]), np.array([0, 2, 3]), ITEMS)
     assert (found.scores(torch.full((2, 32), 3)) == 0).all()
-
-
-def test_before_last_knows_nothing_of_the_last_events() -> None:
-    rows, starts = np.array([1, 2, 3, 4, 5, 6]), np.array([0, 3, 6])
-    without = learn(np.array([1, 2, 4, 5]), np.array([0, 2, 4]), ITEMS)
-    found = learn_before_last(rows, starts, ITEMS)
-    assert (found.neighbours == without.neighbours).all()
-    assert (found.weights == without.weights).all()
 
 
 @pytest.mark.parametrize(("items", "kept"), [(100, 99), (DENSE_ITEMS, FEW)])

@@ -82,7 +82,7 @@ def _written_again(model: Any, path: Path) -> Any:
         name=info.name,
         network=network,
         tokenizer=tokenizer,
-        cooccurrence=pairs,
+        pairs=pairs,
         blend=blend,
         catalogue=catalogue,
         interests=list(info.interests),
@@ -101,7 +101,7 @@ def test_a_change_of_meaning_changes_the_fingerprint_and_the_report_does_not(cop
     network, tokenizer, pairs, blend, _, info = model.parts
     catalogue = [json.loads(line) for line in (copy / "catalogue.jsonl").read_text("utf-8").splitlines()]
     catalogue[0]["title"] = "Another title"
-    common: dict[str, Any] = {"network": network, "tokenizer": tokenizer, "cooccurrence": pairs, "blend": blend}
+    common: dict[str, Any] = {"network": network, "tokenizer": tokenizer, "pairs": pairs, "blend": blend}
     write_model(
         tmp_path / "new", name=info.name, catalogue=catalogue, interests=list(info.interests), report={}, **common
     )
@@ -198,7 +198,7 @@ def test_a_directory_is_replaced_whole_and_keeps_what_is_not_the_models(copy: Pa
         name="renamed",
         network=network,
         tokenizer=tokenizer,
-        cooccurrence=pairs,
+        pairs=pairs,
         blend=blend,
         catalogue=catalogue,
         interests=list(info.interests),

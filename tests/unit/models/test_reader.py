@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.compact import COMPACT, hash64
-from models.cooccurrence import Cooccurrence
+from models.cooccurrence import table
 from models.language_model import LanguageModel
 from models.predict import Hosting, load_predictor
 from models.reader import Reader, faster_reader
@@ -62,6 +62,6 @@ def test_small_and_large_catalogues_count_the_same(monkeypatch: pytest.MonkeyPat
     neighbours = np.array([random.permutation(50)[:8] for _ in range(50)], np.int32)
     weights = random.random((50, 8)).astype(np.float32)
     rows = torch.from_numpy(random.integers(0, 50, (7, 32)))
-    dense = Cooccurrence(neighbours, weights).scores(rows)
-    monkeypatch.setattr("models.cooccurrence.DENSE_ITEMS", 0)
-    np.testing.assert_allclose(Cooccurrence(neighbours, weights).scores(rows), dense, rtol=1e-4, atol=1e-6)
+    dense = table(neighbours, weights).scores(rows)
+    monkeypatch.setattr("models.pair_tables.DENSE_ITEMS", 0)
+    np.testing.assert_allclose(table(neighbours, weights).scores(rows), dense, rtol=1e-4, atol=1e-6)

@@ -11,9 +11,9 @@ import torch
 
 from models.blend import ITEM_SCORERS
 from models.compact import RECENT
-from models.cooccurrence import DENSE_ITEMS
 from models.errors import ModelDataError
 from models.explain import remembered
+from models.pair_tables import DENSE_ITEMS
 from models.predict import Hosting, load_predictor
 from models.predictor import Predictor
 from stream.explaining import simulated_histories
@@ -36,7 +36,7 @@ def histories() -> list[Array]:
 def test_a_traced_pass_says_what_an_untraced_one_says(
     histories: list[Array], most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.cooccurrence.DENSE_ITEMS", most)
+    monkeypatch.setattr("models.pair_tables.DENSE_ITEMS", most)
     many, one = load_predictor(), load_predictor(hosting=Hosting(precision="float32"))
     state, recent = remembered(many, histories)
     for users in (1, 40, 7, 39):  # the first is traced
