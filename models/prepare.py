@@ -159,6 +159,13 @@ def owners(dataset: Dataset) -> Array:
     return np.repeat(np.arange(len(dataset.users)), np.diff(dataset.user_start))
 
 
+def previous_times(dataset: Dataset) -> Array:
+    """int64 [N]: time of the event before each in its user's history, -1 where there is none."""
+    before = np.concatenate(([-1], dataset.events["time_ms"][:-1]))
+    before[dataset.user_start[:-1]] = -1
+    return before
+
+
 def subset(dataset: Dataset, keep: Array) -> Dataset:
     """The data set with only the events of a mask, bool [N]; users without any event left are gone."""
     users, owner = _renumber(dataset.users, owners(dataset)[keep])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.compact import WORDS, text_of
 from models.errors import ModelDataError
-from models.prepare import Dataset, catalogue_rows
+from models.prepare import Dataset, catalogue_rows, previous_times
 from models.vocabulary import gap_buckets
 
 Array = np.ndarray[Any, Any]
@@ -53,9 +53,7 @@ class TrainingData:
         self.texts, self.inputs = _with_texts(dataset.events, self.rows, len(dataset.item_ids))
         self.is_validation = np.zeros(len(self.rows), bool)  # [N]
         self.is_validation[self.ends - 1] = True
-        times = dataset.events["time_ms"]
-        before = np.concatenate(([-1], times[:-1]))
-        before[self.starts] = -1
+        times, before = dataset.events["time_ms"], previous_times(dataset)
         self._gaps = gap_buckets(np.where(before < 0, -1, np.maximum(times - before, 0)))
         self._actions = dataset.events["action"].astype(np.int64)
         self._length = length

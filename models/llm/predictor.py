@@ -16,7 +16,7 @@ from torch import Tensor
 
 from models.blend import Blend
 from models.bridge import InterestNetwork
-from models.compact import NO_TEXT, text_of
+from models.compact import WORDS, text_of
 from models.llm.base_model import BaseModel
 from models.llm.bridge import Bridge
 from models.llm.texts import encode, title_tokens
@@ -88,7 +88,7 @@ class HostedPredictor(LstmPredictor):
 
     def _titles(self, newest: Array, rows: Array) -> Tensor:
         titles = self.bridge.title[torch.from_numpy(rows)]
-        unknown = np.argwhere((rows == 0) & (newest["kind"] != NO_TEXT) & (newest["key"] != 0))
+        unknown = np.argwhere((rows == 0) & np.isin(newest["kind"], WORDS) & (newest["key"] != 0))
         for user, place in unknown.tolist():
             titles[user, place] = self._title(newest["text"][user, place])
         return titles

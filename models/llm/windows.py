@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models.predictor import Predictor
-from models.prepare import Dataset, catalogue_rows
+from models.prepare import Dataset, catalogue_rows, previous_times
 
 Array = np.ndarray[Any, Any]
 
@@ -58,11 +58,9 @@ class Windows:
 def read_histories(small: Predictor, dataset: Dataset) -> Histories:
     """Run every user's whole history through the LSTM once, each event read as a worker reads it."""
     rows = catalogue_rows(dataset.events["key"], dataset.item_ids).astype(np.int64)
-    starts, times = dataset.user_start, dataset.events["time_ms"]
-    before = np.concatenate(([-1], times[:-1]))
-    before[starts[:-1]] = -1
+    starts = dataset.user_start
     with torch.no_grad():
-        x = small.vectors(dataset.events, before)
+        x = small.vectors(dataset.events, previous_times(dataset))
         features = torch.empty_like(x)
         lengths = np.diff(starts)
         order = np.argsort(-lengths, kind="stable")

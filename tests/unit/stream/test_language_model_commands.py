@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.compact import COMPACT, hash64
+from models.compact import COMPACT, ITEM_ID, TITLE, hash64
 from models.llm.predictor import HostedPredictor
 from models.llm.texts import encode
 from models.predict import load_predictor
@@ -80,6 +80,17 @@ def test_a_user_alone_scores_as_in_a_batch(trained: Path) -> None:
     together = predictor.score_all(state, recent)
     alone = np.concatenate([predictor.score_all(state[[u]], recent[[u]]) for u in range(70)])
     assert np.abs(together - alone).max() < 0.05  # bfloat16
+
+
+def test_the_title_of_an_unknown_item_is_read_and_its_bare_id_is_not(trained: Path) -> None:
+    predictor = load_predictor(trained)
+    recent = np.zeros((4, 32), COMPACT)
+    texts = ((TITLE, b"warm boots"), (TITLE, b"mystery novel"), (ITEM_ID, b"boots-7"), (ITEM_ID, b"novel-9"))
+    for user, (kind, text) in enumerate(texts):
+        recent[user, 0] = (hash64("an item that no catalogue has"), 0, 10**12, 1, kind, text)
+    scores = predictor.score_all(np.zeros((4, predictor.info.state_size), np.float32), recent)
+    assert not np.array_equal(scores[0], scores[1])
+    np.testing.assert_array_equal(scores[2], scores[3])
 
 
 def test_a_phrase_is_read_as_the_interests_were(trained: Path) -> None:
