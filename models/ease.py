@@ -28,8 +28,6 @@ RIDGE: Final = 300.0
 DECAY: Final = 0.95
 MOST_ITEMS: Final = 12_288
 """Three matrices of 600 MB, half a minute."""
-PART: Final = 1_024
-"""Users whose histories are held as dense rows at once: 50 MB."""
 
 
 def learn(rows: Array, user_start: Array, items: int) -> PairTable:
@@ -64,15 +62,9 @@ def _weights(together: Tensor) -> Tensor:
 
 def _together(places: Array, user_start: Array, items: int) -> Tensor:
     """X'X float32 [M, M]: how many users met both of two items; places int64 [N], -1 for one that takes no part."""
-    owner = np.repeat(np.arange(len(user_start) - 1), np.diff(user_start))
-    found = torch.zeros(items, items)
-    for first in range(0, len(user_start) - 1, PART):
-        some = slice(user_start[first], user_start[min(first + PART, len(user_start) - 1)])
-        pairs = np.unique(np.stack((owner[some] - first, places[some]))[:, places[some] >= 0], axis=1)
-        user, item = torch.from_numpy(pairs)
-        ones = torch.ones(pairs.shape[1])
-        dense = torch.zeros(PART, items).index_put_((user, item), ones)
-        places_of = torch.stack((item, user))
-        mine = torch.sparse_coo_tensor(places_of, ones, (items, PART), check_invariants=False)
-        found += torch.sparse.mm(mine, dense)
-    return found
+    found = np.zeros((items, items), np.float32)
+    for start, end in zip(user_start[:-1].tolist(), user_start[1:].tolist(), strict=True):
+        met = np.unique(places[start:end])
+        met = met[met >= 0]
+        found[np.ix_(met, met)] += 1
+    return torch.from_numpy(found)

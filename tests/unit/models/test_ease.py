@@ -38,11 +38,7 @@ def dense(found: PairTable) -> np.ndarray:
     return weights
 
 
-@pytest.mark.parametrize("part", [1, 7, 1_024])
-def test_the_table_is_the_closed_form_with_users_in_parts_of_any_size(
-    monkeypatch: pytest.MonkeyPatch, part: int
-) -> None:
-    monkeypatch.setattr(ease, "PART", part)
+def test_the_table_is_the_closed_form() -> None:
     rows, starts = drawn(0)
     np.testing.assert_allclose(dense(learn(rows, starts, ITEMS)), by_definition(rows, starts), rtol=1e-4, atol=1e-7)
 
