@@ -129,7 +129,7 @@ def item_features(
 
 def log_share(sums: Tensor) -> Tensor:
     """[U, V + 1] of what a table of pairs gives each item, [U, V + 1]."""
-    return torch.log(sums / (sums.sum(1, keepdim=True) + EPSILON) + FLOOR)
+    return (sums / (sums.sum(1, keepdim=True) + EPSILON)).add_(FLOOR).log_()
 
 
 def weighted(features: list[Tensor], weights: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn.functional import embedding, embedding_bag
 Array = np.ndarray[Any, Any]
 
 DENSE_ITEMS: Final = 4_096
-"""Up to here all pairs are held as a matrix, 64 MB at most."""
+"""Up to here all pairs are held as a matrix, 32 MB at most."""
 MANY: Final = 512
 FEW: Final = 64
 """Others that an item keeps: many where they cost a matrix's row all the same (16 MB of a model directory), few beyond."""
@@ -34,14 +34,14 @@ class PairTable:
 
     @cached_property
     def _dense(self) -> Tensor | None:
-        """[V + 1, V + 1] all weights, 25 times as fast to sum; None where it would be large."""
+        """float16 [V + 1, V + 1] all weights, half the memory to read and as good for a logarithm; None where it would be large."""
         items = len(self.neighbours)
         if items > DENSE_ITEMS:
             return None
         dense = np.zeros((items, items), np.float32)
         np.add.at(dense, (np.arange(items)[:, None], self.neighbours), self.weights)
         dense[:, 0] = 0
-        return torch.from_numpy(dense)
+        return torch.from_numpy(dense).half()
 
     def permuted(self, order: Array) -> PairTable:
         """Each item with the neighbours of another: order int64 [V + 1], 0 first."""
@@ -55,8 +55,8 @@ class PairTable:
         """float32 [U, V + 1] for the last events of users, item rows int64 [U, R] newest first (0: none)."""
         rows = rows[:, : self.look_back]
         if self._dense is not None:
-            shares = self.shares(rows).expand(rows.shape[0], -1).contiguous()
-            return embedding_bag(rows.contiguous(), self._dense, mode="sum", per_sample_weights=shares)
+            shares = self.shares(rows).half().expand(rows.shape[0], -1).contiguous()
+            return embedding_bag(rows.contiguous(), self._dense, mode="sum", per_sample_weights=shares).float()
         neighbours, given = self.given(rows)
         scores = torch.zeros(rows.shape[0], len(self.neighbours))
         scores.scatter_add_(1, neighbours.flatten(1), given.flatten(1))

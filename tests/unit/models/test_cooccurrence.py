@@ -73,7 +73,7 @@ def test_scores_decay_with_age_and_end_after_fifteen_events() -> None:
             row = recent[user, age]
             np.add.at(expected[user], found.neighbours[row], 0.7**age * found.weights[row])
     expected[:, 0] = 0
-    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    np.testing.assert_allclose(scores, expected, rtol=2e-3)  # held in float16
     changed = recent.copy()
     changed[:, 15:] = 1
     assert (found.scores(torch.from_numpy(changed)) == scores).all()

@@ -49,7 +49,7 @@ def test_scores_decay_slowly_over_all_recent_events() -> None:
     recent = np.random.default_rng(2).integers(0, ITEMS + 1, (5, 32))
     expected = sum(DECAY**age * weights[recent[:, age]] for age in range(32))
     scores = learn(rows, starts, ITEMS).scores(torch.from_numpy(recent))
-    np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(scores, expected, rtol=2e-3, atol=1e-6)  # held in float16
 
 
 def test_of_a_large_catalogue_the_most_met_items_take_part(monkeypatch: pytest.MonkeyPatch) -> None:

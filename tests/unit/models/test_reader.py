@@ -64,4 +64,4 @@ def test_small_and_large_catalogues_count_the_same(monkeypatch: pytest.MonkeyPat
     rows = torch.from_numpy(random.integers(0, 50, (7, 32)))
     dense = table(neighbours, weights).scores(rows)
     monkeypatch.setattr("models.pair_tables.DENSE_ITEMS", 0)
-    np.testing.assert_allclose(table(neighbours, weights).scores(rows), dense, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(table(neighbours, weights).scores(rows), dense, rtol=2e-3)  # held in float16
