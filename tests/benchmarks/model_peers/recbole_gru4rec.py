@@ -2,14 +2,18 @@
 
 In an environment of its own: `pip install numpy==1.26.4 torch==2.5.1 recbole==1.2.1`, then `python recbole_gru4rec.py FOLDER SEED`.
 
-Validation is the last training item of each user or session, NDCG@10, patience 10 (RecBole's default), at most RECBOLE_EPOCHS (300).
+Validation is the last training item of each user or session, NDCG@10, patience 10 (RecBole's default), at most RECBOLE_EPOCHS (300)
+and RECBOLE_MINUTES (600). The best epoch by validation answers; where time or epochs ran out before patience did, the last line that is
+printed says so.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,11 @@ from recbole.utils import get_model, get_trainer, init_seed
 
 Array = np.ndarray[Any, Any]
 LENGTH = 50
+PATIENCE = 10
+
+
+class _NoTimeLeft(Exception):
+    pass
 
 
 def fit(questions: ask.Questions, seed: int) -> Callable[[list[Array]], Array]:
@@ -44,6 +53,7 @@ def fit(questions: ask.Questions, seed: int) -> Callable[[list[Array]], Array]:
             "train_neg_sample_args": None,
             "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
             "valid_metric": "NDCG@10",
+            "stopping_step": PATIENCE,
             "epochs": int(os.environ.get("RECBOLE_EPOCHS", "300")),
             "use_gpu": False,
             "show_progress": False,
@@ -54,9 +64,22 @@ def fit(questions: ask.Questions, seed: int) -> Callable[[list[Array]], Array]:
     dataset = create_dataset(config)
     train, validation, _ = data_preparation(config, dataset)
     model = get_model(config["model"])(config, train.dataset)
-    with contextlib.chdir(folder):  # it writes a log beside where it is started
+    curve: list[float] = []
+    until = time.monotonic() + 60 * float(os.environ.get("RECBOLE_MINUTES", "600"))
+
+    def validated(epoch: int, gain: float) -> None:
+        curve.append(gain)
+        sys.stdout.write(f"epoch {epoch + 1}: NDCG@10 of validation {gain:.4f}\n")
+        sys.stdout.flush()
+        if time.monotonic() > until:
+            raise _NoTimeLeft
+
+    with contextlib.chdir(folder), contextlib.suppress(_NoTimeLeft):  # it writes a log beside where it is started
         trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
-        trainer.fit(train, validation, saved=True, show_progress=False)
+        trainer.fit(train, validation, saved=True, show_progress=False, callback_fn=validated)
+    best = int(np.argmax(curve))
+    ended = "patience" if len(curve) - 1 - best > PATIENCE else "its limit, before patience did"
+    sys.stdout.write(f"{len(curve)} epochs, ended by {ended}; best the {best + 1}th: {curve[best]:.4f}\n")
     model.load_state_dict(torch.load(trainer.saved_model_file, weights_only=False)["state_dict"])
     model.eval()
     places = np.zeros(questions.items, np.int64)  # 0: never met in training
