@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.pair_tables import PairTable, kept, strongest
+from models.pair_tables import PairTable, most_kept, strongest
 
 Array = np.ndarray[Any, Any]
 
@@ -39,7 +39,7 @@ def learn(rows: Array, user_start: Array, items: int, most: int = 0) -> PairTabl
         first = last
     item, other = keys // (items + 1), keys % (items + 1)
     counts = np.bincount(rows, minlength=items + 1)
-    return table(*strongest(item, other, totals / np.sqrt(counts[other] + 1.0), items, most or kept(items)))
+    return table(*strongest(item, other, totals / np.sqrt(counts[other] + 1.0), items, most or most_kept(items)))
 
 
 def table(neighbours: Array, weights: Array) -> PairTable:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from models.compact import RECENT
-from models.pair_tables import PairTable, kept
+from models.pair_tables import PairTable, most_kept
 
 Array = np.ndarray[Any, Any]
 
@@ -37,7 +37,7 @@ def learn(rows: Array, user_start: Array, items: int) -> PairTable:
     met = np.sort(np.argsort(-counts, kind="stable")[: min(MOST_ITEMS, int((counts > 0).sum()))])
     place = np.full(items + 1, -1, np.int64)
     place[met] = np.arange(len(met))
-    most = min(kept(items), max(len(met), 1))
+    most = min(most_kept(items), max(len(met), 1))
     neighbours, weights = np.zeros((items + 1, most), np.int32), np.zeros((items + 1, most), np.float32)
     if len(met):
         strongest = _weights(_together(place[rows], user_start, len(met))).topk(most, dim=1)

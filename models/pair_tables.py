@@ -73,7 +73,7 @@ class PairTable:
         return self.decay ** torch.arange(rows.shape[1], dtype=torch.float32)
 
 
-def kept(items: int) -> int:
+def most_kept(items: int) -> int:
     """K of a catalogue of that many items."""
     return MANY if items < DENSE_ITEMS else FEW
 

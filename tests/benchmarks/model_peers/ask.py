@@ -56,6 +56,11 @@ class Questions:
         return found
 
 
+def gain(ranks: Array) -> float:
+    """NDCG@10 of ranks int64 [T]."""
+    return float(np.where(ranks < 10, 1 / np.log2(ranks + 2.0), 0.0).mean())
+
+
 def run(name: str, fit: Callable[[Questions, int], Callable[[list[Array]], Array]]) -> None:
     """`python <peer>.py FOLDER SEED`: train, ask, write FOLDER/<name>-<seed>.npy, print its figures."""
     if len(sys.argv) != 3:
@@ -64,5 +69,6 @@ def run(name: str, fit: Callable[[Questions, int], Callable[[list[Array]], Array
     questions = Questions.load(folder)
     ranks = questions.ranks(fit(questions, seed))
     np.save(folder / f"{name}-{seed}.npy", ranks)
-    gain = np.where(ranks < 10, 1 / np.log2(ranks + 2.0), 0.0).mean()
-    sys.stdout.write(f"{name} seed {seed}: HR@10 {(ranks < 10).mean():.4f} NDCG@10 {gain:.4f}, {len(ranks)} cases\n")
+    sys.stdout.write(
+        f"{name} seed {seed}: HR@10 {(ranks < 10).mean():.4f} NDCG@10 {gain(ranks):.4f}, {len(ranks)} cases\n"
+    )

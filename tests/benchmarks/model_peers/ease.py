@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from itertools import product
 from typing import Any
 
 import ask
@@ -33,14 +32,13 @@ def fit(questions: ask.Questions, seed: int) -> Callable[[list[Array]], Array]:
     )
     best, picked = -1.0, (RIDGES[0], DECAYS[0])
     together = _together(validation)
-    for ridge, decay in product(RIDGES, DECAYS):
-        if decay == DECAYS[0]:
-            weights = _weights(together, ridge)
-        ranks = validation.ranks(_scorer(weights, decay))
-        gain = float(np.where(ranks < 10, 1 / np.log2(ranks + 2.0), 0.0).mean())
-        sys.stdout.write(f"ridge {ridge:g}, decay {decay:g}: NDCG@10 of validation {gain:.4f}\n")
-        if gain > best:
-            best, picked = gain, (ridge, decay)
+    for ridge in RIDGES:
+        weights = _weights(together, ridge)
+        for decay in DECAYS:
+            gain = ask.gain(validation.ranks(_scorer(weights, decay)))
+            sys.stdout.write(f"ridge {ridge:g}, decay {decay:g}: NDCG@10 of validation {gain:.4f}\n")
+            if gain > best:
+                best, picked = gain, (ridge, decay)
     return _scorer(_weights(_together(questions), picked[0]), picked[1])
 
 

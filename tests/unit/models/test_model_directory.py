@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from models import ease
 from models.errors import ModelDirectoryError
 from models.model_directory import MEANING, write_model
 from models.predict import DEMO_MODEL
@@ -72,6 +73,17 @@ def test_weights_for_live_popularity_are_read_back(tmp_path: Path) -> None:
         .live()
         is None
     )
+
+
+def test_the_regression_of_a_model_is_read_back(tmp_path: Path) -> None:
+    network, tokenizer, pairs, blend, membership, info = read_model(DEMO_MODEL).parts
+    rows = np.random.default_rng(0).integers(1, len(info.items) + 1, 500)
+    table = ease.learn(rows, np.arange(0, 501, 50), len(info.items))
+    with_it = Predictor(network, tokenizer, replace(pairs, ease=table), blend, membership, info)
+    found = _written_again(with_it, tmp_path / "new").parts[2].ease
+    assert (found.neighbours == table.neighbours).all()
+    assert (found.weights == table.weights).all()
+    assert (found.decay, found.look_back) == (table.decay, table.look_back)
 
 
 def _written_again(model: Any, path: Path) -> Any:

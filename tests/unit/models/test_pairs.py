@@ -25,7 +25,7 @@ def test_before_last_knows_nothing_of_the_last_events() -> None:
     assert (found.followers.rows == without.followers.rows).all()
 
 
-def test_a_model_that_lacks_a_table_is_read_and_taught_without_it() -> None:
+def test_a_table_that_another_model_lacks_is_left_out() -> None:
     found = learn(np.array([1, 2, 3, 1, 2, 3]), np.array([0, 3, 6]), ITEMS)
     assert found.as_in(replace(found, ease=None)).ease is None
     assert found.as_in(replace(found, followers=None)).followers is None
