@@ -19,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+from models.report import Table, drift_tables
+
 SETS: Final[dict[str, tuple[str, ...]]] = {
     "retail": (),  # the longest first
     "beauty": ("--sequences", "--seen", "remove"),
@@ -36,7 +38,7 @@ def main(folder: Path) -> int:
         rows = {name: pool.submit(_rows, name, folder, models / name) for name in SETS}
         texts = {name: each.result() for name, each in rows.items()}
     drift = _json("evaluate", "--drift", str(DRIFTING_USERS), "--json")
-    texts["drift"] = None if drift is None else f"### drift\n\n{json.dumps(drift, indent=1)}"
+    texts["drift"] = None if drift is None else "\n\n".join(["### drift", *map(_markdown, drift_tables(drift))])
     for text in texts.values():
         _say(f"\n{text or ''}")
     failed = [name for name, text in texts.items() if text is None]
@@ -52,11 +54,11 @@ def _rows(name: str, folder: Path, out: Path) -> str | None:
     report = _json("train", *files, *more, "--out", str(out), "--json")
     if report is None:
         return None
-    text = f"### {name}, trained in {report['seconds'] / 60:.1f} minutes\n\n{_table(report['evaluation'])}"
+    text = f"### {name}, trained in {report['seconds'] / 60:.1f} minutes\n\n{_against_baselines(report['evaluation'])}"
     if "--sequences" in more:  # no times
         return text
     live = _json("evaluate", "--model", str(out), *files[:2], *more, "--live-popularity", "--json")
-    return None if live is None else f"{text}\n\n### {name}, with live popularity\n\n{_table(live)}"
+    return None if live is None else f"{text}\n\n### {name}, with live popularity\n\n{_against_baselines(live)}"
 
 
 def _files(folder: Path) -> list[str]:
@@ -73,13 +75,19 @@ def _json(*words: str) -> dict[str, Any] | None:
     return json.loads(done.stdout) if done.returncode == 0 else None
 
 
-def _table(evaluation: dict[str, Any]) -> str:
-    lines = ["| scorer | HR@10 | NDCG@10 | model minus this, HR@10 |", "|---|---|---|---|"]
+def _against_baselines(evaluation: dict[str, Any]) -> str:
+    rows = []
     for row in evaluation["items"]:
         difference: Sequence[float] | None = row.get("model minus this", {}).get("HR@10")
         between = "" if difference is None else f"{difference[0]:+.4f} .. {difference[1]:+.4f}"
-        lines.append(f"| {row['scorer']} | {row['HR@10']:.4f} | {row['NDCG@10']:.4f} | {between} |")
-    return "\n".join([*lines, "", f"{evaluation['cases']:,} cases. {evaluation['description']}."])
+        rows.append((row["scorer"], f"{row['HR@10']:.4f}", f"{row['NDCG@10']:.4f}", between))
+    note = f"{evaluation['cases']:,} cases. {evaluation['description']}."
+    return _markdown(Table("", ("scorer", "HR@10", "NDCG@10", "model minus this, HR@10"), rows, note))
+
+
+def _markdown(table: Table) -> str:
+    lines = [table.header, ["---"] * len(table.header), *table.rows]
+    return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", table.note])
 
 
 def _say(text: str) -> None:
