@@ -160,6 +160,17 @@ def fit_item_weights(features: list[Tensor], targets: Tensor, length: Tensor) ->
     return parts[:1] + parts[1:]
 
 
+def crossed_losses(features: list[Tensor], targets: Tensor, length: Tensor) -> Tensor:
+    """Cross-entropy [U] of each target by weights that were fitted to the other half of the users (every second one)."""
+    even = torch.arange(len(targets)) % 2 == 0
+    losses = torch.zeros(len(targets))
+    for half in (even, ~even):
+        weights = fit_item_weights([feature[~half] for feature in features], targets[~half], length[~half])
+        scores = weighted([feature[half] for feature in features], weights[length[half]])
+        losses[half] = torch.nn.functional.cross_entropy(scores[:, 1:], targets[half] - 1, reduction="none")
+    return losses
+
+
 def fit_weights_of(opinions: dict[str, Tensor], targets: Tensor) -> Tensor:
     """Weights [F] of some scorers, the others 0, fitted as above: log-probabilities [U, V + 1] by name, targets [U] (rows)."""
     stacked = torch.stack([each[:, 1:] for each in opinions.values()], dim=2)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from models import blend as blending
+from models import metrics
 from models.blend import Blend
 from models.compact import TEXT_BYTES, TITLE, hash64
 from models.popularity import LivePopularity, log_recent_shares, popularity_by_week
@@ -27,8 +28,12 @@ from models.replay import replay
 from models.scorer import Reading
 
 Array = np.ndarray[Any, Any]
+Popularity = Callable[[Array], Tensor]
+"""Recent popularity [U, V + 1] of each moment int64 [U]."""
 
 USERS: Final = 3_000
+DECIDERS: Final = 1_500
+"""Users by whom it is decided whether EASE is worth its cost."""
 CELLS: Final = 20_000_000
 """Users times items: 560 MB of scores."""
 LENGTH_NAMES: Final = (*(f"up to {most} events" for most in blending.LENGTHS), "more events")
@@ -37,40 +42,72 @@ LEAST_USERS: Final = 50
 """Whatever the catalogue: 1.2 GB a million items."""
 
 
+def ease_gain(
+    predictor: Predictor, blend: Blend, dataset: Dataset, item_rows: Array, validation_users: Array
+) -> tuple[float, float]:
+    """What EASE takes from the cross-entropy of the next item, in nats, 95 %: it costs a pass a fifth, so a gain has to be seen.
+
+    Weights with and without it are fitted to one half of the newest users and asked of the other, and in turn.
+    """
+    cases = _last_events(dataset, item_rows, validation_users, DECIDERS)
+    readings, targets = _read(predictor, dataset, cases, _popularity(blend, dataset, item_rows)(cases.time_ms))
+    scorers, held = _columns(readings)
+    place, length = blending.ITEM_SCORERS.index("ease"), blending.lengths(held)
+    losses = blending.crossed_losses(scorers, targets, length)
+    scorers[place] = torch.zeros(1, 1).expand_as(scorers[0])
+    gains = (blending.crossed_losses(scorers, targets, length) - losses).numpy()
+    return metrics.interval(gains, np.arange(len(gains)))
+
+
 def fit_blend(
     predictor: Predictor, blend: Blend, dataset: Dataset, item_rows: Array, validation_users: Array, most: int = USERS
 ) -> tuple[Blend, dict[str, Any]]:
     """The blend with fitted weights, and what they are. item_rows int64 [N]: catalogue rows of the data set's events."""
     items, times = len(dataset.item_ids), dataset.events["time_ms"]
-    timed = not dataset.report.get("events_without_time")
-    most = min(most, max(LEAST_USERS, CELLS // items))
-    starts, ends = dataset.user_start[:-1][validation_users], dataset.user_start[1:][validation_users]
-    chosen = _newest(times[ends - 1])[:most]
-    users, start, last = validation_users[chosen], starts[chosen], ends[chosen] - 1
-    cases = Cases(last, users, last - start, item_rows[last].astype(np.int32) - 1, times[last])
+    cases = _last_events(dataset, item_rows, validation_users, most)
+    starts = dataset.user_start[:-1][validation_users]
     first = starts[item_rows[starts] > 0]
-    first = first[_newest(times[first])[:most]] if len(first) else last
+    first = first[_newest(times[first])[: len(cases)]] if len(first) else cases.position
     nameless = _nameless(dataset, item_rows)
 
-    def fitted(popularity: Callable[[Array], Tensor]) -> Blend:
-        """With the recent popularity [U, V + 1] of each moment int64 [U]."""
-        recently = popularity(times[last])
+    def fitted(popularity: Popularity) -> Blend:
+        recently = popularity(cases.time_ms)
         found = _fit(predictor, *_read(predictor, dataset, cases, recently), blend)
         by_text = _of_texts(*_read(predictor, nameless, cases, recently))
         prior = _prior(blend.log_popularity, popularity(times[first]), item_rows[first])
         return replace(found, strangers=torch.stack((prior, by_text)))
 
-    if not timed:
-        found = fitted(lambda asked_ms: blend.log_recent.expand(len(asked_ms), -1))
-        return found, {"users": len(users)} | _weights(found)
-    found = fitted(lambda asked_ms: popularity_by_week(item_rows, times, asked_ms, items))
+    found = fitted(_popularity(blend, dataset, item_rows))
+    if not _timed(dataset):
+        return found, {"users": len(cases)} | _weights(found)
     live = fitted(LivePopularity(item_rows, times, blend.log_popularity).at)
     until_now = log_recent_shares(item_rows, times, int(times.max()) + 1, items)
     found = replace(
         found, log_recent=until_now, live_item=live.item, live_interest=live.interest, live_strangers=live.strangers
     )
     figures = {f"live_{name}": each for name, each in _weights(live).items()}
-    return found, {"users": len(users)} | figures | _weights(found)
+    return found, {"users": len(cases)} | figures | _weights(found)
+
+
+def _last_events(dataset: Dataset, item_rows: Array, validation_users: Array, most: int) -> Cases:
+    """Of the users whose last events are the newest; no more of them than their scores may take memory."""
+    most = min(most, max(LEAST_USERS, CELLS // len(dataset.item_ids)))
+    starts, last = dataset.user_start[:-1][validation_users], dataset.user_start[1:][validation_users] - 1
+    times = dataset.events["time_ms"]
+    chosen = _newest(times[last])[:most]
+    start, last = starts[chosen], last[chosen]
+    return Cases(last, validation_users[chosen], last - start, item_rows[last].astype(np.int32) - 1, times[last])
+
+
+def _timed(dataset: Dataset) -> bool:
+    return not dataset.report.get("events_without_time")
+
+
+def _popularity(blend: Blend, dataset: Dataset, item_rows: Array) -> Popularity:
+    """As a model knows it that is trained every week."""
+    if not _timed(dataset):
+        return lambda asked_ms: blend.log_recent.expand(len(asked_ms), -1)
+    return lambda asked_ms: popularity_by_week(item_rows, dataset.events["time_ms"], asked_ms, len(dataset.item_ids))
 
 
 def _read(predictor: Predictor, dataset: Dataset, cases: Cases, log_recent: Tensor) -> tuple[list[Reading], Tensor]:
@@ -114,8 +151,7 @@ def _newest(times_ms: Array) -> Array:
 
 def _fit(predictor: Predictor, readings: list[Reading], targets: Tensor, blend: Blend) -> Blend:
     """Item weights, then those of the interests with the items as they are weighed by them."""
-    scorers = [torch.cat(columns) for columns in zip(*(each.scorers for each in readings), strict=True)]
-    held = torch.cat([each.held for each in readings])
+    scorers, held = _columns(readings)
     blend = replace(blend, item=blending.fit_item_weights(scorers, targets, blending.lengths(held)))
     with torch.no_grad():
         for each in readings:
@@ -123,6 +159,12 @@ def _fit(predictor: Predictor, readings: list[Reading], targets: Tensor, blend: 
         opinions = torch.cat([predictor.interest_features(each)[0] for each in readings])
     happened = torch.from_numpy(predictor.membership.astype(np.float32))[targets - 1]
     return replace(blend, interest=blending.fit_interest_weights(opinions, happened))
+
+
+def _columns(readings: list[Reading]) -> tuple[list[Tensor], Tensor]:
+    """F tables [U, V + 1], and which recent events each user has: bool [U, 32]."""
+    scorers = [torch.cat(columns) for columns in zip(*(each.scorers for each in readings), strict=True)]
+    return scorers, torch.cat([each.held for each in readings])
 
 
 def _weights(blend: Blend) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from models.pair_tables import PairTable
 from models.pairs import Pairs
 from models.predict import DEMO_MODEL, Hosting, ModelInfo
 from models.predictor import Predictor
+from models.prepare import Dataset
 from models.vocabulary import Tokenizer
 
 Array = np.ndarray[Any, Any]
@@ -174,7 +175,7 @@ def _of_table(name: str, table: PairTable) -> dict[str, torch.Tensor]:
 
 
 def _pairs(tensors: dict[str, torch.Tensor]) -> Pairs:
-    """Tables that are missing: the model was trained before there were such."""
+    """Tables that are missing: see Pairs."""
 
     def columns(table: str, *names: str) -> list[Array]:
         return [tensors[f"{table}.{name}"].numpy() for name in names]
@@ -207,6 +208,15 @@ def read_titles(path: Path | None) -> tuple[dict[str, str], Path | None]:
     catalogue = [json.loads(line) for line in files["catalogue.jsonl"].splitlines() if line.strip()]
     place = Path(json.loads(files[HOSTED[0]])["path"]) if HOSTED[0] in files else None
     return {item["item_id"]: item["title"] for item in catalogue}, place
+
+
+def catalogue_of(dataset: Dataset) -> list[dict[str, Any]]:
+    """The lines of catalogue.jsonl."""
+    indptr, indices = dataset.membership
+    return [
+        {"item_id": item_id, "title": title, "interests": indices[indptr[place] : indptr[place + 1]].tolist()}
+        for place, (item_id, title) in enumerate(zip(dataset.item_ids, dataset.titles, strict=True))
+    ]
 
 
 def membership_of(catalogue: list[dict[str, Any]], interests: int) -> Array:

@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Pairs:
-    """None: a model that was trained before there was such a table."""
+    """None: a model that was trained before there was such a table, or for which it was not worth its cost."""
 
     cooccurrence: PairTable
     ease: PairTable | None

@@ -270,8 +270,15 @@ def blend_table(blend: dict[str, Any]) -> Table:
         for part, weights in parts.items()
         for name, weight in weights.items()
     ]
-    note = f"Fitted to the last training events of {blend['users']:,} users."
+    note = f"Fitted to the last training events of {blend['users']:,} users.{_ease_note(blend.get('ease_gain'))}"
     return Table("Weights of the blend", ("of", "scorer", "weight"), rows, note)
+
+
+def _ease_note(gain: Sequence[float] | None) -> str:
+    if gain is None:
+        return ""
+    decided = "kept" if gain[0] > 0 else "left out, since that may be chance and each pass would take longer"
+    return f" EASE takes {gain[0]:+.3f} .. {gain[1]:+.3f} nats from the loss of users that it was not fitted to (95 %): {decided}."
 
 
 def example_table(examples: Sequence[dict[str, Any]]) -> Table:

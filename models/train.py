@@ -3,7 +3,7 @@
     text       the language model learns the catalogue's words; encodings of all texts
     lstm       next items from the LSTM's features
     bridge     soft tokens and the language model over users, the LSTM frozen at first, then all at a small rate
-    blend      weights of the item scorers and of the interest features, on validation users
+    blend      weights of the item scorers and of the interest features, on validation users; whether EASE is worth its cost
     lstm_anew, bridge_anew
                both again from the start over all events, those of the validation too, for the epochs that were picked
     write      the model directory
@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -33,8 +33,9 @@ from models.blend import Blend
 from models.bridge import InterestNetwork, Negatives, NetworkConfig, interest_loss, next_item_loss
 from models.checkpoints import Checkpoints, digest_of
 from models.errors import ModelDataError
-from models.fit_blend import fit_blend
-from models.model_directory import membership_of, write_model
+from models.fit_blend import ease_gain, fit_blend
+from models.model_directory import catalogue_of, membership_of, write_model
+from models.pairs import Pairs
 from models.popularity import log_shares
 from models.predict import ModelInfo
 from models.predictor import Predictor
@@ -133,7 +134,7 @@ class Training:
             ],
             np.int64,
         )  # items with a text; a bare id says nothing and is left without an encoding
-        self.catalogue = _catalogue(dataset)
+        self.catalogue = catalogue_of(dataset)
         self.membership = membership_of(self.catalogue, len(dataset.interests))
         self.checkpoints = Checkpoints(out / ".training", {"config": asdict(config), "data": digest_of(dataset)})
         self.curves: dict[str, Curve] = {}
@@ -356,17 +357,17 @@ class Training:
     def _finish(self) -> dict[str, Any]:
         self.progress("blend", 0, 1, {})
         items, starts = len(self.dataset.item_ids), self.dataset.user_start
+        asked = (self.dataset, self.data.rows, self.validation_users)
         pairs = pairing.learn_before_last(self.data.rows, starts, items)
         blend = Blend.start(self.base, self.log_popularity)
-        data = self.dataset
-        info = ModelInfo(
-            "", "", 0, tuple(data.interests), tuple(data.item_ids), tuple(data.titles), self.network.lstm.state_size
-        )
-        predictor = Predictor(self.network.eval(), self.tokenizer, pairs, blend, self.membership, info)
-        blend, figures = fit_blend(predictor, blend, self.dataset, self.data.rows, self.validation_users)
+        gain = ease_gain(self._predictor(pairs, blend), blend, *asked)
+        if gain[0] <= 0:
+            pairs = replace(pairs, ease=None)
+        blend, figures = fit_blend(self._predictor(pairs, blend), blend, *asked)
+        figures["ease_gain"] = gain
         if self.config.learn_validation:
             self._learn_anew()
-            pairs = pairing.learn(self.data.rows, starts, items)
+            pairs = pairing.learn(self.data.rows, starts, items).as_in(pairs)
         report = {
             "config": asdict(self.config),
             "network": asdict(self.network.config),
@@ -388,10 +389,8 @@ class Training:
         self.progress("blend", 1, 1, figures)
         return report
 
-
-def _catalogue(dataset: Dataset) -> list[dict[str, Any]]:
-    indptr, indices = dataset.membership
-    return [
-        {"item_id": item_id, "title": title, "interests": indices[indptr[place] : indptr[place + 1]].tolist()}
-        for place, (item_id, title) in enumerate(zip(dataset.item_ids, dataset.titles, strict=True))
-    ]
+    def _predictor(self, pairs: Pairs, blend: Blend) -> Predictor:
+        data, network = self.dataset, self.network.eval()
+        names = tuple(data.interests), tuple(data.item_ids), tuple(data.titles)
+        info = ModelInfo("", "", 0, *names, network.lstm.state_size)
+        return Predictor(network, self.tokenizer, pairs, blend, self.membership, info)

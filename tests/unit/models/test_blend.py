@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -62,6 +63,27 @@ def test_each_length_of_history_gets_the_scorer_that_knows_it() -> None:
     assert weights[0, 2] > 4 * weights[0, 0].abs()
     assert weights[2, 0] > 4 * weights[2, 2].abs()
     assert weights[0, 0] < weights[1, 0] < weights[2, 0]
+
+
+def test_what_was_seen_of_the_users_themselves_does_not_count_as_a_gain() -> None:
+    """A scorer that knows lowers the loss of users that it was not fitted to; one of chance raises it, though it lowers that of its own."""
+    torch.manual_seed(11)
+    users = 200
+    truth = torch.randn(users, ITEMS + 1)
+    targets = 1 + torch.distributions.Categorical(logits=2 * truth[:, 1:]).sample()  # type: ignore[no-untyped-call]
+    length = torch.zeros(users, dtype=torch.long)
+    features = [torch.zeros(users, ITEMS + 1) for _ in blend.ITEM_SCORERS]
+
+    def loss(place: int, scores: Tensor) -> float:
+        features[place] = scores
+        return blend.crossed_losses(features, targets, length).mean().item()
+
+    nothing = loss(0, features[0])
+    assert nothing == pytest.approx(np.log(ITEMS), abs=1e-4)
+    for place in range(len(features)):
+        chance = loss(place, torch.randn(users, ITEMS + 1))
+    assert chance > nothing
+    assert loss(3, truth) < nothing - 0.3
 
 
 def test_before_the_first_event_popularity_alone_answers_weighed_as_first_events_were() -> None:

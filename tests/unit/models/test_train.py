@@ -105,7 +105,33 @@ def test_who_did_nothing_yet_is_shown_what_others_begin_with(prepared: Callable[
     scores = model.score_all(np.zeros((1, model.info.state_size), np.float32), no_events(1))
     assert model.info.items[int(scores.argmax())] == "a"
     weights = report["blend"]["item"]["no events"]
-    assert {name for name, weight in weights.items() if weight} == {"popularity", "recent_popularity"}
+    assert {name for name, weight in weights.items() if weight} <= {"popularity", "recent_popularity"}
+
+
+def test_ease_is_kept_where_it_earns_its_cost_and_left_out_where_it_does_not(
+    prepared: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    """Pairs of items are drawn for each user, and the rest of a pair comes sooner or later; or every item is drawn by itself."""
+    short = replace(SMALL, lstm_epochs=1, bridge_epochs=1)
+    random = np.random.default_rng(6)
+    for told, groups in (("pairs", random.integers(0, 12, (300, 4))), ("chance", random.integers(0, 24, (300, 8)))):
+        orders = [
+            random.permutation(np.concatenate([2 * user, 2 * user + 1])) if told == "pairs" else user for user in groups
+        ]
+        events = [
+            (f"u{user}", f"i{item}", 1_000 * place)
+            for user, order in enumerate(orders)
+            for place, item in enumerate(order)
+        ]
+        items = {f"i{item}": (f"I{item}",) for item in range(24)}
+        dataset = find_interests(prepared(events, items), InterestConfig(least_items=1, largest_share=1))
+        report = train(dataset, tmp_path / told, short)
+        kept = told == "pairs"
+        assert (report["blend"]["ease_gain"][0] > 0) == kept
+        assert ("ease.weights" in load_file(tmp_path / told / "weights.safetensors")) == kept
+        weights = [each["ease"] for each in report["blend"]["item"].values()]
+        assert any(weights) == kept
+        assert load(tmp_path / told).score_all(np.zeros((1, 32), np.float32), no_events(1)).shape == (1, 24)
 
 
 def test_what_a_search_was_for_is_learned(prepared: Callable[..., Dataset], tmp_path: Path) -> None:
