@@ -106,12 +106,12 @@ def _of_counters(reading: Reading, mine: Tensor, base: Tensor, opinion: dict[str
     """[U, R]: blend.own_shares of one interest with and without each event; its members mine [U, V + 1], base [U]."""
     touched = mine.gather(1, reading.rows) * reading.held
     lost = torch.zeros_like(touched)
-    for half_life in blending.HALF_LIVES:
+    for name, half_life, prior in blending.COUNTERS:
         decay = 0.5 ** (torch.arange(touched.shape[1]) / half_life) * reading.held
-        hits = (decay * touched).sum(1, keepdim=True) + blending.PRIOR * base.unsqueeze(1)
-        total = decay.sum(1, keepdim=True) + blending.PRIOR
+        hits = (decay * touched).sum(1, keepdim=True) + prior * base.unsqueeze(1)
+        total = decay.sum(1, keepdim=True) + prior
         without = (hits - decay * touched) / (total - decay)
-        lost += opinion[f"own_{half_life:.0f}"] * (torch.logit(hits / total, 1e-5) - torch.logit(without, 1e-5))
+        lost += opinion[name] * (torch.logit(hits / total, 1e-5) - torch.logit(without, 1e-5))
     return lost
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -39,11 +39,20 @@ PRIORS: Final = ("popularity", "recent_popularity")
 """All that says something of a user without events: a network has nothing to read."""
 READERS: Final = ("language_model", "lstm", *PRIORS)
 """What says something of a user whose events are about no known item (searches, titles that are new): networks read texts."""
-INTEREST_FEATURES: Final = ("items", "language_model", "own_4", "own_16", "base", "one")
-HALF_LIVES: Final = (4.0, 16.0)
-"""Of the user's own counters, in events."""
-PRIOR: Final = 2.0
-"""Events' worth of the base rate in those counters."""
+INTEREST_FEATURES: Final = ("items", "language_model", "own_4", "own_16", "base", "one", "own_16_sure")
+
+
+class Counter(NamedTuple):
+    """A user's own share of events that touch an interest, older ones counting less."""
+
+    name: str  # of its feature
+    half_life: float  # events
+    prior: float  # events' worth of the base rate in it
+
+
+COUNTERS: Final = (Counter("own_4", 4.0, 2.0), Counter("own_16", 16.0, 2.0), Counter("own_16_sure", 16.0, 0.1))
+"""The last believes a single event: where users keep to what they once did (editors of one language), two events' worth of what
+others do is too much, and no weight can take it back for short and long histories at once."""
 LATELY: Final = 0.8
 """What an item seen one event earlier counts for, of one seen now."""
 EPSILON: Final = 1e-6
@@ -184,21 +193,25 @@ def fit_weights_of(opinions: dict[str, Tensor], targets: Tensor) -> Tensor:
     return found
 
 
-def own_shares(touched: Tensor, there: Tensor, base: Tensor, half_life: float) -> Tensor:
-    """[U, C] decayed share of the user's recent events that touch each interest, with PRIOR events of the base rate.
+def own_shares(touched: Tensor, there: Tensor, base: Tensor) -> dict[str, Tensor]:
+    """[U, C] by each of COUNTERS: decayed share of the user's recent events that touch each interest, mixed with the base rate.
 
     touched [U, 32, C] 0/1, there [U, 32], newest first.
     """
-    decay = 0.5 ** (torch.arange(there.shape[1], dtype=torch.float32) / half_life) * there
-    counted = torch.einsum("un,unc->uc", decay, touched)
-    return (counted + PRIOR * base) / (decay.sum(1, keepdim=True) + PRIOR)
+    ages = torch.arange(there.shape[1], dtype=torch.float32)
+    decays = {counter.half_life: 0.5 ** (ages / counter.half_life) * there for counter in COUNTERS}
+    counted = {half_life: torch.einsum("un,unc->uc", decay, touched) for half_life, decay in decays.items()}
+    return {
+        name: (counted[half_life] + prior * base) / (decays[half_life].sum(1, keepdim=True) + prior)
+        for name, half_life, prior in COUNTERS
+    }
 
 
-def interest_features(items: Tensor, language_model: Tensor, own: list[Tensor], base: Tensor) -> Tensor:
+def interest_features(items: Tensor, language_model: Tensor, own: dict[str, Tensor], base: Tensor) -> Tensor:
     """[U, C, F] in the order of INTEREST_FEATURES: logits of each opinion. items: probability [U, C] from the item scores."""
-    users = items.shape[0]
-    columns = [_logit(items), language_model, *[_logit(each) for each in own], _logit(base).expand(users, -1)]
-    return torch.stack([*columns, torch.ones_like(items)], dim=2)
+    opinions = {name: _logit(each) for name, each in {"items": items, **own}.items()}
+    opinions |= {"language_model": language_model, "base": _logit(base).expand_as(items), "one": torch.ones_like(items)}
+    return torch.stack([opinions[name] for name in INTEREST_FEATURES], dim=2)
 
 
 def fit_interest_weights(features: Tensor, happened: Tensor) -> Tensor:
@@ -208,7 +221,9 @@ def fit_interest_weights(features: Tensor, happened: Tensor) -> Tensor:
         entropy = torch.nn.functional.binary_cross_entropy_with_logits(features @ weights, happened)
         return entropy + 1e-4 * weights.square().sum()
 
-    return minimised(loss, torch.tensor([0.4, 0.2, 0.2, 0.2, 0.0, 0.0]))
+    start = torch.zeros(features.shape[2])
+    start[:4] = torch.tensor([0.4, 0.2, 0.2, 0.2])
+    return minimised(loss, start)
 
 
 def minimised(loss: Callable[[Tensor], Tensor], start: Tensor, steps: int = 30) -> Tensor:

@@ -28,7 +28,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from models import cooccurrence, ease
-from models.blend import ITEM_SCORERS, Blend
+from models.blend import INTEREST_FEATURES, ITEM_SCORERS, Blend
 from models.bridge import InterestNetwork, NetworkConfig
 from models.errors import ModelDataError, ModelDirectoryError
 from models.followers import Followers
@@ -196,10 +196,16 @@ def _blend(tensors: dict[str, torch.Tensor]) -> Blend:
     blend = Blend(
         **{part.name: tensors[f"blend.{part.name}"] for part in fields(Blend) if f"blend.{part.name}" in tensors}
     )
-    missing = len(ITEM_SCORERS) - blend.item.shape[1]  # scorers that the model was trained without, the last ones
-    weights = {name: getattr(blend, name) for name in ("item", "live_item", "strangers", "live_strangers")}
-    padded = {name: torch.nn.functional.pad(each, (0, missing)) for name, each in weights.items() if each is not None}
+    sizes = {name: len(ITEM_SCORERS) for name in ("item", "live_item", "strangers", "live_strangers")}
+    sizes |= {name: len(INTEREST_FEATURES) for name in ("interest", "live_interest")}
+    weights = {name: each for name in sizes if (each := getattr(blend, name)) is not None}
+    padded = {name: _padded(each, sizes[name]) for name, each in weights.items()}
     return replace(blend, **padded)
+
+
+def _padded(weights: torch.Tensor, size: int) -> torch.Tensor:
+    """With 0 for what the model was trained without, which is always the last."""
+    return torch.nn.functional.pad(weights, (0, size - weights.shape[-1]))
 
 
 def read_titles(path: Path | None) -> tuple[dict[str, str], Path | None]:

@@ -32,7 +32,7 @@ from models.reader import Reader, faster_reader
 
 Array = np.ndarray[Any, Any]
 
-SLOW_HALF_LIFE: Final = 16.0
+SLOW: Final = "own_16"
 NOTICEABLE: Final = 0.05
 """A change of probability smaller than this is `steady`."""
 NEWEST: Final = 4
@@ -206,11 +206,11 @@ class Scorer:
         tables, base = self._tables, self._blend.base
         touched = embedding(reading.rows, self._membership)
         there = reading.held.float()
-        own = [blending.own_shares(touched, there, base, half_life) for half_life in blending.HALF_LIVES]
+        own = blending.own_shares(touched, there, base)
         by_items = torch.softmax(reading.items, 1) @ self._membership
         direct = linear(reading.answer, tables.interests, tables.interest_bias)
         features = blending.interest_features(by_items, direct, own, base)
-        return features, blending.own_shares(touched, there, base, SLOW_HALF_LIFE)
+        return features, own[SLOW]
 
     def _phrase_probabilities(self, reading: Reading) -> Tensor:
         if self._phrases is None:

@@ -56,8 +56,7 @@ def probabilities(
     """[U, P] that the next event touches each phrase, from the blend of item scores [U, V + 1], the answer [U, D], and the item rows
     of the recent events [U, 32] with what of them is there; weights are those of the trained interests.
     """
-    touched, there = phrases.membership[rows], held.float()
-    own = [blending.own_shares(touched, there, phrases.base, half_life) for half_life in blending.HALF_LIVES]
+    own = blending.own_shares(phrases.membership[rows], held.float(), phrases.base)
     by_items = torch.softmax(items, 1) @ phrases.membership
     direct = torch.nn.functional.linear(answer, phrases.candidates, torch.logit(phrases.base))
     found: Tensor = torch.sigmoid(blending.interest_features(by_items, direct, own, phrases.base) @ weights)

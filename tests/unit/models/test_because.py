@@ -26,7 +26,7 @@ def parts() -> Scorers:
     torch.manual_seed(3)
     usual = torch.tensor([0.6, 0.2, 0.4, 0.1, 0.2, 0.3, -0.8, 0.5, 0.2])
     item = torch.stack((2 * usual, usual.flip(0), usual))  # each length of history its own
-    interest = torch.tensor([0.9, 0.2, 0.3, 0.4, 0.1, 0.0])
+    interest = torch.tensor([0.9, 0.2, 0.3, 0.4, 0.1, 0.0, 0.2])
     membership = (torch.rand(ITEMS + 1, INTERESTS) < 0.3).float()
     membership[0] = 0
     return Scorers(
@@ -148,10 +148,9 @@ def test_what_the_counters_lose_is_what_they_say_without_the_event(parts: Scorer
     touched = parts.membership[reading.rows]
 
     def said(there: Tensor) -> Tensor:
-        own = [own_shares(touched * there[..., None], there, base, half_life) for half_life in blend.HALF_LIVES]
-        logits = [torch.logit(each.gather(1, which[:, None])[:, 0]) for each in own]
-        both: Tensor = opinion["own_4"] * logits[0] + opinion["own_16"] * logits[1]
-        return both
+        own = own_shares(touched * there[..., None], there, base)
+        logits = {name: torch.logit(each.gather(1, which[:, None])[:, 0]) for name, each in own.items()}
+        return torch.stack([opinion[name] * each for name, each in logits.items()]).sum(0)
 
     whole = reading.held.float()
     for place in range(32):

@@ -142,21 +142,38 @@ def test_fitted_interest_probabilities_are_calibrated_and_between_0_and_1() -> N
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_opinions_that_are_certain_stay_finite(value: float) -> None:
     items, base = torch.full((2, 3), value), torch.full((3,), value)
-    features = blend.interest_features(items, torch.zeros(2, 3), [items, items], base)
+    features = blend.interest_features(items, torch.zeros(2, 3), {each.name: items for each in blend.COUNTERS}, base)
     assert features.shape == (2, 3, len(blend.INTEREST_FEATURES))
     assert torch.isfinite(features).all()
 
 
-def test_own_shares_by_hand() -> None:
-    """Three events, the newest and the oldest touch; half-life 1; two prior events of the base rate 0.25."""
+@pytest.mark.parametrize(("name", "half_life", "prior"), blend.COUNTERS)
+def test_own_shares_by_hand(name: str, half_life: float, prior: float) -> None:
+    """Three events, the newest and the oldest touch, mixed with so many events of the base rate 0.25."""
     touched = torch.zeros(1, 32, 1)
     touched[0, [0, 2]] = 1
     there = torch.zeros(1, 32)
     there[0, :3] = 1
-    share = blend.own_shares(touched, there, torch.tensor([0.25]), 1.0)
-    assert share.item() == pytest.approx((1 + 0.25 + 2 * 0.25) / (1 + 0.5 + 0.25 + 2))
-    nothing = blend.own_shares(torch.zeros(1, 32, 1), torch.zeros(1, 32), torch.tensor([0.25]), 1.0)
+    older, oldest = 0.5 ** (1 / half_life), 0.5 ** (2 / half_life)
+    share = blend.own_shares(touched, there, torch.tensor([0.25]))[name]
+    assert share.item() == pytest.approx((1 + oldest + prior * 0.25) / (1 + older + oldest + prior))
+    nothing = blend.own_shares(torch.zeros(1, 32, 1), torch.zeros(1, 32), torch.tensor([0.25]))[name]
     assert nothing.item() == pytest.approx(0.25)
+
+
+def test_users_who_keep_to_one_interest_are_believed_after_one_event() -> None:
+    """Nobody leaves the interest that a user has; half of all have the same one, which says nothing once another was seen."""
+    torch.manual_seed(12)
+    users, interests = 600, 16
+    base = torch.full((interests,), 0.5 / 15)
+    base[0] = 0.5
+    happened = torch.nn.functional.one_hot(torch.multinomial(base, users, replacement=True), interests).float()
+    there = (torch.arange(32) < 1 + torch.arange(users)[:, None] % 20).float()
+    own = blend.own_shares(happened[:, None] * there[..., None], there, base)
+    features = blend.interest_features(base.expand(users, -1), torch.zeros(users, interests), own, base)
+    said = torch.sigmoid(features @ blend.fit_interest_weights(features, happened))
+    assert said[happened > 0].min() > 0.97
+    assert said[happened == 0].max() < 0.03
 
 
 def test_item_features_of_a_user_without_history_are_finite() -> None:
