@@ -33,7 +33,9 @@ Popularity = Callable[[Array], Tensor]
 
 USERS: Final = 3_000
 DECIDERS: Final = 1_500
-"""Users by whom it is decided whether EASE is worth its cost."""
+"""Users by whom it is decided whether EASE is worth its cost, at most."""
+LEAST_DECIDERS: Final = 10
+"""Fewer show nothing."""
 CELLS: Final = 20_000_000
 """Users times items: 560 MB of scores."""
 LENGTH_NAMES: Final = (*(f"up to {most} events" for most in blending.LENGTHS), "more events")
@@ -50,13 +52,16 @@ def ease_gain(
     Weights with and without it are fitted to one half of the newest users and asked of the other, and in turn.
     """
     cases = _last_events(dataset, item_rows, validation_users, DECIDERS)
+    if len(cases) < LEAST_DECIDERS:
+        return 0.0, 0.0
     readings, targets = _read(predictor, dataset, cases, _popularity(blend, dataset, item_rows)(cases.time_ms))
     scorers, held = _columns(readings)
     place, length = blending.ITEM_SCORERS.index("ease"), blending.lengths(held)
     losses = blending.crossed_losses(scorers, targets, length)
     scorers[place] = torch.zeros(1, 1).expand_as(scorers[0])
     gains = (blending.crossed_losses(scorers, targets, length) - losses).numpy()
-    return metrics.interval(gains, np.arange(len(gains)))
+    low, high = metrics.interval(gains, np.arange(len(gains)))
+    return round(low, 4), round(high, 4)
 
 
 def fit_blend(
