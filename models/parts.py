@@ -153,6 +153,8 @@ def _blends(columns: Columns) -> dict[str, list[Tensor]]:
     nothing = torch.zeros(1, 1).expand(whole["lstm"].shape)
     found = {WHOLE: list(whole.values())}
     for name, missing in WITHOUT.items():
+        if not any(columns[each].any() for each in missing):
+            continue  # the model has no such table
         found[f"blend without {name}"] = [nothing if each in missing else scores for each, scores in whole.items()]
     for name, changed in BLINDED.items():
         found[f"blend, networks {name}"] = [
@@ -162,7 +164,7 @@ def _blends(columns: Columns) -> dict[str, list[Tensor]]:
 
 
 def _alone(columns: Columns) -> list[str]:
-    return [name for name in columns if name in ALONE or " without " in name]
+    return [name for name, scores in columns.items() if (name in ALONE and scores.any()) or " without " in name]
 
 
 class _Ranks:
