@@ -105,7 +105,9 @@ def test_who_did_nothing_yet_is_shown_what_others_begin_with(prepared: Callable[
     scores = model.score_all(np.zeros((1, model.info.state_size), np.float32), no_events(1))
     assert model.info.items[int(scores.argmax())] == "a"
     weights = report["blend"]["item"]["no events"]
-    del weights["recent_popularity"]  # nothing was popular before all first events: its weight is what rounding leaves, or 0
+    del weights[
+        "recent_popularity"
+    ]  # nothing was popular before all first events: its weight is what rounding leaves, or 0
     assert {name for name, weight in weights.items() if weight} == {"popularity"}
 
 
