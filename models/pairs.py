@@ -38,26 +38,22 @@ class Pairs:
         ease = None if self.ease is None else self.ease.strongest(most)
         return Pairs(self.cooccurrence.strongest(most), ease, self.followers)
 
-    def as_in(self, other: Pairs) -> Pairs:
-        """Only the tables that another model has as well."""
-        return Pairs(
-            self.cooccurrence,
-            None if other.ease is None else self.ease,
-            None if other.followers is None else self.followers,
-        )
 
+def learn(rows: Array, user_start: Array, items: int, like: Pairs | None = None) -> Pairs:
+    """From sequences: item rows int [N] (0: unknown), the events of user u at user_start[u]:user_start[u + 1].
 
-def learn(rows: Array, user_start: Array, items: int) -> Pairs:
-    """From sequences: item rows int [N] (0: unknown), the events of user u at user_start[u]:user_start[u + 1]."""
+    like: a table that these lack is not made (EASE takes half a minute of a large catalogue).
+    """
+    events = (rows, user_start, items)
     return Pairs(
-        cooccurrence.learn(rows, user_start, items),
-        ease.learn(rows, user_start, items),
-        followers.learn(rows, user_start, items),
+        cooccurrence.learn(*events),
+        ease.learn(*events) if like is None or like.ease is not None else None,
+        followers.learn(*events) if like is None or like.followers is not None else None,
     )
 
 
-def learn_before_last(rows: Array, user_start: Array, items: int) -> Pairs:
+def learn_before_last(rows: Array, user_start: Array, items: int, like: Pairs | None = None) -> Pairs:
     """The same without each user's last event: what a validation on that event may know."""
     keep = np.ones(len(rows), bool)
     keep[user_start[1:] - 1] = False
-    return learn(rows[keep], user_start - np.arange(len(user_start)), items)
+    return learn(rows[keep], user_start - np.arange(len(user_start)), items, like)

@@ -367,7 +367,7 @@ class Training:
         figures["ease_gain"] = gain
         if self.config.learn_validation:
             self._learn_anew()
-            pairs = pairing.learn(self.data.rows, starts, items).as_in(pairs)
+            pairs = pairing.learn(self.data.rows, starts, items, pairs)
         report = {
             "config": asdict(self.config),
             "network": asdict(self.network.config),

@@ -204,7 +204,7 @@ class _Training:
     def _fit_blend(self) -> tuple[Blend, dict[str, Any]]:
         """As for the small model: co-occurrence of what came before the events asked for."""
         network, tokenizer, known, start, membership, info = self.small.parts
-        pairs = learn_before_last(self.objective.rows, self.dataset.user_start, len(info.items)).as_in(known)
+        pairs = learn_before_last(self.objective.rows, self.dataset.user_start, len(info.items), known)
         predictor = HostedPredictor(network, tokenizer, pairs, start, membership, info, self.base, self.bridge)
         users = self._validation_users(self.config.blend_users)
         self.progress("blend", 0, 1, {})

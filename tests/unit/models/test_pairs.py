@@ -26,7 +26,15 @@ def test_before_last_knows_nothing_of_the_last_events() -> None:
 
 
 def test_a_table_that_another_model_lacks_is_left_out() -> None:
-    found = learn(np.array([1, 2, 3, 1, 2, 3]), np.array([0, 3, 6]), ITEMS)
-    assert found.as_in(replace(found, ease=None)).ease is None
-    assert found.as_in(replace(found, followers=None)).followers is None
-    assert found.as_in(found) == found
+    events = np.array([1, 2, 3, 1, 2, 3]), np.array([0, 3, 6]), ITEMS
+    found = learn(*events)
+    assert learn(*events, replace(found, ease=None)).ease is None
+    assert learn(*events, replace(found, followers=None)).followers is None
+    again = learn(*events, found)
+    assert found.ease is not None
+    assert again.ease is not None
+    assert found.followers is not None
+    assert again.followers is not None
+    assert (again.ease.weights == found.ease.weights).all()
+    assert (again.followers.scores == found.followers.scores).all()
+    assert (again.cooccurrence.weights == found.cooccurrence.weights).all()
