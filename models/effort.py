@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import torch
-
 from models.errors import ModelDataError
 from models.prepare import Dataset
 from models.train import TrainConfig
@@ -113,8 +111,3 @@ def alternatives(effort: Effort, setting: str, config: TrainConfig) -> Iterator[
 def with_width(config: TrainConfig, width: int) -> TrainConfig:
     """Another width, a multiple of 32, with a head for each 32."""
     return replace(config, width=width, heads=width // 32)
-
-
-def use_threads(threads: int) -> None:
-    """Threads of every training step of this process."""
-    torch.set_num_threads(threads)

@@ -81,6 +81,7 @@ class TrainConfig:
     interest_weight: float = 0.3  # of the interests' loss beside the items'
     validation_users: int = 5_000
     seen: str = "keep"  # whether items of a validation user's history stay candidates: keep or remove
+    threads: int = 1  # of PyTorch; another number adds up in another order
     learn_validation: bool = True  # at the end, when nothing is left to pick by it; published tables do not
     name: str = "model"
 
@@ -108,6 +109,7 @@ class Training:
     """One run: the data it needs, the network, and its checkpoints."""
 
     def __init__(self, dataset: Dataset, out: Path, config: TrainConfig, progress: Progress) -> None:
+        torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.dataset, self.out, self.config, self.progress = dataset, out, config, progress
         self.data = TrainingData(dataset, config.length)

@@ -122,10 +122,8 @@ def command(out: Path, as_json: bool, restart: bool, **given: Any) -> None:
 
     Exit codes: 0 trained, 1 the data cannot be used, 2 wrong use, 130 interrupted and saved.
     """
-    from models.effort import use_threads
     from models.errors import ModelDataError, ModelDirectoryError
 
-    use_threads(given["threads"])
     if bool(given["events"]) == bool(given["simulate"]):
         raise UsageError("name event files with --events, or a population with --simulate, one of them")
     if (given["lora"] or given["start_from"] or given["language_model_layers"]) and not given["language_model"]:
@@ -170,6 +168,7 @@ def _train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
     config = replace(
         config,
         seen=given["seen"],
+        threads=given["threads"],
         learn_validation=not given["hold_out_validation"],
         hide_ids=given["hide_ids"],
     )

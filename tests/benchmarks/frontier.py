@@ -74,11 +74,12 @@ ANSWERS: Final = {
 """What a worker could answer with, and its row in models.parts."""
 
 
-def trained(size: Size, found: Split, out: Path, seed: int, seen: str) -> Path:
-    """The model directory of a size."""
+def trained(size: Size, found: Split, out: Path, given: dict[str, Any]) -> Path:
+    """The model directory of a size, trained with the seed, the threads and the candidates that were given."""
     directory = out / str(size).replace(", ", "-").replace(" ", "")
-    config, _ = settings_for("quick", found.train, seed=seed, model=directory.name)
-    config = replace(with_width(config, size.width), soft_tokens=size.soft_tokens, recent=size.recent, seen=seen)
+    config, _ = settings_for("quick", found.train, seed=given["seed"], model=directory.name)
+    config = replace(with_width(config, size.width), soft_tokens=size.soft_tokens, recent=size.recent)
+    config = replace(config, seen=given["seen"], threads=given["threads"])
     if not (directory / "weights.safetensors").exists():
         train(found.train, directory, config, _told(str(size)), effort_of("quick").minutes)
     return directory
@@ -159,14 +160,13 @@ def table(accuracy: dict[Size, list[dict[str, Any]]], cost: dict[Size, dict[str,
 @data_options
 def main(out: Path, events: tuple[Path, ...], items: tuple[Path, ...], timed: bool, **given: Any) -> None:
     """Train, ask, time, and print the table."""
-    torch.set_num_threads(given["threads"])
     found = cut(events, items, given)
     whole = with_found_interests(found.whole, InterestConfig(), None, given["seed"])
     seen_by = replace(found, whole=whole, train=found.train.with_interests(whole.interests, whole.membership, {}))
     models: dict[Size, Predictor] = {}
     accuracy: dict[Size, list[dict[str, Any]]] = {}
     for size in SIZES:
-        directory = trained(size, seen_by, out, given["seed"], given["seen"])
+        directory = trained(size, seen_by, out, given)
         model = load_predictor(directory, given["threads"])
         assert isinstance(model, Predictor)
         models[size], kept = model, directory.with_suffix(".parts.json")

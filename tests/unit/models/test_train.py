@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from models.compact import COMPACT, QUERY, hash64
@@ -52,6 +53,7 @@ def test_eight_sequences_are_learned_by_heart(eight: Dataset, tmp_path: Path) ->
 
 def test_equal_seeds_equal_models_and_other_seeds_others(eight: Dataset, tmp_path: Path) -> None:
     short = replace(SMALL, lstm_epochs=2, bridge_epochs=2)
+    torch.set_num_threads(2)  # as another part of the process wants it; loading a model sets it to 1
 
     def fingerprint(name: str, **changes: Any) -> int:
         train(eight, tmp_path / name, replace(short, **changes))
