@@ -58,7 +58,12 @@ def fit(questions: ask.Questions, seed: int) -> Callable[[list[Array]], Array]:
     epochs, loss = model.fit_trainer.current_epoch, float(kept.best_model_score)
     sys.stdout.write(f"{epochs} epochs, ended by {ended}; best {Path(kept.best_model_path).stem}: loss {loss:.4f}\n")
     model.load_weights_from_checkpoint(kept.best_model_path)
-    known = np.unique(np.concatenate(questions.train))
+    return answers(model, questions)
+
+
+def answers(model: SASRecModel, questions: ask.Questions) -> Callable[[list[Array]], Array]:
+    """Scores of histories by a trained model; it knows no items that only users with a single event met."""
+    known = np.array(model.data_preparator.get_known_item_ids(), np.int64)
 
     def scores(histories: list[Array]) -> Array:
         said = np.full((len(histories), questions.items), -np.inf)
