@@ -46,6 +46,7 @@ WITHOUT: Final = {
     "both networks": ("language_model", "lstm"),
     "co-occurrence": ("cooccurrence",),
     "EASE": ("ease",),
+    "co-occurrence and EASE": ("cooccurrence", "ease"),
     "what followed the last item": ("following",),
     "popularity": ("popularity", "recent_popularity"),
     "what was seen": ("seen", "seen_lately"),

@@ -68,7 +68,7 @@ SIZES: Final = (
 ANSWERS: Final = {
     "LSTM only": "lstm alone",
     "language model only": "language model alone",
-    "both networks, blended": "blend without co-occurrence",
+    "both networks, blended": "blend without co-occurrence and EASE",
     "everything, as served": "blend",
 }
 """What a worker could answer with, and its row in models.parts."""
