@@ -78,8 +78,13 @@ def trained(size: Size, found: Split, out: Path, given: dict[str, Any]) -> Path:
     """The model directory of a size, trained with the seed, the threads and the candidates that were given."""
     directory = out / str(size).replace(", ", "-").replace(" ", "")
     config, _ = settings_for("quick", found.train, seed=given["seed"], model=directory.name)
-    config = replace(with_width(config, size.width), soft_tokens=size.soft_tokens, recent=size.recent)
-    config = replace(config, seen=given["seen"], threads=given["threads"])
+    config = replace(
+        with_width(config, size.width),
+        soft_tokens=size.soft_tokens,
+        recent=size.recent,
+        seen=given["seen"],
+        threads=given["threads"],
+    )
     if not (directory / "weights.safetensors").exists():
         train(found.train, directory, config, _told(str(size)), effort_of("quick").minutes)
     return directory
