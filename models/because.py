@@ -4,7 +4,7 @@
     co-occurrence    the items that the event speaks for lose that
     EASE             the same
     followers        the item before the last one is followed instead of the last
-    seen, lately     the event's own item is no longer one that was seen
+    seen, lately     the event's own item is no longer one that was seen, or seen in this session
     own counters     one event less touches the interest
 
 All but the counters are taken as linear at their values. What reached the answer through the LSTM's memory or an earlier block
@@ -56,7 +56,10 @@ def losses(reading: Reading, which: Tensor, scorers: Scorers, *, look_inside: bo
     mine = scorers.membership.t()[which]
     pull = opinion["items"] * _pull(reading.items, mine)
     lost = _of_counters(reading, mine, scorers.blend.base[which], opinion)
-    lost += _of_seen(reading.rows, pull, weight["seen"], weight["seen_lately"])
+    at = pull.gather(1, reading.rows)
+    lost += weight["seen"] * at * _alone(reading.rows, reading.rows > 0)
+    lost += weight["seen_this_session"] * at * _alone(reading.rows, reading.session)
+    lost += weight["seen_lately"] * at * blending.LATELY ** torch.arange(at.shape[1])
     pairs = scorers.pairs
     if pairs.followers is not None:
         lost += weight["following"] * _of_followers(reading.rows, pull, pairs.followers)
@@ -95,11 +98,10 @@ def _of_followers(rows: Tensor, pull: Tensor, followers: Followers) -> Tensor:
     return torch.zeros_like(rows, dtype=given.dtype).scatter_(1, newest[:, :1], given[:, :1] - given[:, 1:])
 
 
-def _of_seen(rows: Tensor, pull: Tensor, seen: Tensor, lately: Tensor) -> Tensor:
-    """[U, R] of weights [U, 1]; an item that was seen twice stays one that was seen."""
-    times = torch.zeros_like(pull).scatter_add_(1, rows, torch.ones_like(rows, dtype=pull.dtype))
-    once = times.gather(1, rows) == 1
-    return pull.gather(1, rows) * (seen * once + lately * blending.LATELY ** torch.arange(rows.shape[1]))
+def _alone(rows: Tensor, counted: Tensor) -> Tensor:
+    """Bool [U, R]: which of the counted events is the only one of its item; an item that was seen twice stays one that was seen."""
+    same = (rows.unsqueeze(2) == rows.unsqueeze(1)) & counted.unsqueeze(1)
+    return counted & (same.sum(2) == 1)
 
 
 def _of_counters(reading: Reading, mine: Tensor, base: Tensor, opinion: dict[str, float]) -> Tensor:

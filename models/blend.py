@@ -31,6 +31,7 @@ ITEM_SCORERS: Final = (
     "seen_lately",
     "following",
     "ease",
+    "seen_this_session",
 )
 LENGTHS: Final = (5, 20)
 """Recent events that a history may have to get the first weights, the second ones; longer ones get the last. Picked as the half-life
@@ -112,15 +113,20 @@ def item_features(
     log_popularity: Tensor,
     log_recent: Tensor,
     recent: Tensor,
+    session: Tensor,
     followers: Followers | None,
 ) -> list[Tensor]:
     """F tensors [U, V + 1] in the order of ITEM_SCORERS; recent: item rows [U, 32] newest first, 0 none.
+
+    session: bool [U, 32], which of them are of the session of the newest: what was bought in it is not bought twice, what was bought
+    before it often is.
 
     cooccurrence, ease: sums over tables of pairs; None, as of followers: a model without that table.
     """
     users, items = language_model.shape
     nothing = torch.zeros(1, 1).expand(users, items)
     seen = torch.zeros(users, items).scatter_(1, recent, 1.0)
+    this_session = torch.zeros(users, items).scatter_(1, recent * session, 1.0)
     age = LATELY ** torch.arange(recent.shape[1], dtype=torch.float32)
     lately = torch.zeros(users, items).scatter_add_(1, recent, age.expand(users, -1))
     return [
@@ -133,6 +139,7 @@ def item_features(
         lately,
         nothing if followers is None else followers.of(recent),
         nothing if ease is None else log_share(ease),
+        this_session,
     ]
 
 

@@ -8,12 +8,17 @@ hash of its id, which the vocabulary of a model maps to a row (models/vocabulary
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+Array = np.ndarray[Any, Any]
+
 RECENT: Final = 32
 """Events kept in a user's state, newest first."""
+
+SESSION_GAP_S: Final = 1_800.0
+"""Half an hour of silence ends a session, as web analytics has it."""
 
 TEXT_BYTES: Final = 30
 """UTF-8 bytes kept of a query, title or unknown item id: five English words, ten Chinese characters."""
@@ -77,6 +82,18 @@ ACTION_CODES: Final = {name: code for code, name in enumerate(ACTIONS)} | {
 def hash64(text: str) -> int:
     """64-bit key of an item id, event id, query or title; never 0, which marks an empty slot."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little") or 1
+
+
+def of_last_session(recent: Array) -> Array:
+    """Bool [U, 32]: which of the recent events COMPACT [U, 32], newest first, no silence of half an hour parts from the newest.
+
+    Events without times are all of one session.
+    """
+    silence = recent["time_ms"][:, :-1] - recent["time_ms"][:, 1:]
+    unbroken = np.logical_and.accumulate(silence <= 1000 * SESSION_GAP_S, axis=1)
+    found: Array = recent["key"] != 0
+    found[:, 1:] &= unbroken
+    return found
 
 
 def text_of(raw: bytes) -> str:

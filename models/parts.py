@@ -49,7 +49,8 @@ WITHOUT: Final = {
     "co-occurrence and EASE": ("cooccurrence", "ease"),
     "what followed the last item": ("following",),
     "popularity": ("popularity", "recent_popularity"),
-    "what was seen": ("seen", "seen_lately"),
+    "what was seen": ("seen", "seen_lately", "seen_this_session"),
+    "what was seen in this session": ("seen_this_session",),
 }
 ALONE: Final = ("lstm", "language_model", "cooccurrence", "ease", "following", "popularity", "recent_popularity")
 

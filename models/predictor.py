@@ -20,7 +20,7 @@ from models import zero_shot
 from models.allocator import keep_freed_memory
 from models.blend import Blend
 from models.bridge import InterestNetwork
-from models.compact import COMPACT, RECENT, WORDS, hash64, text_of
+from models.compact import COMPACT, RECENT, WORDS, hash64, of_last_session, text_of
 from models.lstm import input_gates
 from models.pairs import Pairs
 from models.popularity import log_live_shares
@@ -188,6 +188,7 @@ class Predictor(Scorer):
             memory=torch.from_numpy(np.ascontiguousarray(state, np.float32)),
             rows=torch.from_numpy(rows),
             held=torch.from_numpy(recent["key"] != 0),
+            session=torch.from_numpy(of_last_session(recent)),
             titles=self._titles(newest, newest_rows),
             log_recent=self.log_recent,
         )

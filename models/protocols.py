@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from models.compact import SESSION_GAP_S
 from models.errors import ModelDataError
 from models.prepare import Dataset, catalogue_rows, owners, subset
 
@@ -19,8 +20,6 @@ Array = np.ndarray[Any, Any]
 
 TIME_SPLIT_SHARE: Final = 0.9  # of the events lie before the cut of `time-split`
 MOST_CASES: Final = 20_000  # more are sampled down; the standard error of a rate is then at most 0.0036
-
-SESSION_GAP_S: Final = 1_800.0  # half an hour of silence ends a session, as web analytics has it
 
 NOTHING_ASKED: Final = {
     "leave-one-out": "no event about a known item can be asked for; give longer histories",

@@ -47,6 +47,7 @@ class Known(NamedTuple):
     memory: Tensor  # [U, S]
     rows: Tensor  # int64 [U, 32] item rows, newest first
     held: Tensor  # bool [U, 32], which of them exist
+    session: Tensor  # bool [U, 32], which of them are of the newest one's session
     titles: Tensor  # what a hosted language model reads of the n events; of no size without one
     log_recent: Tensor  # [1, V + 1] log share of each item lately; or of each user's moment, [U, V + 1]
 
@@ -61,6 +62,7 @@ class Reading:
     there: Tensor  # bool [U, n], oldest first
     rows: Tensor  # int64 [U, 32] item rows, newest first
     held: Tensor  # bool [U, 32]
+    session: Tensor  # bool [U, 32]
     cooccurrence: Tensor  # [U, V + 1] sums over the table of pairs
     ease: Tensor | None  # the same
     scorers: list[Tensor]  # each [U, V + 1], in the order of blend.ITEM_SCORERS
@@ -171,6 +173,7 @@ class Scorer:
             self._blend.log_popularity,
             known.log_recent,
             known.rows,
+            known.session,
             pairs.followers,
         )
         return Reading(
@@ -180,6 +183,7 @@ class Scorer:
             there=known.there,
             rows=known.rows,
             held=known.held,
+            session=known.session,
             cooccurrence=together,
             ease=ease,
             scorers=features,

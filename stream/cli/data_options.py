@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from models.compact import SESSION_GAP_S
 from models.prepare import PrepareConfig
-from models.protocols import PROTOCOLS, SESSION_GAP_S
+from models.protocols import PROTOCOLS
 
 _OPTIONS = (
     click.option(

@@ -24,7 +24,7 @@ USERS, ITEMS, INTERESTS, WIDTH, READ, HEADS = 6, 30, 4, 16, 3, 2
 @pytest.fixture
 def parts() -> Scorers:
     torch.manual_seed(3)
-    usual = torch.tensor([0.6, 0.2, 0.4, 0.1, 0.2, 0.3, -0.8, 0.5, 0.2])
+    usual = torch.tensor([0.6, 0.2, 0.4, 0.1, 0.2, 0.3, -0.8, 0.5, 0.2, -0.4])
     item = torch.stack((2 * usual, usual.flip(0), usual))  # each length of history its own
     interest = torch.tensor([0.9, 0.2, 0.3, 0.4, 0.1, 0.0, 0.2])
     membership = (torch.rand(ITEMS + 1, INTERESTS) < 0.3).float()
@@ -55,6 +55,7 @@ def reading(parts: Scorers) -> Reading:
     length = torch.tensor([32, 20, 9, 4, 2, 1])
     held = torch.arange(32)[None, :] < length[:, None]
     rows = torch.randint(0, ITEMS + 1, (USERS, 32)) * held
+    session = held & (torch.arange(32) < torch.tensor([12, 20, 3, 1, 2, 1])[:, None])
     there = held[:, :READ].flip(1)
     tokens = torch.randn(USERS, READ + 2, WIDTH)
     bias = torch.zeros(USERS, HEADS, READ + 2, READ + 2)
@@ -62,7 +63,9 @@ def reading(parts: Scorers) -> Reading:
     together, ease_sums = (gathered(table, rows, torch.ones(USERS, 32)) for table in tables(parts))
     network = torch.randn(2, USERS, ITEMS + 1)
     popular = parts.blend.log_popularity
-    scorers = item_features(network[0], network[1], together, ease_sums, popular, popular, rows, parts.pairs.followers)
+    scorers = item_features(
+        network[0], network[1], together, ease_sums, popular, popular, rows, session, parts.pairs.followers
+    )
     return Reading(
         answer=torch.randn(USERS, WIDTH),
         tokens=tokens,
@@ -70,6 +73,7 @@ def reading(parts: Scorers) -> Reading:
         there=there,
         rows=rows,
         held=held,
+        session=session,
         cooccurrence=together,
         ease=ease_sums,
         scorers=scorers,
@@ -138,6 +142,28 @@ def test_what_the_followers_lose_is_the_pull_of_the_newest_known_item_minus_that
             without[0, known[0]] = 0
             change = followers.of(reading.rows[user : user + 1]) - followers.of(without)
             torch.testing.assert_close(lost[user, known[0]], (pull[user] * change[0]).sum())
+
+
+@pytest.mark.parametrize("session", [12, 32])
+def test_an_event_alone_keeps_its_item_seen(parts: Scorers, reading: Reading, session: int) -> None:
+    """Each event left out for real: only where no other event of the same session is about its item does it stop being seen there."""
+    within = reading.held & (torch.arange(32) < session)
+    alone = because._alone(reading.rows, within)
+    assert 0 < alone.sum() < within.sum()  # some items were seen twice
+
+    def seen(rows: Tensor) -> Tensor:
+        nothing = torch.zeros(USERS, ITEMS + 1)
+        popular = parts.blend.log_popularity
+        found = item_features(nothing, nothing, nothing, None, popular, popular, rows, within, None)
+        return found[blend.ITEM_SCORERS.index("seen_this_session")]
+
+    for place in range(32):
+        without = reading.rows.clone()
+        without[:, place] = 0
+        at = reading.rows[:, place : place + 1]
+        lost = (seen(reading.rows) - seen(without)).gather(1, at)[:, 0]
+        known = at[:, 0] > 0
+        assert torch.equal(lost[known], alone[known, place].float())
 
 
 def test_what_the_counters_lose_is_what_they_say_without_the_event(parts: Scorers, reading: Reading) -> None:

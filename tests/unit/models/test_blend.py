@@ -179,7 +179,8 @@ def test_users_who_keep_to_one_interest_are_believed_after_one_event() -> None:
 def test_item_features_of_a_user_without_history_are_finite() -> None:
     rows = torch.zeros(2, 32, dtype=torch.long)
     zeros = torch.zeros(2, ITEMS + 1)
-    found = blend.item_features(zeros, zeros, zeros, zeros, torch.zeros(ITEMS + 1), torch.zeros(ITEMS + 1), rows, None)
+    popular = torch.zeros(ITEMS + 1)
+    found = blend.item_features(zeros, zeros, zeros, zeros, popular, popular, rows, rows > 0, None)
     assert len(found) == len(blend.ITEM_SCORERS)
     assert all(torch.isfinite(each).all() for each in found)
     seen = dict(zip(blend.ITEM_SCORERS, found, strict=True))

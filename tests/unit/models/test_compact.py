@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+import numpy as np
 import pytest
 
-from models.compact import ACTION_CODES, ACTIONS, COMPACT, RECENT, TEXT_BYTES, hash64, text_of
+from models.compact import ACTION_CODES, ACTIONS, COMPACT, RECENT, TEXT_BYTES, hash64, of_last_session, text_of
 
 
 def test_the_layout_is_the_one_in_stored_states() -> None:
@@ -55,3 +56,20 @@ def test_a_character_cut_in_two_is_dropped() -> None:
     raw = ("普" * 11).encode()[:TEXT_BYTES]
     assert text_of(raw) == "普" * 10
     assert text_of(raw[:-1]) == "普" * 9
+
+
+def test_a_session_is_what_no_silence_of_half_an_hour_parts_from_the_newest_event() -> None:
+    minute = 60_000
+    recent = np.zeros((4, RECENT), COMPACT)
+    histories = {
+        0: [100, 71, 70, 40],  # 29, 1 and 30 minutes
+        1: [100, 69, 68],  # 31 minutes
+        2: [0, 0, 0, 0],  # no times
+        3: [],
+    }
+    for user, minutes in histories.items():
+        recent["key"][user, : len(minutes)] = 7
+        recent["time_ms"][user, : len(minutes)] = np.array(minutes, np.int64) * minute
+    found = of_last_session(recent)
+    assert found.sum(1).tolist() == [4, 1, 4, 0]
+    assert all(found[user, :many].all() for user, many in enumerate((4, 1, 4, 0)))
