@@ -38,7 +38,7 @@ CHUNK: Final = 512
 CHUNK_BYTES: Final = 1 << 28
 """Of the scores of one pass; a user has one a catalogue item, SCORES_HELD times."""
 
-SCORES_HELD: Final = 15
+SCORES_HELD: Final = 17
 """Item scores of a pass that are alive together, at most: each scorer's, their blend, and what explanations derive (measured)."""
 
 TEXTS_KEPT: Final = 20_000
