@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.blend import ITEM_SCORERS
-from models.compact import RECENT
+from models.compact import COMPACT, RECENT, hash64
 from models.errors import ModelDataError
 from models.explain import remembered
 from models.pair_tables import DENSE_ITEMS
@@ -129,6 +129,22 @@ def test_a_model_that_was_not_fitted_to_it_follows_nothing(histories: list[Array
     with pytest.raises(ModelDataError, match="trained without live popularity"):
         model.follow([model.info.items[0]], np.ones(1), 1)
     np.testing.assert_array_equal(model.score_all(state, recent), before)
+
+
+def test_items_of_this_session_are_told_from_those_of_the_last_one(histories: list[Array]) -> None:
+    network, tokenizer, pairs, blend, membership, info = load_predictor().parts
+    weights = blend.item.clone()
+    weights[:, ITEM_SCORERS.index("seen_this_session")] -= 100.0
+    model = Predictor(network, tokenizer, pairs, replace(blend, item=weights), membership, info)
+    recent = np.zeros((1, RECENT), COMPACT)
+    recent["key"][0, :6] = [hash64(item) for item in info.items[:6]]
+    recent["time_ms"][0, :6] = 1_770_000_000_000 - 60_000 * np.array(
+        [0, 20, 40, 80, 90, 100]
+    )  # 40 minutes of silence after three
+    state = model.rebuild(recent)
+    scores = model.score_all(state, recent)
+    usual = Predictor(network, tokenizer, pairs, blend, membership, info).score_all(state, recent)
+    assert np.flatnonzero((usual - scores)[0] > 50).tolist() == [0, 1, 2]
 
 
 def live_model() -> Predictor:
