@@ -50,7 +50,7 @@ def losses(reading: Reading, which: Tensor, scorers: Scorers, *, look_inside: bo
 
     look_inside: whether the language model is the one of `scorers`, and counts; another one's part is credited to no event.
     """
-    weights = scorers.blend.item_weights(reading.held, reading.rows).t().unsqueeze(2)  # [F, U, 1]
+    weights = scorers.blend.item_weights(reading.held, reading.session, reading.rows).t().unsqueeze(2)  # [F, U, 1]
     weight = dict(zip(blending.ITEM_SCORERS, weights, strict=True))
     opinion = dict(zip(blending.INTEREST_FEATURES, scorers.blend.interest.tolist(), strict=True))
     mine = scorers.membership.t()[which]
@@ -120,5 +120,6 @@ def _of_counters(reading: Reading, mine: Tensor, base: Tensor, opinion: dict[str
 def _pull(items: Tensor, mine: Tensor) -> Tensor:
     """[U, V + 1]: derivative of the log-odds of an interest by the item scores; mine: 1 where an item belongs to it."""
     share = torch.softmax(items, 1)
-    probability = (share * mine).sum(1, keepdim=True).clamp(1e-5, 1 - 1e-5)
-    return share * (mine - probability) / (probability * (1 - probability))
+    within = share * mine
+    outside = share - within
+    return within / within.sum(1, keepdim=True).clamp(1e-5) - outside / outside.sum(1, keepdim=True).clamp(1e-5)

@@ -1,10 +1,11 @@
 """Many scorers, one answer: weights of the item scores and of the interest features, both fitted on validation users.
 
 Items: softmax of a weighted sum of what each scorer says; the weights depend on how much of a history there is, since a network
-needs more of it than co-occurrence does. Interests: one logistic function of features, so that the result is a calibrated
-probability that the next event touches the interest; interests overlap, so they need not sum to one.
+needs more of it than co-occurrence does, and on how much of this session, since who has just come begins with what was met
+before. Interests: one logistic function of features, so that the result is a calibrated probability that the next event touches
+the interest; interests overlap, so they need not sum to one.
 
-Glossary: U users, V items (row 0: unknown), C interests, F features, L lengths of history.
+Glossary: U users, V items (row 0: unknown), C interests, F features, L lengths of history, S of a session.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ ITEM_SCORERS: Final = (
 LENGTHS: Final = (5, 20)
 """Recent events that a history may have to get the first weights, the second ones; longer ones get the last. Picked as the half-life
 of recent popularity was."""
+SESSION_LENGTHS: Final = (2, 10)
+"""The same, of the recent events of this session. Picked on validation (docs/model-log.md)."""
 PRIORS: Final = ("popularity", "recent_popularity")
 """All that says something of a user without events: a network has nothing to read."""
 READERS: Final = ("language_model", "lstm", *PRIORS)
@@ -59,7 +62,7 @@ LATELY: Final = 0.8
 EPSILON: Final = 1e-6
 COMMON: Final = 1e-3
 OWN: Final = 3e-3
-"""Ridge on the weights that all histories share, and on what a length differs by."""
+"""Ridge on the weights that all histories share, and on what a length, of history or session, differs by."""
 FLOOR: Final = 1e-4
 """Share of a user's sum over a table of pairs that is as good as none."""
 
@@ -77,6 +80,8 @@ class Blend:
     live_interest: Tensor | None = None
     strangers: Tensor | None = None  # [2, F] for users without events, and without known items; None: as for others
     live_strangers: Tensor | None = None
+    session: Tensor | None = None  # [S, F] what the weights differ by with the length of the session; None: not at all
+    live_session: Tensor | None = None
 
     @classmethod
     def start(cls, base: Tensor, log_popularity: Tensor) -> Blend:
@@ -90,11 +95,20 @@ class Blend:
         """The same for a recent popularity that comes in live; None if it was not fitted to one."""
         if self.live_item is None or self.live_interest is None:
             return None
-        return replace(self, item=self.live_item, interest=self.live_interest, strangers=self.live_strangers)
+        return replace(
+            self,
+            item=self.live_item,
+            session=self.live_session,
+            interest=self.live_interest,
+            strangers=self.live_strangers,
+        )
 
-    def item_weights(self, held: Tensor, rows: Tensor) -> Tensor:
-        """[U, F] by the recent events: held bool [U, 32], and their item rows [U, 32] (0: unknown); a function of the state alone."""
+    def item_weights(self, held: Tensor, session: Tensor, rows: Tensor) -> Tensor:
+        """[U, F] by the recent events: held bool [U, 32], session bool [U, 32] which are of this one, and their item rows [U, 32]
+        (0: unknown); a function of the state alone."""
         weights = self.item[lengths(held)]
+        if self.session is not None:
+            weights = weights + self.session[session_lengths(session)]
         if self.strangers is None:
             return weights
         return torch.where((rows > 0).any(1, keepdim=True), weights, self.strangers[held.any(1).long()])
@@ -103,6 +117,11 @@ class Blend:
 def lengths(held: Tensor) -> Tensor:
     """int64 [U] in 0..L - 1, of held bool [U, 32]."""
     return torch.bucketize(held.sum(1), torch.tensor(LENGTHS))
+
+
+def session_lengths(session: Tensor) -> Tensor:
+    """int64 [U] in 0..S - 1, of session bool [U, 32]."""
+    return torch.bucketize(session.sum(1), torch.tensor(SESSION_LENGTHS))
 
 
 def item_features(
@@ -157,32 +176,36 @@ def weighted(features: list[Tensor], weights: Tensor) -> Tensor:
     return total
 
 
-def fit_item_weights(features: list[Tensor], targets: Tensor, length: Tensor) -> Tensor:
-    """Weights [L, F] that minimise cross-entropy of targets [U] (rows), from equal weights of the neural scorers.
+def fit_item_weights(features: list[Tensor], targets: Tensor, length: Tensor, session: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights [L, F], and what they differ by with the session [S, F], that minimise cross-entropy of targets [U] (rows).
 
-    Each length [U] has what all have in common and a difference of its own; few users of a length leave it near the others.
+    From equal weights of the neural scorers. Each length [U] of history, and of session [U], has what all have in common and a
+    difference of its own; few users of a length leave it near the others.
     """
     stacked = torch.stack([feature[:, 1:] for feature in features], dim=2)  # [U, V, F]
 
     def loss(parts: Tensor) -> Tensor:
-        own = parts[:1] + parts[1:]
-        logits = torch.bmm(stacked, own[length].unsqueeze(2)).squeeze(2)
+        own = parts[0] + parts[1:lengths_end][length] + parts[lengths_end:][session]
+        logits = torch.bmm(stacked, own.unsqueeze(2)).squeeze(2)
         entropy = torch.nn.functional.cross_entropy(logits, targets - 1)
         return entropy + COMMON * parts[0].square().sum() + OWN * parts[1:].square().sum()
 
-    start = torch.zeros(2 + len(LENGTHS), len(features))
+    lengths_end = 2 + len(LENGTHS)
+    start = torch.zeros(lengths_end + 1 + len(SESSION_LENGTHS), len(features))
     start[0, :3] = torch.tensor([0.5, 0.5, 0.3])
     parts = minimised(loss, start)
-    return parts[:1] + parts[1:]
+    return parts[:1] + parts[1:lengths_end], parts[lengths_end:]
 
 
-def crossed_losses(features: list[Tensor], targets: Tensor, length: Tensor) -> Tensor:
+def crossed_losses(features: list[Tensor], targets: Tensor, length: Tensor, session: Tensor) -> Tensor:
     """Cross-entropy [U] of each target by weights that were fitted to the other half of the users (every second one)."""
     even = torch.arange(len(targets)) % 2 == 0
     losses = torch.zeros(len(targets))
     for half in (even, ~even):
-        weights = fit_item_weights([feature[~half] for feature in features], targets[~half], length[~half])
-        scores = weighted([feature[half] for feature in features], weights[length[half]])
+        known = [feature[~half] for feature in features]
+        weights, differences = fit_item_weights(known, targets[~half], length[~half], session[~half])
+        own = weights[length[half]] + differences[session[half]]
+        scores = weighted([feature[half] for feature in features], own)
         losses[half] = torch.nn.functional.cross_entropy(scores[:, 1:], targets[half] - 1, reduction="none")
     return losses
 

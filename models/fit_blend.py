@@ -39,6 +39,10 @@ LEAST_DECIDERS: Final = 10
 CELLS: Final = 20_000_000
 """Users times items: 560 MB of scores."""
 LENGTH_NAMES: Final = (*(f"up to {most} events" for most in blending.LENGTHS), "more events")
+SESSION_NAMES: Final = (
+    *(f"besides, up to {most} events in this session" for most in blending.SESSION_LENGTHS),
+    "besides, more events in this session",
+)
 STRANGERS: Final = ("no events", "no known item")
 LEAST_USERS: Final = 50
 """Whatever the catalogue: 1.2 GB a million items."""
@@ -55,11 +59,11 @@ def ease_gain(
     if len(cases) < LEAST_DECIDERS:
         return 0.0, 0.0
     readings, targets = _read(predictor, dataset, cases, _popularity(blend, dataset, item_rows)(cases.time_ms))
-    scorers, held = _columns(readings)
-    place, length = blending.ITEM_SCORERS.index("ease"), blending.lengths(held)
-    losses = blending.crossed_losses(scorers, targets, length)
+    scorers, *length = _columns(readings)
+    place = blending.ITEM_SCORERS.index("ease")
+    losses = blending.crossed_losses(scorers, targets, *length)
     scorers[place] = torch.zeros(1, 1).expand_as(scorers[0])
-    gains = (blending.crossed_losses(scorers, targets, length) - losses).numpy()
+    gains = (blending.crossed_losses(scorers, targets, *length) - losses).numpy()
     low, high = metrics.interval(gains, np.arange(len(gains)))
     return round(low, 4), round(high, 4)
 
@@ -88,7 +92,12 @@ def fit_blend(
     live = fitted(LivePopularity(item_rows, times, blend.log_popularity).at)
     until_now = log_recent_shares(item_rows, times, int(times.max()) + 1, items)
     found = replace(
-        found, log_recent=until_now, live_item=live.item, live_interest=live.interest, live_strangers=live.strangers
+        found,
+        log_recent=until_now,
+        live_item=live.item,
+        live_session=live.session,
+        live_interest=live.interest,
+        live_strangers=live.strangers,
     )
     figures = {f"live_{name}": each for name, each in _weights(live).items()}
     return found, {"users": len(cases)} | figures | _weights(found)
@@ -156,26 +165,30 @@ def _newest(times_ms: Array) -> Array:
 
 def _fit(predictor: Predictor, readings: list[Reading], targets: Tensor, blend: Blend) -> Blend:
     """Item weights, then those of the interests with the items as they are weighed by them."""
-    scorers, held = _columns(readings)
-    blend = replace(blend, item=blending.fit_item_weights(scorers, targets, blending.lengths(held)))
+    scorers, *length = _columns(readings)
+    item, session = blending.fit_item_weights(scorers, targets, *length)
+    blend = replace(blend, item=item, session=session)
     with torch.no_grad():
         for each in readings:
-            each.items = blending.weighted(each.scorers, blend.item_weights(each.held, each.rows))
+            each.items = blending.weighted(each.scorers, blend.item_weights(each.held, each.session, each.rows))
         opinions = torch.cat([predictor.interest_features(each)[0] for each in readings])
     happened = torch.from_numpy(predictor.membership.astype(np.float32))[targets - 1]
     return replace(blend, interest=blending.fit_interest_weights(opinions, happened))
 
 
-def _columns(readings: list[Reading]) -> tuple[list[Tensor], Tensor]:
-    """F tables [U, V + 1], and which recent events each user has: bool [U, 32]."""
+def _columns(readings: list[Reading]) -> tuple[list[Tensor], Tensor, Tensor]:
+    """F tables [U, V + 1], and lengths int64 [U] of the users' histories and sessions."""
     scorers = [torch.cat(columns) for columns in zip(*(each.scorers for each in readings), strict=True)]
-    return scorers, torch.cat([each.held for each in readings])
+    length = blending.lengths(torch.cat([each.held for each in readings]))
+    return scorers, length, blending.session_lengths(torch.cat([each.session for each in readings]))
 
 
 def _weights(blend: Blend) -> dict[str, Any]:
     of = dict(zip(LENGTH_NAMES, blend.item, strict=True))
     if blend.strangers is not None:
         of = dict(zip(STRANGERS, blend.strangers, strict=True)) | of
+    if blend.session is not None:
+        of |= dict(zip(SESSION_NAMES, blend.session, strict=True))
     item = {name: _named(blending.ITEM_SCORERS, each) for name, each in of.items()}
     return {"item": item, "interest": _named(blending.INTEREST_FEATURES, blend.interest)}
 

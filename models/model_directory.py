@@ -196,8 +196,9 @@ def _blend(tensors: dict[str, torch.Tensor]) -> Blend:
     blend = Blend(
         **{part.name: tensors[f"blend.{part.name}"] for part in fields(Blend) if f"blend.{part.name}" in tensors}
     )
-    sizes = {name: len(ITEM_SCORERS) for name in ("item", "live_item", "strangers", "live_strangers")}
-    sizes |= {name: len(INTEREST_FEATURES) for name in ("interest", "live_interest")}
+    sizes = {name: len(ITEM_SCORERS) for name in ("item", "session", "strangers")}
+    sizes |= {"interest": len(INTEREST_FEATURES)}
+    sizes |= {f"live_{name}": size for name, size in sizes.items()}
     weights = {name: each for name in sizes if (each := getattr(blend, name)) is not None}
     padded = {name: _padded(each, sizes[name]) for name, each in weights.items()}
     return replace(blend, **padded)

@@ -72,8 +72,8 @@ def measure_parts(
     if len(users) < 4:
         raise ModelDataError(f"{len(users)} users are asked; two halves need at least 4")
     half = np.isin(split.cases.user, np.random.default_rng(seed).permutation(users)[: len(users) // 2])
-    columns, held = _scores(predictor, split, report)
-    ranker = _Ranks(split, seen, torch.from_numpy(half), held)
+    columns, length, session = _scores(predictor, split, report)
+    ranker = _Ranks(split, seen, torch.from_numpy(half), length, session)
     ways = _blends(columns)
     ranks: dict[str, Array] = {}
     for done, (name, scorers) in enumerate(ways.items()):
@@ -101,11 +101,11 @@ def _fewer(split: Split, seed: int) -> Split:
     return replace(split, description=text, cases=split.cases.take(chosen))
 
 
-def _scores(predictor: Predictor, split: Split, report: Progress) -> tuple[Columns, Tensor]:
-    """Every scorer's table, in float32 and in the order of the cases; and bool [T, 32], which recent events there are."""
+def _scores(predictor: Predictor, split: Split, report: Progress) -> tuple[Columns, Tensor, Tensor]:
+    """Every scorer's table, in float32 and in the order of the cases; lengths int64 [T] of the histories and of the sessions."""
     readers = {"": Predictor(*predictor.parts), **{name: _blinded(predictor, name) for name in BLINDED}}
     cases, columns = split.cases, dict[str, Tensor]()
-    held = torch.zeros(len(cases), 32, dtype=torch.bool)
+    length, session = torch.zeros(2, len(cases), dtype=torch.long)
     for turn, (blinded, reader) in enumerate(readers.items()):
         wanted = BLINDED.get(blinded, blending.ITEM_SCORERS)
         for name in wanted:
@@ -114,13 +114,14 @@ def _scores(predictor: Predictor, split: Split, report: Progress) -> tuple[Colum
         for places, state, recent in replay(reader, reader.info.state_size, split.whole, cases, 256):
             with torch.inference_mode():
                 reading = reader.read(state, recent)
-            held[places] = reading.held.clone()
+            length[places] = blending.lengths(reading.held)
+            session[places] = blending.session_lengths(reading.session)
             for name, scores in zip(blending.ITEM_SCORERS, reading.scorers, strict=True):
                 if name in wanted:
                     columns[_column(name, blinded)][places] = scores.clone()
             done += len(places)
             report("scores", turn * len(cases) + done, len(readers) * len(cases))
-    return columns, held
+    return columns, length, session
 
 
 def _column(scorer: str, blinded: str) -> str:
@@ -172,9 +173,9 @@ def _alone(columns: Columns) -> list[str]:
 class _Ranks:
     """Ranks of the cases, by a blend fitted to the other half of the users, or by one scorer."""
 
-    def __init__(self, split: Split, seen: str, half: Tensor, held: Tensor) -> None:
+    def __init__(self, split: Split, seen: str, half: Tensor, length: Tensor, session: Tensor) -> None:
         self._ranker, self._half = Ranker(split, seen), half
-        self._length = blending.lengths(held)
+        self._length, self._session = length, session
         self._target = torch.from_numpy(split.cases.target.astype(np.int64)) + 1
 
     def of_blend(self, scorers: list[Tensor]) -> Array:
@@ -182,10 +183,12 @@ class _Ranks:
         rank = np.empty(len(self._half), np.int64)
         for half in (self._half, ~self._half):
             some = [scores[~half] for scores in scorers]
-            weights = blending.fit_item_weights(some, self._target[~half], self._length[~half])
+            fitted_to = self._target[~half], self._length[~half], self._session[~half]
+            weights, differences = blending.fit_item_weights(some, *fitted_to)
             places = half.nonzero()[:, 0]
             for part in torch.split(places, self._ranker.batch):
-                scores = blending.weighted([each[part] for each in scorers], weights[self._length[part]])
+                own = weights[self._length[part]] + differences[self._session[part]]
+                scores = blending.weighted([each[part] for each in scorers], own)
                 rank[part.numpy()] = self._ranker.of_batch(part.numpy(), scores[:, 1:].numpy())
         return rank
 

@@ -187,7 +187,7 @@ class Scorer:
             cooccurrence=together,
             ease=ease,
             scorers=features,
-            items=blending.weighted(features, self._blend.item_weights(known.held, known.rows)),
+            items=blending.weighted(features, self._blend.item_weights(known.held, known.session, known.rows)),
         )
 
     def _answer(self, known: Known, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:

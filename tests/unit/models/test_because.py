@@ -36,7 +36,14 @@ def parts() -> Scorers:
             ease.table(*drawn(1)),
             learn(np.random.default_rng(3).integers(0, ITEMS + 1, 400), np.arange(0, 401, 40), ITEMS),
         ),
-        blend=Blend(item, interest, torch.full((INTERESTS,), 0.2), torch.zeros(ITEMS + 1), torch.zeros(ITEMS + 1)),
+        blend=Blend(
+            item,
+            interest,
+            torch.full((INTERESTS,), 0.2),
+            torch.zeros(ITEMS + 1),
+            torch.zeros(ITEMS + 1),
+            session=0.3 * torch.stack((usual, usual.flip(0), -usual)),
+        ),
         membership=membership,
         answers=torch.randn(ITEMS + 1, WIDTH),
         interests=torch.randn(INTERESTS, WIDTH),
@@ -77,7 +84,7 @@ def reading(parts: Scorers) -> Reading:
         cooccurrence=together,
         ease=ease_sums,
         scorers=scorers,
-        items=weighted(scorers, parts.blend.item_weights(held, rows)),
+        items=weighted(scorers, parts.blend.item_weights(held, session, rows)),
     )
 
 
@@ -119,7 +126,7 @@ def test_what_a_table_of_pairs_loses_is_the_derivative_by_how_much_an_event_coun
     amount = torch.ones(USERS, 32, requires_grad=True)
     scorers = list(reading.scorers)
     scorers[place] = blend.log_share(gathered(table, reading.rows, amount))
-    weights = parts.blend.item_weights(reading.held, reading.rows)
+    weights = parts.blend.item_weights(reading.held, reading.session, reading.rows)
     (gradient,) = torch.autograd.grad(odds_of(parts, weighted(scorers, weights), which).sum(), amount)
     pull = because._pull(reading.items, parts.membership.t()[which])
     sums: Tensor = getattr(reading, scorer)

@@ -33,7 +33,9 @@ def loss_of(features: list[Tensor], weights: Tensor, targets: Tensor) -> float:
 
 def test_fitted_item_weights_lower_the_loss_and_find_who_knows(scorers: tuple[list[Tensor], Tensor]) -> None:
     features, targets = scorers
-    weights = blend.fit_item_weights(features, targets, torch.full((USERS,), 1))[1]
+    length, session = torch.full((2, USERS), 1)
+    weights, differences = blend.fit_item_weights(features, targets, length, session)
+    weights = weights[1] + differences[1]
     start = torch.zeros(len(features))
     start[:3] = torch.tensor([0.5, 0.5, 0.3])
     assert loss_of(features, weights, targets) < loss_of(features, start, targets) - 0.3
@@ -47,8 +49,8 @@ def test_what_is_not_in_the_catalogue_cannot_be_recommended(scorers: tuple[list[
     assert (blend.weighted(scorers[0], weights)[:, 0] == float("-inf")).all()
 
 
-def test_each_length_of_history_gets_the_scorer_that_knows_it() -> None:
-    """Short histories: only the third scorer knows; long ones: only the first. Nobody in the middle: between the two."""
+def test_each_length_of_history_or_session_gets_the_scorer_that_knows_it() -> None:
+    """Short ones: only the third scorer knows; long ones: only the first. Nobody in the middle: between the two."""
     torch.manual_seed(9)
     users = 600
     truth = torch.randn(users, ITEMS + 1)
@@ -59,10 +61,15 @@ def test_each_length_of_history_gets_the_scorer_that_knows_it() -> None:
     features = [torch.randn(users, ITEMS + 1) for _ in blend.ITEM_SCORERS]
     features[2][length == 0] = truth[length == 0]
     features[0][length == 2] = truth[length == 2]
-    weights = blend.fit_item_weights(features, targets, length)
-    assert weights[0, 2] > 4 * weights[0, 0].abs()
-    assert weights[2, 0] > 4 * weights[2, 2].abs()
-    assert weights[0, 0] < weights[1, 0] < weights[2, 0]
+    same = torch.zeros_like(length)
+    by_history, by_session = (
+        blend.fit_item_weights(features, targets, length, same),
+        blend.fit_item_weights(features, targets, same, length),
+    )
+    for weights in (by_history[0] + by_history[1][0], by_session[0][0] + by_session[1]):
+        assert weights[0, 2] > 4 * weights[0, 0].abs()
+        assert weights[2, 0] > 4 * weights[2, 2].abs()
+        assert weights[0, 0] < weights[1, 0] < weights[2, 0]
 
 
 def test_what_was_seen_of_the_users_themselves_does_not_count_as_a_gain() -> None:
@@ -76,7 +83,7 @@ def test_what_was_seen_of_the_users_themselves_does_not_count_as_a_gain() -> Non
 
     def loss(place: int, scores: Tensor) -> float:
         features[place] = scores
-        return blend.crossed_losses(features, targets, length).mean().item()
+        return blend.crossed_losses(features, targets, length, length).mean().item()
 
     nothing = loss(0, features[0])
     assert nothing == pytest.approx(np.log(ITEMS), abs=1e-4)
@@ -106,7 +113,7 @@ def test_users_without_events_or_without_known_items_have_weights_of_their_own()
     held, rows = torch.zeros(3, 32, dtype=torch.bool), torch.zeros(3, 32, dtype=torch.long)
     held[1:, :4] = True
     rows[2, 3] = 5
-    assert fitted.item_weights(held, rows)[:, 0].tolist() == [2, 3, 1]
+    assert fitted.item_weights(held, held, rows)[:, 0].tolist() == [2, 3, 1]
 
 
 @pytest.mark.parametrize(("events", "length"), [(0, 0), (1, 0), (5, 0), (6, 1), (20, 1), (21, 2), (32, 2)])
@@ -116,7 +123,7 @@ def test_the_length_of_a_history_is_that_of_the_events_a_state_keeps(events: int
     weights = torch.arange(21.0).view(3, 7)
     known = torch.zeros(ITEMS + 1)
     assert torch.equal(
-        blend.Blend(weights, torch.zeros(6), known, known, known).item_weights(held, held.long()),
+        blend.Blend(weights, torch.zeros(6), known, known, known).item_weights(held, held, held.long()),
         weights[length : length + 1],
     )
 
