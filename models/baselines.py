@@ -148,7 +148,7 @@ class TextNeighbours:
 
     def __init__(self, split: Split) -> None:
         titles = [words(title) for title in split.whole.titles]
-        frequency = Counter(word for title in titles for word in set(title))
+        frequency = Counter(word for title in titles for word in dict.fromkeys(title))
         index = {word: place for place, (word, _) in enumerate(frequency.most_common(MOST_WORDS))}
         cells = [
             (item, index[word]) for item, title in enumerate(titles) for word in sorted(set(title)) if word in index

@@ -105,7 +105,7 @@ def _neighbours(dataset: Dataset, rows: Array, items: int) -> Sparse:
 
 def _text(words: list[list[str]]) -> Sparse:
     """tf-idf of title words, rows of length 1."""
-    frequency = Counter(word for title in words for word in set(title))
+    frequency = Counter(word for title in words for word in dict.fromkeys(title))
     most = max(COMMON * len(words), min(len(words) / 2, FEW))
     usual = [word for word, count in frequency.most_common() if 2 <= count <= most][:MOST_WORDS]
     index = {word: place for place, word in enumerate(usual)}

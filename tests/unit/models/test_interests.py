@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -102,3 +105,37 @@ def test_every_item_has_a_cluster_even_without_events_or_words(prepared: Make) -
     dataset.titles[:] = [*titles.values(), "!!"]
     indptr, _ = find_interests(dataset, InterestConfig()).membership
     assert (np.diff(indptr) == 1).all()
+
+
+IN_A_PROCESS = """
+import numpy as np
+from models.compact import COMPACT, hash64
+from models.interests import InterestConfig, find_interests
+from models.prepare import Catalogue, EventChunk, PrepareConfig, prepare
+draw = np.random.default_rng(4)
+words = np.array([first + second + third for first in "bdfgkm" for second in ("ra", "mo", "ti", "ku") for third in "lnsvp"])
+items = [f"i{place}" for place in range(400)]
+titles = [" ".join(draw.choice(words, 3, replace=False)) for _ in items]
+picked = draw.integers(0, len(items), 3000).tolist()
+rows = np.zeros(3000, COMPACT)
+rows["key"], rows["time_ms"] = [hash64(items[each]) for each in picked], np.arange(3000)
+users = [f"u{place // 10}" for place in range(3000)]
+events = EventChunk(users, rows, [items[each] for each in picked], [None] * 3000, [()] * 3000)
+dataset = prepare([events], Catalogue(items, titles, [()] * 400), PrepareConfig())
+found = find_interests(dataset, InterestConfig())
+print(found.interests, found.membership.indices.tolist())
+"""
+
+
+def test_clusters_are_the_same_in_another_process() -> None:
+    """A training goes on only with the interests it began with, and sets of words have an order of their own in each process."""
+
+    def found(seed: str) -> str:
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        return subprocess.run(
+            [sys.executable, "-c", IN_A_PROCESS], env=environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    first = found("1")
+    assert first.count("'") > 4
+    assert all(found(seed) == first for seed in "23")
