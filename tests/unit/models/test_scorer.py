@@ -131,16 +131,15 @@ def test_a_model_that_was_not_fitted_to_it_follows_nothing(histories: list[Array
     np.testing.assert_array_equal(model.score_all(state, recent), before)
 
 
-def test_items_of_this_session_are_told_from_those_of_the_last_one(histories: list[Array]) -> None:
+def test_items_of_this_session_are_told_from_those_of_the_last_one() -> None:
     network, tokenizer, pairs, blend, membership, info = load_predictor().parts
     weights = blend.item.clone()
     weights[:, ITEM_SCORERS.index("seen_this_session")] -= 100.0
     model = Predictor(network, tokenizer, pairs, replace(blend, item=weights), membership, info)
     recent = np.zeros((1, RECENT), COMPACT)
     recent["key"][0, :6] = [hash64(item) for item in info.items[:6]]
-    recent["time_ms"][0, :6] = 1_770_000_000_000 - 60_000 * np.array(
-        [0, 20, 40, 80, 90, 100]
-    )  # 40 minutes of silence after three
+    minutes_ago = np.array([0, 20, 40, 80, 90, 100])  # 40 minutes of silence after three
+    recent["time_ms"][0, :6] = 1_770_000_000_000 - 60_000 * minutes_ago
     state = model.rebuild(recent)
     scores = model.score_all(state, recent)
     usual = Predictor(network, tokenizer, pairs, blend, membership, info).score_all(state, recent)

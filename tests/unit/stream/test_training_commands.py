@@ -156,15 +156,8 @@ def test_a_history_is_scored_alike_alone_and_among_others(trained: tuple[Path, d
         return json.dumps({"user_id": user, "events": events})
 
     many = [line(f"u{count}", count) for count in range(1, 40)]
-    rank = (
-        "rank",
-        "--model",
-        trained[0],
-        "--histories",
-        "-",
-        "--precision",
-        "float32",
-    )  # else each process picks the faster one
+    same = ("--precision", "float32")  # else each process picks the one that it finds faster
+    rank = ("rank", "--model", trained[0], "--histories", "-", *same)
     together = run(*rank, text="\n".join(many)).stdout.splitlines()
     alone = run(*rank, text=many[20]).stdout.splitlines()
     mine, other = json.loads(together[20]), json.loads(alone[0])
