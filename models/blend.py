@@ -67,6 +67,17 @@ FLOOR: Final = 1e-4
 """Share of a user's sum over a table of pairs that is as good as none."""
 
 
+class ItemWeights(NamedTuple):
+    """Of the item scorers, by how much there is to read."""
+
+    length: Tensor  # [L, F] by the length of the history
+    session: Tensor  # [S, F] what they differ by with that of the session
+
+    def of(self, length: Tensor, session: Tensor) -> Tensor:
+        """[U, F] of users by both lengths, int64 [U]."""
+        return self.length[length] + self.session[session]
+
+
 @dataclass(frozen=True)
 class Blend:
     """Fitted weights, and what is known before a user is."""
@@ -106,9 +117,10 @@ class Blend:
     def item_weights(self, held: Tensor, session: Tensor, rows: Tensor) -> Tensor:
         """[U, F] by the recent events: held bool [U, 32], session bool [U, 32] which are of this one, and their item rows [U, 32]
         (0: unknown); a function of the state alone."""
-        weights = self.item[lengths(held)]
-        if self.session is not None:
-            weights = weights + self.session[session_lengths(session)]
+        if self.session is None:
+            weights = self.item[lengths(held)]
+        else:
+            weights = ItemWeights(self.item, self.session).of(lengths(held), session_lengths(session))
         if self.strangers is None:
             return weights
         return torch.where((rows > 0).any(1, keepdim=True), weights, self.strangers[held.any(1).long()])
@@ -176,8 +188,8 @@ def weighted(features: list[Tensor], weights: Tensor) -> Tensor:
     return total
 
 
-def fit_item_weights(features: list[Tensor], targets: Tensor, length: Tensor, session: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights [L, F], and what they differ by with the session [S, F], that minimise cross-entropy of targets [U] (rows).
+def fit_item_weights(features: list[Tensor], targets: Tensor, length: Tensor, session: Tensor) -> ItemWeights:
+    """Those that minimise cross-entropy of targets [U] (rows).
 
     From equal weights of the neural scorers. Each length [U] of history, and of session [U], has what all have in common and a
     difference of its own; few users of a length leave it near the others.
@@ -194,7 +206,7 @@ def fit_item_weights(features: list[Tensor], targets: Tensor, length: Tensor, se
     start = torch.zeros(lengths_end + 1 + len(SESSION_LENGTHS), len(features))
     start[0, :3] = torch.tensor([0.5, 0.5, 0.3])
     parts = minimised(loss, start)
-    return parts[:1] + parts[1:lengths_end], parts[lengths_end:]
+    return ItemWeights(parts[:1] + parts[1:lengths_end], parts[lengths_end:])
 
 
 def crossed_losses(features: list[Tensor], targets: Tensor, length: Tensor, session: Tensor) -> Tensor:
@@ -203,9 +215,8 @@ def crossed_losses(features: list[Tensor], targets: Tensor, length: Tensor, sess
     losses = torch.zeros(len(targets))
     for half in (even, ~even):
         known = [feature[~half] for feature in features]
-        weights, differences = fit_item_weights(known, targets[~half], length[~half], session[~half])
-        own = weights[length[half]] + differences[session[half]]
-        scores = weighted([feature[half] for feature in features], own)
+        weights = fit_item_weights(known, targets[~half], length[~half], session[~half])
+        scores = weighted([feature[half] for feature in features], weights.of(length[half], session[half]))
         losses[half] = torch.nn.functional.cross_entropy(scores[:, 1:], targets[half] - 1, reduction="none")
     return losses
 

@@ -166,8 +166,8 @@ def _newest(times_ms: Array) -> Array:
 def _fit(predictor: Predictor, readings: list[Reading], targets: Tensor, blend: Blend) -> Blend:
     """Item weights, then those of the interests with the items as they are weighed by them."""
     scorers, *length = _columns(readings)
-    item, session = blending.fit_item_weights(scorers, targets, *length)
-    blend = replace(blend, item=item, session=session)
+    weights = blending.fit_item_weights(scorers, targets, *length)
+    blend = replace(blend, item=weights.length, session=weights.session)
     with torch.no_grad():
         for each in readings:
             each.items = blending.weighted(each.scorers, blend.item_weights(each.held, each.session, each.rows))

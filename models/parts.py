@@ -155,9 +155,12 @@ def _blends(columns: Columns) -> dict[str, list[Tensor]]:
     whole = {name: columns[name] for name in blending.ITEM_SCORERS}
     nothing = torch.zeros(1, 1).expand(whole["lstm"].shape)
     found = {WHOLE: list(whole.values())}
+    asked: list[set[str]] = [set()]
     for name, missing in WITHOUT.items():
-        if not any(columns[each].any() for each in missing):
-            continue  # the model has no such table
+        had = {each for each in missing if columns[each].any()}
+        if had in asked:
+            continue  # the model has no such table, and without the others another row is
+        asked.append(had)
         found[f"blend without {name}"] = [nothing if each in missing else scores for each, scores in whole.items()]
     for name, changed in BLINDED.items():
         found[f"blend, networks {name}"] = [
@@ -184,10 +187,10 @@ class _Ranks:
         for half in (self._half, ~self._half):
             some = [scores[~half] for scores in scorers]
             fitted_to = self._target[~half], self._length[~half], self._session[~half]
-            weights, differences = blending.fit_item_weights(some, *fitted_to)
+            weights = blending.fit_item_weights(some, *fitted_to)
             places = half.nonzero()[:, 0]
             for part in torch.split(places, self._ranker.batch):
-                own = weights[self._length[part]] + differences[self._session[part]]
+                own = weights.of(self._length[part], self._session[part])
                 scores = blending.weighted([each[part] for each in scorers], own)
                 rank[part.numpy()] = self._ranker.of_batch(part.numpy(), scores[:, 1:].numpy())
         return rank

@@ -150,7 +150,7 @@ def table(accuracy: dict[Size, list[dict[str, Any]]], cost: dict[Size, dict[str,
             spread = (
                 "" if taken is None else "{1:.1f} [{0:.1f}, {2:.1f}]".format(*np.quantile(taken, (0.25, 0.5, 0.75)))
             )
-            row = rows[part]
+            row = rows.get(part, rows["blend without co-occurrence"])  # a model that has no EASE
             lines.append(
                 f"| {size} | {answer} | {row['HR@10']:.4f} | {row['NDCG@10']:.4f} | {spread} | {8 * size.width} |"
             )

@@ -34,8 +34,7 @@ def loss_of(features: list[Tensor], weights: Tensor, targets: Tensor) -> float:
 def test_fitted_item_weights_lower_the_loss_and_find_who_knows(scorers: tuple[list[Tensor], Tensor]) -> None:
     features, targets = scorers
     length, session = torch.full((2, USERS), 1)
-    weights, differences = blend.fit_item_weights(features, targets, length, session)
-    weights = weights[1] + differences[1]
+    weights = blend.fit_item_weights(features, targets, length, session).of(length, session)[0]
     start = torch.zeros(len(features))
     start[:3] = torch.tensor([0.5, 0.5, 0.3])
     assert loss_of(features, weights, targets) < loss_of(features, start, targets) - 0.3
@@ -62,11 +61,11 @@ def test_each_length_of_history_or_session_gets_the_scorer_that_knows_it() -> No
     features[2][length == 0] = truth[length == 0]
     features[0][length == 2] = truth[length == 2]
     same = torch.zeros_like(length)
-    by_history, by_session = (
-        blend.fit_item_weights(features, targets, length, same),
-        blend.fit_item_weights(features, targets, same, length),
-    )
-    for weights in (by_history[0] + by_history[1][0], by_session[0][0] + by_session[1]):
+    each, first = torch.arange(3), torch.zeros(3, dtype=torch.long)
+    for weights in (
+        blend.fit_item_weights(features, targets, length, same).of(each, first),
+        blend.fit_item_weights(features, targets, same, length).of(first, each),
+    ):
         assert weights[0, 2] > 4 * weights[0, 0].abs()
         assert weights[2, 0] > 4 * weights[2, 2].abs()
         assert weights[0, 0] < weights[1, 0] < weights[2, 0]
