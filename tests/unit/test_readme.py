@@ -65,6 +65,15 @@ def test_every_linked_file_and_section_exists(page: Path) -> None:
             assert section in {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}, target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_row_of_a_table_has_the_cells_of_its_head(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for table in re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE):
+        rows = [len(re.findall(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", line))) for line in table.splitlines()]
+        assert set(rows) == {rows[0]}, table
+        assert re.fullmatch(r"\|(?:\s*:?-+:?\s*\|)+", table.splitlines()[1]), table
+
+
 def test_the_snippets_of_python_compile() -> None:
     snippets = [text for kind, text in BLOCKS if kind == "python"]
     assert snippets
