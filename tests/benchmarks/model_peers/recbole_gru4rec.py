@@ -2,9 +2,9 @@
 
 In an environment of its own: `pip install numpy==1.26.4 torch==2.5.1 recbole==1.2.1`, then `python recbole_gru4rec.py FOLDER SEED`.
 
-Validation is the last training item of each user or session, NDCG@10, patience 10 (RecBole's default), at most RECBOLE_EPOCHS (300)
-and RECBOLE_MINUTES (600). The best epoch by validation answers; where time or epochs ran out before patience did, the last line that is
-printed says so.
+Validation is the last training item of each user or session, NDCG@10, at most RECBOLE_EPOCHS (300) and RECBOLE_MINUTES (600), with a
+patience of RECBOLE_PATIENCE epochs (10, RecBole's default; on some data it rests at popularity for as long). The best epoch by validation
+answers; where time or epochs ran out before patience did, the last line that is printed says so.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 
 Array = np.ndarray[Any, Any]
 LENGTH = 50
-PATIENCE = 10
+PATIENCE = int(os.environ.get("RECBOLE_PATIENCE", "10"))
 
 
 class _NoTimeLeft(Exception):
