@@ -155,12 +155,10 @@ def _blends(columns: Columns) -> dict[str, list[Tensor]]:
     whole = {name: columns[name] for name in blending.ITEM_SCORERS}
     nothing = torch.zeros(1, 1).expand(whole["lstm"].shape)
     found = {WHOLE: list(whole.values())}
-    asked: list[set[str]] = [set()]
+    tables = {name for name, scores in whole.items() if scores.any()}
     for name, missing in WITHOUT.items():
-        had = {each for each in missing if columns[each].any()}
-        if had in asked:
-            continue  # the model has no such table, and without the others another row is
-        asked.append(had)
+        if not tables.issuperset(missing):
+            continue  # the model has no such table; what it has of several is left out by a row of its own
         found[f"blend without {name}"] = [nothing if each in missing else scores for each, scores in whole.items()]
     for name, changed in BLINDED.items():
         found[f"blend, networks {name}"] = [

@@ -16,13 +16,14 @@ from tests.contracts import faults, schema
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCKS = FENCED.findall(README)
 
 
 def command_lines(page: Path) -> list[str]:
     """What stands behind `interest-stream` in code blocks and in code within a line."""
     text = page.read_text(encoding="utf-8")
-    blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    blocks = "\n".join(block for _, block in FENCED.findall(text))
     found = re.findall(r"^interest-stream (.+)$", blocks, re.MULTILINE)
     return found + re.findall(r"`interest-stream ([^`\n]+)`", text)
 
@@ -67,7 +68,7 @@ def test_every_linked_file_and_section_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_row_of_a_table_has_the_cells_of_its_head(page: Path) -> None:
-    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
     for table in re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE):
         rows = [len(re.findall(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", line))) for line in table.splitlines()]
         assert set(rows) == {rows[0]}, table

@@ -234,9 +234,8 @@ def test_parts_of_a_model_are_held_against_their_blend(shop: Path, trained: tupl
     low, high = found["blend without both networks"]["minus blend"]["NDCG@10"]
     assert low <= high
     assert {"language model without soft tokens alone", "blend, networks without text"} <= set(found)
-    assert ("blend without EASE" in found) == (
-        "blend without co-occurrence and EASE" in found
-    )  # no row stands there twice
+    # no row stands there twice
+    assert ("blend without EASE" in found) == ("blend without co-occurrence and EASE" in found)
     assert "Parts of the model" in run("evaluate", *words).stdout
     both = run("evaluate", *words, "--drift", 5)
     assert (both.returncode, "--parts" in both.stderr) == (2, True)
