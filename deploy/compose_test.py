@@ -1,8 +1,9 @@
-"""Run docker-compose.yml and the image for real, on a Debian machine without a Docker engine (see podman_machine.py).
+"""Runs docker-compose.yml and the image for real, on a Debian machine without a Docker engine.
 
-Build, up with the profiles demo and popularity, an update seen, a snapshot of what is popular that the worker follows, a second worker that
-shares the partitions, one worker stopped cleanly, an audit of every user, all of it once more after `down` and `up` on the same volume;
-then the tests' own `--kafka=container`. Takes everything down.
+Such a machine is made by podman_machine.py. Build, up with the profiles demo and popularity, an
+update seen, a snapshot of what is popular that the worker takes, a second worker that shares the
+partitions, one worker stopped cleanly, an audit of every user, all of it once more after `down` and
+`up` on the same volume; then the tests' own `--kafka=container`. Takes everything down.
 
     make compose-test                   images stay for the next run
     make compose-test ARGS=--clean      removes what earlier runs left; tests nothing
@@ -26,17 +27,24 @@ from podman_machine import fail, run, say, succeeds, wait_for
 PROJECT = "interest-stream-test"
 PORT = os.environ.get("KAFKA_PORT", "21092")
 PARTITIONS = 4
+WORKER = "demo-worker"
 PROFILES = ("--profile", "demo", "--profile", "popularity")
 CONTAINER_TESTS = ("tests/kafka/test_topics.py", "-m", "kafka and not slow")
-METRICS = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:6066/metrics', timeout=4).read().decode())"
+METRICS = """
+import urllib.request
+with urllib.request.urlopen("http://127.0.0.1:6066/metrics", timeout=4) as answer:
+    print(answer.read().decode())
+"""
 
 PATIENCE_S = 400  # for a busy machine; what is seen ends a wait at once
 
 HASHES = """
 import hashlib, json, pathlib, sys
 root = pathlib.Path(sys.argv[1])
-files = [path for name in ("stream", "models") for path in (root / name).rglob("*.py")]
-print(json.dumps({str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}))
+packages = ("interest_stream", "stream", "models")
+files = [path for name in packages for path in (root / name).rglob("*.py")]
+hashes = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+print(json.dumps({str(path.relative_to(root)): found for path, found in hashes.items()}))
 """
 INSTALLED = "import pathlib, stream; print(pathlib.Path(stream.__file__).parents[1])"
 
@@ -60,7 +68,10 @@ def build() -> None:
 
 @contextmanager
 def health_checks() -> Iterator[None]:
-    """What systemd's timers do for podman: run the health checks, here until they pass, as each costs processes."""
+    """Runs the health checks, as systemd's timers do for podman.
+
+    Here only until they pass, as each costs processes.
+    """
     ended = threading.Event()
 
     def loop() -> None:
@@ -91,21 +102,31 @@ def logs(name: str) -> str:
 
 
 def is_ready(name: str) -> bool:
-    """By the image's own health check."""
+    """Returns whether the image's own health check passes."""
     return succeeds("podman", "exec", name, "interest-stream", "health")
 
 
 def metrics(name: str) -> list[str]:
-    """What a worker says at /metrics."""
+    """Returns what a worker shows at /metrics."""
     done = subprocess.run(
-        ["podman", "exec", name, "python3", "-c", METRICS], capture_output=True, text=True, check=False
+        ["podman", "exec", name, "python3", "-c", METRICS],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.stdout.splitlines()
 
 
 def metric(name: str, of: str) -> float:
-    """One without labels; 0 if it is not there."""
-    return next((float(line.split()[-1]) for line in metrics(name) if line.startswith(f"interest_stream_{of} ")), 0.0)
+    """Returns a metric without labels, or 0 if it is not there."""
+    return next(
+        (
+            float(line.split()[-1])
+            for line in metrics(name)
+            if line.startswith(f"interest_stream_{of} ")
+        ),
+        0.0,
+    )
 
 
 def lag(name: str) -> dict[str, float]:
@@ -116,7 +137,11 @@ def lag(name: str) -> dict[str, float]:
 
 def share_work(workers: list[str]) -> bool:
     held = [set(lag(name)) for name in workers if is_ready(name)]
-    return len(held) == len(workers) and all(held) and sum(map(len, held)) == len(set.union(*held)) == PARTITIONS
+    return (
+        len(held) == len(workers)
+        and all(held)
+        and sum(map(len, held)) == len(set.union(*held)) == PARTITIONS
+    )
 
 
 def updates_seen(tail: str) -> list[str]:
@@ -125,7 +150,7 @@ def updates_seen(tail: str) -> list[str]:
 
 def scenario(compose: Compose) -> None:
     first_updates(compose)
-    worker = containers("worker")[0]
+    worker = containers(WORKER)[0]
     check_code(worker)
     check_confined(worker)
     check_health(worker)
@@ -141,12 +166,20 @@ def first_updates(compose: Compose) -> None:
     compose(*PROFILES, "up", "-d")
     (tail,) = containers("tail")
     wait_for(lambda: len(updates_seen(tail)) >= 3, PATIENCE_S, "no update was seen")
-    say(f"first updates {time.monotonic() - began:.0f} s after 'up':\n" + "\n".join(updates_seen(tail)[:3]))
+    say(
+        f"first updates {time.monotonic() - began:.0f} s after 'up':\n"
+        + "\n".join(updates_seen(tail)[:3])
+    )
 
 
 def check_code(worker: str) -> None:
-    """The image holds the code of this tree; a builder's cache may say so wrongly."""
-    root = run("podman", "exec", worker, "/opt/interest-stream/bin/python3", "-c", INSTALLED, quiet=True).strip()
+    """Checks that the image holds the code of this tree.
+
+    A builder's cache may say so wrongly.
+    """
+    root = run(
+        "podman", "exec", worker, "/opt/interest-stream/bin/python3", "-c", INSTALLED, quiet=True
+    ).strip()
     there = run("podman", "exec", worker, "python3", "-c", HASHES, root, quiet=True)
     here = run(sys.executable, "-c", HASHES, str(machine.ROOT), quiet=True)
     if json.loads(there) != json.loads(here):
@@ -155,13 +188,16 @@ def check_code(worker: str) -> None:
 
 
 def check_confined(worker: str) -> None:
-    """Not root, no capability, and nothing to write but /tmp."""
+    """Checks that a worker is not root, has no capability, and can write nothing but /tmp."""
     user = run("podman", "exec", worker, "id", "-u", quiet=True).strip()
     status = run("podman", "exec", worker, "cat", "/proc/1/status", quiet=True)
     rights = next(line.split()[1] for line in status.splitlines() if line.startswith("CapBnd"))
     writable = succeeds("podman", "exec", worker, "touch", "/opt/interest-stream/x")
     if user != "10001" or int(rights, 16) or writable:
-        fail(f"the worker is user {user} with capabilities {rights} and can{'' if writable else 'not'} write its code")
+        fail(
+            f"the worker is user {user} with capabilities {rights} and "
+            f"can{'' if writable else 'not'} write its code"
+        )
     if not succeeds("podman", "exec", worker, "touch", "/tmp/x"):
         fail("the worker cannot write /tmp")
     say("the worker is user 10001 without capabilities, on a root that it cannot write")
@@ -169,16 +205,20 @@ def check_confined(worker: str) -> None:
 
 def check_health(worker: str) -> None:
     wait_for(lambda: is_ready(worker), PATIENCE_S, "the worker is not ready")
-    wait_for(lambda: health_of(worker) == "healthy", PATIENCE_S, "the image's health check does not pass")
+    wait_for(
+        lambda: health_of(worker) == "healthy", PATIENCE_S, "the image's health check does not pass"
+    )
     say("the image's health check passes")
 
 
 def health_of(name: str) -> str:
-    return run("podman", "inspect", "--format", "{{.State.Health.Status}}", name, quiet=True, check=False).strip()
+    return run(
+        "podman", "inspect", "--format", "{{.State.Health.Status}}", name, quiet=True, check=False
+    ).strip()
 
 
 def check_host_listener() -> None:
-    """From outside the containers, by the address that the broker tells."""
+    """Checks the topics from outside the containers, by the address that the broker gives out."""
     run(
         sys.executable,
         "-m",
@@ -193,22 +233,26 @@ def check_host_listener() -> None:
 
 
 def check_popularity(compose: Compose, worker: str) -> None:
-    """Stopped, the job publishes what it counted, and the worker scores with it."""
+    """Stops the job, which publishes what it counted, and the worker scores with it."""
     compose("stop", "popularity")
-    wait_for(lambda: metric(worker, "popularity_as_of_seconds") > 0, PATIENCE_S, "the worker follows no popularity")
+    wait_for(
+        lambda: metric(worker, "popularity_as_of_seconds") > 0,
+        PATIENCE_S,
+        "the worker follows no popularity",
+    )
     say("the worker scores with the snapshot that the popularity job left")
 
 
 def second_worker(compose: Compose) -> None:
-    """Scale to two, stop one, and the other goes on alone."""
-    compose(*PROFILES, "up", "-d", "--no-recreate", "--scale", "worker=2")
+    """Scales to two workers and stops one, and the other goes on alone."""
+    compose(*PROFILES, "up", "-d", "--no-recreate", "--scale", f"{WORKER}=2")
     wait_for(
-        lambda: len(both := containers("worker")) == 2 and share_work(both),
+        lambda: len(both := containers(WORKER)) == 2 and share_work(both),
         PATIENCE_S,
         "two workers do not share the partitions",
     )
-    say("; ".join(f"{name} holds partitions {sorted(lag(name))}" for name in containers("worker")))
-    first, second = containers("worker")
+    say("; ".join(f"{name} holds partitions {sorted(lag(name))}" for name in containers(WORKER)))
+    first, second = containers(WORKER)
     (tail,) = containers("tail")
     stopped = time.monotonic()
     run("podman", "stop", "--time", "45", first)
@@ -219,21 +263,38 @@ def second_worker(compose: Compose) -> None:
     wait_for(lambda: share_work([second]), PATIENCE_S, "the other worker did not take over")
     seen = len(updates_seen(tail))
     wait_for(lambda: len(updates_seen(tail)) > seen, PATIENCE_S, "no updates after the takeover")
-    say(f"the other holds all partitions and publishes {time.monotonic() - stopped:.1f} s after the stop began")
+    say(
+        f"the other holds all partitions and publishes {time.monotonic() - stopped:.1f} s after "
+        "the stop began"
+    )
 
 
 def audit(compose: Compose) -> int:
-    """End the load, wait until all is applied, and compare every user with the topic. Events read."""
+    """Ends the load, waits until all is applied, compares every user with the topic.
+
+    Returns how many events were read.
+    """
+    # nothing comes any more, and everything that came is applied
     compose("stop", "produce")
-    workers = containers("worker")
+    workers = containers(WORKER)
     wait_for(
-        lambda: all(is_ready(each) and not sum(lag(each).values()) for each in workers), PATIENCE_S, "lag did not end"
+        lambda: all(is_ready(each) and not sum(lag(each).values()) for each in workers),
+        PATIENCE_S,
+        "lag did not end",
     )
     report: dict[str, int] = {}
 
     def complete() -> bool:
-        # not `compose run`: docker-compose 1.29 asks it of podman with links, which podman does not have
-        answer = run("podman", "exec", containers("worker")[0], "interest-stream", "audit", "--json", check=False)
+        # not `compose run`: docker-compose 1.29 asks for it with links, which podman lacks
+        answer = run(
+            "podman",
+            "exec",
+            containers(WORKER)[0],
+            "interest-stream",
+            "audit",
+            "--json",
+            check=False,
+        )
         found = [line for line in answer.splitlines() if line.startswith("{")]
         if not found:
             say(f"no audit yet: {answer.strip()}")  # a starved broker answers late
@@ -249,7 +310,7 @@ def audit(compose: Compose) -> int:
 
 
 def flat(report: dict[str, object], prefix: str = "") -> dict[str, int]:
-    """Nested counts as name.name."""
+    """Returns nested counts as name.name."""
     found: dict[str, int] = {}
     for name, value in report.items():
         if isinstance(value, dict):
@@ -260,7 +321,7 @@ def flat(report: dict[str, object], prefix: str = "") -> dict[str, int]:
 
 
 def check_volume(compose: Compose, events: int) -> None:
-    """`down` without -v keeps Kafka's data: the same events, audited again."""
+    """Checks that `down` without -v keeps Kafka's data: the same events, audited again."""
     compose(*PROFILES, "down")
     compose("up", "-d")
     if (found := audit(compose)) != events:
@@ -269,7 +330,7 @@ def check_volume(compose: Compose, events: int) -> None:
 
 
 def container_tests(env: dict[str, str]) -> None:
-    """The test suite's own way to Kafka in a container, by the same Docker API."""
+    """Runs the tests that start Kafka in a container, by the same Docker API."""
     settings = {
         "TESTCONTAINERS_RYUK_DISABLED": "true",  # it would be one more image to pull
         "TESTCONTAINERS_CONNECTION_MODE": "docker_host",
@@ -281,9 +342,11 @@ def container_tests(env: dict[str, str]) -> None:
 
 
 def main() -> None:
+    """Makes the machine, runs the scenario on it and takes everything down."""
     if "--clean" in sys.argv[1:]:
         machine.remove_images()
         return
+    # the images, and what docker-compose.yml takes from the environment
     machine.prepare()
     build()
     variables = {
@@ -297,8 +360,16 @@ def main() -> None:
     with machine.docker_api() as env, health_checks():
 
         def compose(*words: str) -> str:
-            return run("docker-compose", "-p", PROJECT, *words, env={**env, **variables}, timeout_s=2 * PATIENCE_S)
+            return run(
+                "docker-compose",
+                "-p",
+                PROJECT,
+                *words,
+                env={**env, **variables},
+                timeout_s=2 * PATIENCE_S,
+            )
 
+        # An interrupted run may have left containers and a volume.
         compose(*PROFILES, "down", "-v", "--remove-orphans")
         try:
             scenario(compose)
@@ -309,10 +380,14 @@ def main() -> None:
         finally:
             compose(*PROFILES, "down", "-v", "--remove-orphans")
         container_tests(env)
+
+    # nothing may be left
     left = containers()
     if left:
         fail(f"left running: {', '.join(left)}")
-    say("passed; images are kept for the next run, remove them with: make compose-test ARGS=--clean")
+    say(
+        "passed; images are kept for the next run, remove them with: make compose-test ARGS=--clean"
+    )
 
 
 if __name__ == "__main__":

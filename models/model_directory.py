@@ -1,22 +1,32 @@
-"""A model directory: readable files, hashed, never unpickled.
+"""Writes, checks and reads a model directory: readable files, hashed, never unpickled.
 
     manifest.json        sha256 of every other file, fingerprint, version; written last
     config.json          sizes of the network
     vocabulary.json      words of the tokenizer
     catalogue.jsonl      item_id, title, interests of each item, in row order
-    weights.safetensors  network, tables of pairs, blend
+    weights.safetensors  network, what the scorers learned, blend
     report.json          what training measured
-    language_model.*     which language model of the user scores, and the bridge to it (models/llm/directory.py); most have none
+    language_model.*     which language model of the user's own scores, and the bridge to it
+                         (models/llm/directory.py); most have none
 
-The fingerprint is of config, vocabulary, catalogue and weights: any change of them changes what a state or a score means.
+    known-events.safetensors
+                         which events it learned from, as numbers (models/data/known_events.py)
+
+The fingerprint is of config without the name, vocabulary, catalogue, weights and language model:
+any change of them changes what a state or a score means. It stands in the manifest; directories
+that were written when the name was part of it keep theirs.
+
+Glossary: V items (row 0: unknown), C interests.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import os
 import shutil
 import tempfile
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -27,46 +37,56 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from models import cooccurrence, ease
-from models.blend import INTEREST_FEATURES, ITEM_SCORERS, Blend
-from models.bridge import InterestNetwork, NetworkConfig
+from models.contract import DEMO_MODEL, Hosting, ModelInfo
+from models.data.prepare import Dataset
 from models.errors import ModelDataError, ModelDirectoryError
-from models.followers import Followers
-from models.pair_tables import PairTable
-from models.pairs import Pairs
-from models.predict import DEMO_MODEL, Hosting, ModelInfo
-from models.predictor import Predictor
-from models.prepare import Dataset
+from models.llm import HOSTED
+from models.network.interest_network import InterestNetwork, NetworkConfig
+from models.scorers.blend import Blend
+from models.scorers.registry import SCORERS, ScorerSet
+from models.serving.allocator import keep_freed_memory
+from models.serving.predictor import Predictor
+from models.serving.trained_model import TrainedModel
 from models.vocabulary import Tokenizer
 
 Array = np.ndarray[Any, Any]
 
+log = logging.getLogger("interest_stream")
+
 FORMAT: Final = 2
 MEANING: Final = ("config.json", "vocabulary.json", "catalogue.jsonl", "weights.safetensors")
-HOSTED: Final = ("language_model.json", "language_model.safetensors")
+"""Files that say what a state or a score means; the fingerprint is of them."""
 MAX_BYTES: Final = 4 << 30
+"""A larger file is none of ours."""
+AGAIN: Final = "copy the directory again, or train again"
 
 
 def write_model(
     path: Path,
+    trained: TrainedModel,
     *,
-    name: str,
-    network: InterestNetwork,
-    tokenizer: Tokenizer,
-    pairs: Pairs,
-    blend: Blend,
     catalogue: list[dict[str, Any]],
-    interests: list[str],
     report: dict[str, Any],
 ) -> None:
-    """Write everything beside `path` and put it in place in one rename; a directory that is there is replaced."""
-    tensors = {f"network.{key}": value.contiguous() for key, value in network.state_dict().items()}
-    tensors |= _of_pairs(pairs) | _of_blend(blend)
-    config = {"format": FORMAT, "name": name, "network": asdict(network.config), "interests": interests}
+    """Writes a model directory where `path` says; one that is there is replaced.
+
+    catalogue: the lines of catalogue.jsonl.
+    """
+    weights = trained.network.state_dict()
+    tensors = {f"network.{key}": value.contiguous() for key, value in weights.items()}
+    tensors |= trained.scorers.tensors() | _of_blend(trained.blend)
+    config = {
+        "format": FORMAT,
+        "name": trained.info.name,
+        "network": asdict(trained.network.config),
+        "interests": list(trained.info.interests),
+    }
+    tokenizer = trained.tokenizer
+    lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in catalogue]
     files = {
         "config.json": _json(config),
         "vocabulary.json": _json({"words": tokenizer.known, "length": tokenizer.length}),
-        "catalogue.jsonl": "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in catalogue).encode(),
+        "catalogue.jsonl": "".join(lines).encode(),
         "weights.safetensors": save_tensors(tensors),
         "report.json": _json(report),
     }
@@ -74,7 +94,7 @@ def write_model(
 
 
 def attach(path: Path, hosted: dict[str, bytes], blend: Blend) -> None:
-    """Give a model directory a language model: its two files, and the blend fitted with it."""
+    """Adds a language model to a model directory: its two files, and the blend fitted with it."""
     files = {file: (path / file).read_bytes() for file in (*MEANING, "report.json")}
     tensors = _tensors(path, files["weights.safetensors"])
     tensors |= _of_blend(blend)
@@ -82,55 +102,149 @@ def attach(path: Path, hosted: dict[str, bytes], blend: Blend) -> None:
 
 
 def copy_small(path: Path, out: Path) -> dict[str, Any]:
-    """Copy a model directory without a language model it may have; its report."""
+    """Copies a model directory and returns its report.
+
+    Raises ModelDirectoryError if it has a language model.
+    """
     files = _checked_files(path)
     if HOSTED[0] in files:
-        raise ModelDirectoryError(f"{path} has a language model already; start from one that was trained without")
+        raise ModelDirectoryError(
+            f"{path} has a language model already; start from one that was trained without"
+        )
     report: dict[str, Any] = json.loads((path / "report.json").read_bytes())
     _put(out, {file: files[file] for file in MEANING} | {"report.json": _json(report)})
     return report
 
 
 def _put(path: Path, files: dict[str, bytes]) -> None:
-    """Write the files with their manifest beside `path`, and put them in place in one rename."""
+    """Writes the files with their manifest near `path`, and puts them in place.
+
+    In one rename, or one by one where the directory itself cannot be replaced: a mount point, a
+    link, or a directory in a parent that may not be written.
+    """
     hashes = {file: sha256(data).hexdigest() for file, data in files.items()}
-    meaning = [file for file in (*MEANING, *HOSTED) if file in files]
-    fingerprint = sha256("".join(hashes[file] for file in meaning).encode()).hexdigest()[:16]
+    fingerprint = _fingerprint(files)
     files["manifest.json"] = _json(
         {"format": FORMAT, "fingerprint": fingerprint, "version": fingerprint[:8], "sha256": hashes}
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    if not (_may_be_replaced(path) and _put_in_one(path, files)):
+        _put_one_by_one(path, files)
+
+
+def _may_be_replaced(path: Path) -> bool:
+    return os.access(path.parent, os.W_OK) and not path.is_symlink()
+
+
+def _put_in_one(path: Path, files: dict[str, bytes]) -> bool:
+    """Puts the files in place in one rename; False, and nothing done, if that cannot be."""
+    # everything is written before anything is replaced
+    fresh = _written(files, path.parent, path.name)
+    old = None
+    if path.exists():
+        old = fresh.with_name(f"{fresh.name}-old")
+        try:
+            path.rename(old)
+        except OSError:  # it is where another file system is mounted
+            shutil.rmtree(fresh)
+            return False
+        # training checkpoints and reports of other commands move along
+        for kept in old.iterdir():
+            if kept.name not in files and kept.name not in (*HOSTED, "__pycache__"):
+                shutil.move(str(kept), fresh / kept.name)
+    fresh.rename(path)
+    if old is not None:
+        shutil.rmtree(old)
+    return True
+
+
+def _put_one_by_one(path: Path, files: dict[str, bytes]) -> None:
+    """Puts the files into a directory that stays, the manifest last.
+
+    Until then the manifest that is there does not fit the files, so nobody loads a mixture.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    fresh = _written(files, path, path.name)
+    for file in files:
+        if file != "manifest.json":
+            (fresh / file).replace(path / file)
+    (fresh / "manifest.json").replace(path / "manifest.json")
+    fresh.rmdir()
+    for file in HOSTED:
+        if file not in files:
+            (path / file).unlink(missing_ok=True)
+
+
+def _written(files: dict[str, bytes], parent: Path, name: str) -> Path:
+    """Returns a new folder with the files."""
+    fresh = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=parent))
     fresh.chmod(0o755)
     for file, data in files.items():
         (fresh / file).write_bytes(data)
-    if path.exists():
-        for kept in path.iterdir():
-            if kept.name not in files and kept.name not in (*HOSTED, "__pycache__"):
-                shutil.move(str(kept), fresh / kept.name)  # training checkpoints, reports of other commands
-        shutil.rmtree(path)
-    fresh.rename(path)
+    return fresh
 
 
-def read_model(path: Path, hosting: Hosting) -> Predictor:
-    """Check hashes, sizes and numbers, then build. Raises ModelDirectoryError naming the file and what to do."""
+def _fingerprint(files: dict[str, bytes]) -> str:
+    """Returns the fingerprint of the files that change what a state or a score means.
+
+    The name in config.json changes neither: who renames a model keeps the states.
+    """
+    config = json.loads(files["config.json"])
+    del config["name"]
+    meaning = files | {"config.json": _json(config)}
+    names = [file for file in (*MEANING, *HOSTED) if file in files]
+    hashes = [sha256(meaning[file]).hexdigest() for file in names]
+    return sha256("".join(hashes).encode()).hexdigest()[:16]
+
+
+def fingerprint_of(path: Path) -> int:
+    """Returns the fingerprint of a model directory, as its manifest has it."""
+    return int(json.loads((path / "manifest.json").read_bytes())["fingerprint"], 16)
+
+
+def load(path: Path, threads: int = 1, hosting: Hosting | None = None) -> Predictor:
+    """Returns the model of a directory, read and checked.
+
+    With `hosting` it is made to serve; without, it computes as in training. Raises
+    ModelDirectoryError, which names the file and what to do.
+    """
+    torch.set_num_threads(threads)
+    if hosting is not None:
+        keep_freed_memory()
+    predictor = _read(path, hosting or Hosting())
+    if hosting is not None:
+        log.info("precision %s", predictor.serve(hosting.precision))
+    return predictor
+
+
+def _read(path: Path, hosting: Hosting) -> Predictor:
+    """Returns the predictor of a directory after checking hashes, sizes and numbers."""
     files = _checked_files(path)
+
+    # the readable files
     try:
         config = json.loads(files["config.json"])
         words = json.loads(files["vocabulary.json"])
-        catalogue = [json.loads(line) for line in files["catalogue.jsonl"].splitlines() if line.strip()]
+        catalogue = [
+            json.loads(line) for line in files["catalogue.jsonl"].splitlines() if line.strip()
+        ]
         network = InterestNetwork(NetworkConfig(**config["network"]))
     except (ValueError, KeyError, TypeError, ModelDataError) as error:
         raise ModelDirectoryError(
             f"{path}: config.json, vocabulary.json or catalogue.jsonl cannot be used: {error}"
         ) from error
+
+    # the weights
     tensors = _tensors(path, files["weights.safetensors"])
+    _ensure_scorers_are_known(path, tensors)
     try:
-        network.load_state_dict(
-            {key.removeprefix("network."): value for key, value in tensors.items() if key.startswith("network.")}
-        )
+        network.load_state_dict(_under(tensors, "network."))
     except RuntimeError as error:
-        raise ModelDirectoryError(f"{path / 'weights.safetensors'} does not fit config.json: {error}") from error
+        raise ModelDirectoryError(
+            f"{path / 'weights.safetensors'} does not fit config.json: {error}"
+        ) from error
+
+    # all of it together
     interests = list(config["interests"])
     manifest = json.loads(files["manifest.json"])
     info = ModelInfo(
@@ -142,75 +256,61 @@ def read_model(path: Path, hosting: Hosting) -> Predictor:
         titles=tuple(item["title"] for item in catalogue),
         state_size=network.lstm.state_size,
     )
-    parts = (
-        network,
-        Tokenizer(words["words"], words["length"]),
-        _pairs(tensors),
-        _blend(tensors),
-        membership_of(catalogue, len(interests)),
-        info,
+    trained = TrainedModel(
+        network=network,
+        tokenizer=Tokenizer(words["words"], words["length"]),
+        scorers=ScorerSet.load(tensors),
+        blend=_blend(tensors),
+        membership=membership_of(catalogue, len(interests)),
+        info=info,
     )
     if HOSTED[0] not in files:
-        return Predictor(*parts)
-    from models.llm.directory import host
+        return Predictor(trained)
+    from models.llm.directory import host  # most models have no language model of the user's own
 
-    return host(path, files, parts, hosting)
-
-
-def _of_pairs(pairs: Pairs) -> dict[str, torch.Tensor]:
-    tensors = _of_table("cooccurrence", pairs.cooccurrence)
-    if pairs.ease is not None:
-        tensors |= _of_table("ease", pairs.ease)
-    if pairs.followers is not None:
-        tensors["followers.rows"] = torch.from_numpy(pairs.followers.rows)
-        tensors["followers.scores"] = torch.from_numpy(pairs.followers.scores)
-    return tensors
-
-
-def _of_table(name: str, table: PairTable) -> dict[str, torch.Tensor]:
-    return {
-        f"{name}.neighbours": torch.from_numpy(table.neighbours),
-        f"{name}.weights": torch.from_numpy(table.weights),
-    }
-
-
-def _pairs(tensors: dict[str, torch.Tensor]) -> Pairs:
-    """Tables that are missing: see Pairs."""
-
-    def columns(table: str, *names: str) -> list[Array]:
-        return [tensors[f"{table}.{name}"].numpy() for name in names]
-
-    return Pairs(
-        cooccurrence.table(*columns("cooccurrence", "neighbours", "weights")),
-        ease.table(*columns("ease", "neighbours", "weights")) if "ease.weights" in tensors else None,
-        Followers(*columns("followers", "rows", "scores")) if "followers.rows" in tensors else None,
-    )
+    return host(path, files, trained, hosting)
 
 
 def _of_blend(blend: Blend) -> dict[str, torch.Tensor]:
-    tensors = {f"blend.{part.name}": getattr(blend, part.name) for part in fields(Blend)}
+    """Returns the blend as tensors; weights that were not fitted are left out."""
+    tensors = {f"blend.{field.name}": getattr(blend, field.name) for field in fields(Blend)}
     return {name: each for name, each in tensors.items() if each is not None}
 
 
 def _blend(tensors: dict[str, torch.Tensor]) -> Blend:
-    blend = Blend(
-        **{part.name: tensors[f"blend.{part.name}"] for part in fields(Blend) if f"blend.{part.name}" in tensors}
+    """Returns the blend of tensors, with 0 for scorers that came after its training."""
+    stored = _under(tensors, "blend.")
+    names = [field.name for field in fields(Blend) if field.name in stored]
+    return Blend(**{name: stored[name] for name in names}).padded()
+
+
+def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Returns the tensors whose keys begin with a prefix, without it."""
+    return {
+        key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+    }
+
+
+def _ensure_scorers_are_known(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Raises ModelDirectoryError for the table of a scorer that this version does not have."""
+    known = (
+        "network.",
+        "blend.",
+        *(each.tensors_prefix for each in SCORERS if each.tensors_prefix),
     )
-    sizes = {name: len(ITEM_SCORERS) for name in ("item", "session", "strangers")}
-    sizes |= {"interest": len(INTEREST_FEATURES)}
-    sizes |= {f"live_{name}": size for name, size in sizes.items()}
-    weights = {name: each for name in sizes if (each := getattr(blend, name)) is not None}
-    padded = {name: _padded(each, sizes[name]) for name, each in weights.items()}
-    return replace(blend, **padded)
-
-
-def _padded(weights: torch.Tensor, size: int) -> torch.Tensor:
-    """With 0 for what the model was trained without, which is always the last."""
-    return torch.nn.functional.pad(weights, (0, size - weights.shape[-1]))
+    for key in tensors:
+        if not key.startswith(known):
+            raise ModelDirectoryError(
+                f"{path / 'weights.safetensors'} has {key} of a scorer that this version lacks; "
+                "train again, or use the version that trained it"
+            )
 
 
 def read_titles(path: Path | None) -> tuple[dict[str, str], Path | None]:
-    """Titles by item_id, and where the language model was in training, if there is one; None: of the demo model."""
+    """Returns titles by item_id, and where the language model was in training, if there is one.
+
+    path: a model directory; None: the demo model.
+    """
     files = _checked_files(path or DEMO_MODEL)
     catalogue = [json.loads(line) for line in files["catalogue.jsonl"].splitlines() if line.strip()]
     place = Path(json.loads(files[HOSTED[0]])["path"]) if HOSTED[0] in files else None
@@ -218,16 +318,20 @@ def read_titles(path: Path | None) -> tuple[dict[str, str], Path | None]:
 
 
 def catalogue_of(dataset: Dataset) -> list[dict[str, Any]]:
-    """The lines of catalogue.jsonl."""
+    """Returns the lines of catalogue.jsonl of a data set."""
     indptr, indices = dataset.membership
     return [
-        {"item_id": item_id, "title": title, "interests": indices[indptr[place] : indptr[place + 1]].tolist()}
+        {
+            "item_id": item_id,
+            "title": title,
+            "interests": indices[indptr[place] : indptr[place + 1]].tolist(),
+        }
         for place, (item_id, title) in enumerate(zip(dataset.item_ids, dataset.titles, strict=True))
     ]
 
 
 def membership_of(catalogue: list[dict[str, Any]], interests: int) -> Array:
-    """float32 [V + 1, C]: 1 where a catalogue row belongs to an interest."""
+    """Returns 1 where a catalogue row belongs to an interest, float32 [V + 1, C]."""
     membership = np.zeros((len(catalogue) + 1, interests), np.float32)
     for row, item in enumerate(catalogue, start=1):
         membership[row, item["interests"]] = 1
@@ -235,9 +339,15 @@ def membership_of(catalogue: list[dict[str, Any]], interests: int) -> Array:
 
 
 def _checked_files(path: Path) -> dict[str, bytes]:
+    """Returns the files of a model directory by name, each as its manifest says.
+
+    Raises ModelDirectoryError, which names the file.
+    """
+    # the manifest says which files there are
     if not (path / "manifest.json").is_file():
         raise ModelDirectoryError(
-            f"{path} is not a model directory: it has no manifest.json; make one with 'interest-stream train'"
+            f"{path} is not a model directory: it has no manifest.json; "
+            "make one with 'interest-stream train'"
         )
     files = {"manifest.json": (path / "manifest.json").read_bytes()}
     try:
@@ -250,23 +360,21 @@ def _checked_files(path: Path) -> dict[str, bytes]:
         int(manifest["fingerprint"], 16)
     except (ValueError, KeyError, TypeError) as error:
         raise ModelDirectoryError(
-            f"{path / 'manifest.json'} is damaged: {error}; copy the directory again, or train again"
+            f"{path / 'manifest.json'} is damaged: {error}; {AGAIN}"
         ) from error
+    # each of them has to be what it was when it was written
     for file in (*MEANING, *(file for file in HOSTED if file in hashes)):
         place = path / file
         if not place.is_file() or place.is_symlink() or place.stat().st_size > MAX_BYTES:
-            raise ModelDirectoryError(
-                f"{place} is missing, a link, or too large; copy the directory again, or train again"
-            )
+            raise ModelDirectoryError(f"{place} is missing, a link, or too large; {AGAIN}")
         files[file] = place.read_bytes()
         if sha256(files[file]).hexdigest() != hashes.get(file):
-            raise ModelDirectoryError(
-                f"{place} is not what manifest.json says (sha256); copy the directory again, or train again"
-            )
+            raise ModelDirectoryError(f"{place} is not what manifest.json says (sha256); {AGAIN}")
     return files
 
 
 def _tensors(path: Path, data: bytes) -> dict[str, torch.Tensor]:
+    """Returns the tensors of weights.safetensors, all of whose numbers are finite."""
     try:
         tensors: dict[str, torch.Tensor] = load_tensors(data)
     except SafetensorError as error:
@@ -274,10 +382,12 @@ def _tensors(path: Path, data: bytes) -> dict[str, torch.Tensor]:
     for key, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ModelDirectoryError(
-                f"{path / 'weights.safetensors'}: {key} has numbers that are not finite; train again"
+                f"{path / 'weights.safetensors'}: {key} has numbers that are not finite; "
+                "train again"
             )
     return tensors
 
 
 def _json(value: Any) -> bytes:
+    """Returns JSON that a person can read."""
     return json.dumps(value, ensure_ascii=False, indent=1).encode()

@@ -1,6 +1,9 @@
-"""Numbers for what a model sees: item rows, text tokens, time-gap buckets. Written once, saved with the weights.
+"""Gives numbers to what a model sees: item rows, text tokens, buckets of the time between events.
 
-Glossary: V catalogue items (row 0 is "not in the catalogue"), W text tokens, N events, L tokens of a text.
+They are made once and saved with the weights.
+
+Glossary: V catalogue items (row 0 is "not in the catalogue"), W text tokens, N events, L tokens of
+a text.
 """
 
 from __future__ import annotations
@@ -24,13 +27,16 @@ HASHED: Final = 512
 """Buckets for words that the catalogue did not show often enough; two rare words may share one."""
 
 GAP_BUCKETS: Final = 16
-"""Time since the user's event before: 0 first event, 1 within a second, then doubling powers of four up to a month."""
+"""Numbers of buckets of the time since the user's event before.
+
+0 is a first event, 1 within a second, then doubling powers of four up to a month.
+"""
 
 _WORD: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
 
 
 class ItemIndex:
-    """Catalogue rows of compact-event keys."""
+    """Finds the catalogue rows of compact-event keys."""
 
     def __init__(self, item_ids: Sequence[str]) -> None:
         keys = np.array([hash64(item_id) for item_id in item_ids], np.uint64)
@@ -38,7 +44,10 @@ class ItemIndex:
         self._keys, self._rows = keys[order], (order + 1).astype(np.int64)
 
     def rows(self, keys: Array) -> Array:
-        """int64, shape of keys (uint64): row 1..V, or 0 for what is not in the catalogue."""
+        """Returns rows 1..V, or 0 for what is not in the catalogue, int64 in the shape of keys.
+
+        keys: uint64.
+        """
         if not len(self._keys):
             return np.zeros(keys.shape, np.int64)
         place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
@@ -47,7 +56,7 @@ class ItemIndex:
 
 
 def gap_buckets(gap_ms: Array) -> Array:
-    """int64 buckets of gaps in milliseconds; a negative gap means that there was no event before."""
+    """Returns the buckets of gaps in milliseconds, int64; a negative gap: no event before."""
     seconds = np.maximum(gap_ms, 0) / 1000.0
     bucket = 1 + np.ceil(np.log2(np.maximum(seconds, 1.0)) / 1.6).astype(np.int64)
     result: Array = np.where(gap_ms < 0, 0, np.minimum(bucket, GAP_BUCKETS - 1))
@@ -55,12 +64,16 @@ def gap_buckets(gap_ms: Array) -> Array:
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words of a text; each Chinese, Japanese or Korean character is a word."""
+    """Returns the lower-case words of a text; each Chinese, Japanese or Korean character is one."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 class Tokenizer:
-    """Texts to token numbers: words seen often enough in the catalogue, the rest hashed into buckets."""
+    """Turns texts into token numbers.
+
+    Words that were seen often enough in the catalogue have one each, the rest is hashed into
+    buckets.
+    """
 
     def __init__(self, known: Sequence[str], length: int = 16) -> None:
         self.known = list(known)
@@ -68,24 +81,38 @@ class Tokenizer:
         self._index = {word: FIRST_WORD + HASHED + place for place, word in enumerate(self.known)}
 
     @classmethod
-    def learn(cls, texts: Iterable[str], most: int = 8_000, least: int = 2, length: int = 16) -> Tokenizer:
-        """The most frequent words of a catalogue; ties in alphabetical order."""
+    def learn(
+        cls,
+        texts: Iterable[str],
+        most: int = 8_000,
+        least: int = 2,
+        length: int = 16,
+        said: Iterable[Sequence[str]] = (),
+    ) -> Tokenizer:
+        """Returns a tokenizer of the most frequent words; ties are in alphabetical order.
+
+        said: words of texts of users, of which the caller left out what few users wrote.
+        """
         counts = Counter(word for text in texts for word in words(text))
+        counts.update(word for text in said for word in text)
         ranked = sorted(
-            (word for word, count in counts.items() if count >= least), key=lambda word: (-counts[word], word)
+            (word for word, count in counts.items() if count >= least),
+            key=lambda word: (-counts[word], word),
         )
         return cls(ranked[:most], length)
 
     @property
     def size(self) -> int:
-        """W, numbers in use."""
+        """Returns how many numbers are in use (W)."""
         return FIRST_WORD + HASHED + len(self.known)
 
     def encode(self, texts: Sequence[str]) -> Array:
-        """int64 [texts, L]: START, then the first words, then PAD."""
+        """Returns token numbers, int64 [texts, L]: START, then the first words, then PAD."""
         tokens = np.full((len(texts), self.length), PAD, np.int64)
         tokens[:, 0] = START
         for row, text in enumerate(texts):
-            numbers = [self._index.get(word) or FIRST_WORD + hash64(word) % HASHED for word in words(text)]
+            numbers = [
+                self._index.get(word) or FIRST_WORD + hash64(word) % HASHED for word in words(text)
+            ]
             tokens[row, 1 : 1 + min(len(numbers), self.length - 1)] = numbers[: self.length - 1]
         return tokens

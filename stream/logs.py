@@ -1,4 +1,4 @@
-"""Logging of a long-running worker: one line an event, and no flood while a broker is away."""
+"""Sets up the log of a long-running worker, without a flood of lines while a broker is away."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import logging
 import time
 from typing import Final
 
+from stream.plain_text import told
+
 NOISY: Final = {"aiokafka": 5, "faust": 20, "mode": 20}
-"""Most lines of a logger in each period; a broker that is down makes aiokafka write hundreds a second."""
+"""Most lines of a logger in each period.
+
+A broker that is down makes aiokafka write hundreds a second.
+"""
 
 PERIOD_S: Final = 10.0
 
@@ -29,7 +34,10 @@ class RateLimit(logging.Filter):
         self._seen = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if any(text in str(record.msg) for text in NOT_WANTED) and record.levelno < logging.CRITICAL:
+        if (
+            any(text in str(record.msg) for text in NOT_WANTED)
+            and record.levelno < logging.CRITICAL
+        ):
             return False
         if record.created - self._started > PERIOD_S:
             if self._seen > self._most:
@@ -40,7 +48,10 @@ class RateLimit(logging.Filter):
 
 
 def configure(verbose: bool) -> None:
-    """For the process: own lines at INFO, libraries at WARNING (INFO when verbose), rate-limited."""
+    """Sets up the log of the process: own lines at INFO, libraries at WARNING, all rate-limited.
+
+    With `verbose`, libraries log at INFO too.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(Utc("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
@@ -51,14 +62,29 @@ def configure(verbose: bool) -> None:
 
     def limited(record: logging.LogRecord) -> bool:
         if not verbose:
-            record.exc_info = record.exc_text = None
+            _tell_no_content(record)
         limit = limits.get(record.name.partition(".")[0])
         return limit is None or limit.filter(record)
 
     handler.addFilter(limited)
 
 
+def _tell_no_content(record: logging.LogRecord) -> None:
+    """Puts errors into words that quote no event, and leaves tracebacks out."""
+    error = record.exc_info[1] if record.exc_info else None
+    record.exc_info = record.exc_text = None
+    if record.name == "asyncio" and record.levelno >= logging.ERROR:
+        # of an error that nobody waits for it writes the repr of the task, which quotes the error
+        record.msg, record.args = str(record.msg).partition("\n")[0].partition(":")[0], None
+        if error is not None:
+            record.msg += f": {told(error)}"
+    elif isinstance(record.args, tuple):
+        record.args = tuple(
+            told(each) if isinstance(each, BaseException) else each for each in record.args
+        )
+
+
 class Utc(logging.Formatter):
-    """Times in UTC."""
+    """Writes times in UTC."""
 
     converter = staticmethod(time.gmtime)

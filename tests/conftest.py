@@ -1,54 +1,55 @@
-"""A real Kafka for the tests that need one, and guards that no test leaves anything running behind."""
+"""Gives a real Kafka to the tests that need one, and guards that nothing is left running."""
 
 from __future__ import annotations
 
-import itertools
 import logging
+import multiprocessing
 import os
-import secrets
+import shutil
 import signal
+import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
 from stream import logs
-from stream.local_kafka import LocalKafka, serves
-from stream.ports import free_ports
+from stream.broker.local_kafka import serves
+from stream.broker.ports import free_ports
+from tests.support import brokers, processes
+from tests.support.brokers import Kafka
+from tests.support.pipelines import Pipeline, make_pipeline
 
 # a busy machine is no failure: no example has a deadline, and slow generation is not unhealthy
-hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile(
+    "house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("house")
 
-# what a shell starts in the background ignores Ctrl-C, and so would the commands under test, which inherit it
+# what a shell starts in the background ignores Ctrl-C, and so would the commands under test, which
+# inherit it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # nor may a time limit leave a broker behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+# several processes of tests and their commands share a few cores: a second thread of torch mostly
+# waits for a core that another process has, and the first one for the second, ten times as long
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 BROKER_VARIABLE = "INTEREST_STREAM_TEST_BROKER"
-IMAGE_VARIABLE = "INTEREST_STREAM_KAFKA_IMAGE"
-IMAGE = "docker.io/apache/kafka:4.3.1"
-
-
-@dataclass(frozen=True)
-class Kafka:
-    """The broker that the tests share. Names must be unique: data of one test must not meet another's."""
-
-    bootstrap: str
-    run: str = field(default_factory=lambda: secrets.token_hex(3))
-    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-
-    @property
-    def url(self) -> str:
-        return f"kafka://{self.bootstrap}"
-
-    def unique(self, name: str) -> str:
-        """A name of topic, group or application that no other test uses."""
-        return f"{name}-{self.run}-{next(self._numbers)}"
+SHARED = "interest_stream_kafka"
+"""Name of the variable that gives processes of pytest-xdist the folder of the broker they share."""
+FOLDERS = pytest.StashKey[Path]()
+"""Where the whole run keeps its files."""
+KEEP = pytest.StashKey[bool]()
+"""Whether these stay: after a failure somebody will want to look at them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,73 +57,100 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kafka",
         choices=("jars", "container"),
         default="jars",
-        help=f"The tests' Kafka, unless {BROKER_VARIABLE} names one: from Apache Kafka's jars, or a container.",
+        help=f"The tests' Kafka, unless {BROKER_VARIABLE} names one: from Apache Kafka's jars, "
+        "or a container.",
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives the run a folder of its own, which is gone afterwards.
+
+    Processes of pytest-xdist use that of the one that made them.
+    """
+    if hasattr(config, "workerinput"):
+        config.stash[FOLDERS] = Path(config.workerinput[SHARED])
+        return
+    config.stash[FOLDERS] = folder = Path(tempfile.mkdtemp(prefix="interest-stream-tests-"))
+    if config.option.basetemp is None:
+        config.option.basetemp = folder / "tests"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells a process of pytest-xdist, before it starts, the folder of the run."""
+    node.workerinput[SHARED] = str(node.config.stash[FOLDERS])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts files with tests that take long first, so that no process is left alone with one.
+
+    Files that mostly wait for a Kafka and files that compute take turns: processes side by side
+    then ask for the cores less often at the same time.
+    """
+    files: dict[Path, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        files[item.path].append(item)
+
+    def has(file: Path, mark: str) -> bool:
+        return any(item.get_closest_marker(mark) for item in files[file])
+
+    waiting = [file for file in files if has(file, "kafka")]
+    waiting.sort(key=lambda file: not has(file, "slow"))
+    computing = [file for file in files if has(file, "slow") and file not in waiting]
+    turns = chain.from_iterable(zip_longest(waiting, computing))
+    order = dict.fromkeys([*(file for file in turns if file), *files])
+    items[:] = [item for file in order for item in files[file]]
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Notes whether what the tests wrote is worth keeping."""
+    session.config.stash[KEEP] = exitstatus == pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends the shared broker after the last test of the last process, and removes the run's folder.
+
+    It does so after Ctrl-C too.
+    """
+    folder = config.stash.get(FOLDERS, None)
+    if folder is None or hasattr(config, "workerinput"):
+        return
+    brokers.end_all(folder)
+    if not config.stash.get(KEEP, False):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A Kafka that serves: named in the environment, else of our own. Not having one is a failure, never a skip."""
-    with ExitStack() as stack:
-        given = os.environ.get(BROKER_VARIABLE, "").removeprefix("kafka://")
-        if given:
-            if not serves(given):
-                pytest.fail(f"{BROKER_VARIABLE} names {given}, and no Kafka serves there", pytrace=False)
-            yield Kafka(given)
-        elif request.config.getoption("--kafka") == "container":
-            yield Kafka(stack.enter_context(_container()))
-        else:
-            yield Kafka(stack.enter_context(_from_jars(tmp_path_factory.mktemp("kafka"))))
+def forks() -> None:
+    """A server that has imported everything, from which commands are forked."""
+    processes.prepare()
 
 
-@contextmanager
-def _from_jars(folder: Path) -> Iterator[str]:
-    port, controller_port = free_ports(2)
-    broker = LocalKafka(folder, port, controller_port)
-    broker.start(timeout_s=120)
-    try:
-        yield broker.bootstrap
-    finally:
-        broker.stop()
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[Kafka]:
+    """Yields a Kafka that serves: the one named in the environment, else one of our own.
+
+    Not having one is a failure, never a skip.
+    """
+    given = os.environ.get(BROKER_VARIABLE, "").removeprefix("kafka://")
+    if given:
+        if not serves(given):
+            pytest.fail(
+                f"{BROKER_VARIABLE} names {given}, and no Kafka serves there", pytrace=False
+            )
+        yield Kafka(given)
+    elif request.config.getoption("--kafka") == "container":
+        with brokers.container() as bootstrap:
+            yield Kafka(bootstrap)
+    else:  # it ends with the whole run, see pytest_unconfigure
+        yield Kafka(brokers.join_shared(request.config.stash[FOLDERS] / "kafka").bootstrap)
 
 
-@contextmanager
-def _container() -> Iterator[str]:
-    from testcontainers.core.container import DockerContainer
-
-    port, controller_port = free_ports(2)  # the address that clients are told must be known before the start
-    settings = {
-        "NODE_ID": "1",
-        "PROCESS_ROLES": "broker,controller",
-        "CONTROLLER_QUORUM_VOTERS": f"1@localhost:{controller_port}",
-        "LISTENERS": f"PLAINTEXT://:{port},CONTROLLER://:{controller_port}",
-        "ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port}",
-        "CONTROLLER_LISTENER_NAMES": "CONTROLLER",
-        "LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-        "AUTO_CREATE_TOPICS_ENABLE": "false",
-        "GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
-        "GROUP_MIN_SESSION_TIMEOUT_MS": "1000",
-        "OFFSETS_TOPIC_NUM_PARTITIONS": "1",
-        "OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
-        "TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
-        "TRANSACTION_STATE_LOG_MIN_ISR": "1",
-        "SHARE_COORDINATOR_STATE_TOPIC_REPLICATION_FACTOR": "1",
-        "SHARE_COORDINATOR_STATE_TOPIC_MIN_ISR": "1",
-    }
-    container = DockerContainer(os.environ.get(IMAGE_VARIABLE, IMAGE)).with_bind_ports(port, port)
-    for name, value in settings.items():
-        container.with_env(f"KAFKA_{name}", value)
-    with container:
-        deadline = time.monotonic() + 100
-        while not serves(f"127.0.0.1:{port}"):
-            engine = container.get_wrapped_container()
-            engine.reload()
-            if engine.status == "exited" or time.monotonic() > deadline:
-                out, err = container.get_logs()
-                said = (out + err).decode(errors="replace")[-2000:]
-                pytest.fail(f"the Kafka container does not serve ({engine.status}):\n{said}", pytrace=False)
-            time.sleep(0.1)
-        yield f"127.0.0.1:{port}"
+@pytest.fixture
+def pipeline(kafka: Kafka, tmp_path: Path) -> Iterator[Pipeline]:
+    """Topics of the test's own; whatever it starts on them is ended with it."""
+    yield from make_pipeline(kafka.url, kafka.unique, tmp_path)
 
 
 @pytest.fixture
@@ -133,7 +161,10 @@ def ports() -> list[int]:
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """A command called inside this process sets up logging for it; its handler would write to a closed file in the tests after it."""
+    """Restores the logging that a command called inside this process has set up for it.
+
+    The command's handler would write to a closed file in the tests after it.
+    """
     own, root = logging.getLogger("interest_stream"), logging.getLogger()
     levels = own.level, root.level
     yield
@@ -145,20 +176,30 @@ def logging_as_before() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves child processes or non-daemon threads running; end what it left."""
-    if "kafka" in request.fixturenames:
-        request.getfixturevalue("kafka")  # the shared broker is there before the count
-    processes, threads = _children(), set(threading.enumerate())
+    needs = set(request.fixturenames)
+    if request.node.get_closest_marker("kafka"):
+        needs.add("forks")
+    for name in {"forks", "kafka"} & needs:
+        request.getfixturevalue(name)  # what tests share is there before the count
+    before, threads = _children(), set(threading.enumerate())
     yield
-    left = _settle(processes, threads)
+    left = _settle(before, threads)
     if left:
         pytest.fail("left running: " + "; ".join(left), pytrace=False)
 
 
-def _settle(processes: dict[int, str], threads: set[threading.Thread], patience_s: float = 3.0) -> list[str]:
+def _settle(
+    before: dict[int, str], threads: set[threading.Thread], patience_s: float = 20.0
+) -> list[str]:
     """What is still there after a moment to end by itself."""
     deadline = time.monotonic() + patience_s
     while True:
-        left = [f"process {pid} ({command})" for pid, command in _children().items() if pid not in processes]
+        left = [
+            f"process {pid} ({command})"
+            for pid, command in _children().items()
+            if pid not in before and pid not in brokers.lent()
+        ]
+        left += [f"fork {each.pid}" for each in multiprocessing.active_children()]
         left += [
             f"thread {each.name}"
             for each in threading.enumerate()
@@ -170,7 +211,10 @@ def _settle(processes: dict[int, str], threads: set[threading.Thread], patience_
 
 
 def _children() -> dict[int, str]:
-    """Running children of this process, number to command line; none where the system has no /proc."""
+    """Returns the running children of this process, number to command line.
+
+    There are none where the system has no /proc.
+    """
     found: dict[int, str] = {}
     for task in Path("/proc/self/task").glob("*/children"):
         try:
@@ -186,7 +230,11 @@ def _children() -> dict[int, str]:
                     .split()[0]
                 )
                 command = (
-                    Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                    Path(f"/proc/{pid}/cmdline")
+                    .read_bytes()
+                    .replace(b"\0", b" ")
+                    .decode(errors="replace")
+                    .strip()
                 )
             except OSError:
                 continue

@@ -1,4 +1,4 @@
-"""`python -m stream.cli` is the same as `interest-stream`."""
+"""Runs the command line: `python -m stream.cli` is the same as `interest-stream`."""
 
 from stream.cli.root import main
 

@@ -1,4 +1,4 @@
-"""`interest-stream broker`: Apache Kafka on this machine."""
+"""`broker`: starts, stops and shows Apache Kafka on this machine."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
+from stream.broker.local_kafka import DEFAULT_PORT, BrokerStatus, LocalKafka, default_data_dir
 from stream.cli import options
 from stream.cli.commands import Group
 from stream.errors import BrokerError
-from stream.local_kafka import DEFAULT_PORT, BrokerStatus, LocalKafka, default_data_dir
 
 
 def _data_dir(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,13 +61,30 @@ def command() -> None:
     show_default="--port + 1",
     help="Port of Kafka's own controller.",
 )
-@click.option("--heap-mb", type=click.IntRange(256), default=1024, show_default=True, help="Memory of the Java heap.")
 @click.option(
-    "--timeout", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds until it must serve."
+    "--heap-mb",
+    type=click.IntRange(256),
+    default=1024,
+    show_default=True,
+    help="Memory of the Java heap.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1),
+    default=60.0,
+    show_default=True,
+    help="Seconds until it must serve.",
 )
 @options.as_json
 @options.verbose
-def start(data_dir: Path, port: int, controller_port: int | None, heap_mb: int, timeout: float, as_json: bool) -> None:
+def start(
+    data_dir: Path,
+    port: int,
+    controller_port: int | None,
+    heap_mb: int,
+    timeout: float,
+    as_json: bool,
+) -> None:
     """Start the broker; returns when it serves, and prints its address. Started already: says so.
 
     \b
@@ -83,7 +100,10 @@ def start(data_dir: Path, port: int, controller_port: int | None, heap_mb: int, 
     if as_json:
         _print_json(kafka.status())
     elif fresh:
-        click.echo(f"Kafka serves at {kafka.url} after {time.monotonic() - began:.1f} s; data in {kafka.data_dir}")
+        click.echo(
+            f"Kafka serves at {kafka.url} after {time.monotonic() - began:.1f} s; data in "
+            f"{kafka.data_dir}"
+        )
     else:
         click.echo(f"Kafka runs already at {kafka.url}; data in {kafka.data_dir}")
 
@@ -102,7 +122,11 @@ def stop(data_dir: Path) -> None:
     """
     kafka = LocalKafka(data_dir)
     stopped = kafka.stop()
-    click.echo(f"Kafka stopped; data stays in {kafka.data_dir}" if stopped else f"no broker of {kafka.data_dir} runs")
+    click.echo(
+        f"Kafka stopped; data stays in {kafka.data_dir}"
+        if stopped
+        else f"no broker of {kafka.data_dir} runs"
+    )
 
 
 @command.command()
@@ -125,7 +149,8 @@ def status(data_dir: Path, as_json: bool) -> None:
         click.echo(f"stopped; data folder {found.data_dir}")
     else:
         click.echo(
-            f"{found.state} at {found.url}: Kafka {found.version}, process {found.pid}, data in {found.data_dir}"
+            f"{found.state} at {found.url}: Kafka {found.version}, process {found.pid}, data in "
+            f"{found.data_dir}"
         )
     if not found.running:
         sys.exit(1)
@@ -133,7 +158,14 @@ def status(data_dir: Path, as_json: bool) -> None:
 
 @command.command()
 @_data_dir
-@click.option("-n", "--lines", type=click.IntRange(1), default=20, show_default=True, help="Lines from the end.")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Lines from the end.",
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
 @options.verbose
 def logs(data_dir: Path, lines: int, follow: bool) -> None:

@@ -1,11 +1,10 @@
-"""`dead-letters`: what was parked and why; sent again once the cause is mended."""
+"""`dead-letters`: shows what was parked and why, and sends it again once the cause is mended."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections import Counter
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -13,18 +12,19 @@ import click
 from stream.cli import options
 from stream.cli.commands import Group
 from stream.config import from_environment
-from stream.event_faults import REASONS, BadEvent
-from stream.events import parse_time
+from stream.contracts.faults import REASONS, BadEvent
+from stream.contracts.times import parse_time
+from stream.plain_text import plain, utc
 
 if TYPE_CHECKING:
-    from stream.replaying import Parked
+    from stream.clients.dead_letter_replay import Parked
 
 SHOWN: Final = 20
 MESSAGE: Final = 100
 
 
 class Moment(click.ParamType):
-    """RFC 3339 with a zone, to Unix milliseconds."""
+    """Turns an RFC 3339 time with a zone into Unix milliseconds."""
 
     name = "time"
 
@@ -38,10 +38,17 @@ class Moment(click.ParamType):
 # which dead letters are meant
 _choice = options.together(
     click.option("--rekey/--no-rekey", default=None, help="The workers run with --rekey."),
-    click.option("--dead-letters-topic", metavar="NAME", help="[default: clickstream-dead-letters]"),
+    click.option(
+        "--dead-letters-topic", metavar="NAME", help="[default: clickstream-dead-letters]"
+    ),
     options.events_topic,
     click.option("--until", type=Moment(), metavar="TIME", help="Parked before then."),
-    click.option("--since", type=Moment(), metavar="TIME", help="Parked at this time or later: RFC 3339 with zone."),
+    click.option(
+        "--since",
+        type=Moment(),
+        metavar="TIME",
+        help="Parked at this time or later: RFC 3339 with zone.",
+    ),
     click.option(
         "--reason",
         "reasons",
@@ -50,7 +57,7 @@ _choice = options.together(
         metavar="REASON",
         help="Only with this reason; repeat it.",
     ),
-    options.broker,
+    options.connection,
 )
 
 
@@ -70,13 +77,26 @@ def command() -> None:
 
 @command.command("list")
 @_choice
-@click.option("--limit", type=click.IntRange(0), default=SHOWN, show_default=True, help="Show as many, the newest.")
+@click.option(
+    "--limit",
+    type=click.IntRange(0),
+    default=SHOWN,
+    show_default=True,
+    help="Show as many, the newest.",
+)
 @options.as_json
 @options.verbose
 def list_(
-    reasons: tuple[str, ...], since: int | None, until: int | None, limit: int, as_json: bool, **named: Any
+    reasons: tuple[str, ...],
+    since: int | None,
+    until: int | None,
+    limit: int,
+    as_json: bool,
+    **named: Any,
 ) -> None:
-    """How many there are by reason, and the newest of them: when, where the original was, its key, what to mend.
+    """Show how many there are by reason, and the newest of them.
+
+    Of each: when it was parked, where the original was, its key, and what to mend.
 
     \b
     Example:
@@ -84,24 +104,45 @@ def list_(
 
     Exit codes: 0 done, 1 no broker or topic, 2 wrong use.
     """
-    from stream.replaying import matching, read
+    from stream.clients.dead_letter_replay import matching, read
 
-    found = matching(asyncio.run(read(from_environment(**named))), reasons, since, until)
+    letters = asyncio.run(read(from_environment(**named)))
+    found = matching(letters.parked, reasons, since, until)
     shown = found[max(0, len(found) - limit) :]
     counts = Counter(letter.reason for letter in found)
     if as_json:
         click.echo(
-            json.dumps({"dead_letters": len(found), "reasons": counts, "newest": [_facts(each) for each in shown]})
+            json.dumps(
+                {
+                    "dead_letters": len(found),
+                    "foreign": letters.foreign,
+                    "reasons": counts,
+                    "newest": [_facts(each) for each in shown],
+                }
+            )
         )
         return
     for reason, count in counts.most_common():
-        click.echo(f"{count:>12,}  {reason}")
+        click.echo(plain(f"{count:>12,}  {reason}"))
     for letter in shown:
         again = f"  (a replay of {letter.replay_of})" if letter.replay_of else ""
         click.echo(
-            f"{_time(letter)}  {letter.place}  {letter.key!r}  {letter.reason}: {letter.message[:MESSAGE]}{again}"
+            plain(
+                f"{_time(letter)}  {letter.place}  {letter.key!r}  {letter.reason}: "
+                f"{letter.message[:MESSAGE]}{again}"
+            )
         )
-    click.echo(f"{len(found):,} dead letters" + (f", the newest {len(shown)} shown" if len(shown) < len(found) else ""))
+    _tell_foreign(letters.foreign)
+    click.echo(
+        f"{len(found):,} dead letters"
+        + (f", the newest {len(shown)} shown" if len(shown) < len(found) else "")
+    )
+
+
+def _tell_foreign(count: int) -> None:
+    """Says that records were left out because they are no dead letters of workers."""
+    if count:
+        click.echo(f"{count:>12,}  left out: no dead letter of a worker (another service's?)")
 
 
 @command.command()
@@ -110,35 +151,47 @@ def list_(
 @options.as_json
 @options.verbose
 def replay(
-    reasons: tuple[str, ...], since: int | None, until: int | None, dry_run: bool, as_json: bool, **named: Any
+    reasons: tuple[str, ...],
+    since: int | None,
+    until: int | None,
+    dry_run: bool,
+    as_json: bool,
+    **named: Any,
 ) -> None:
-    """Send the original records again, to the end of the topic they came from; the header is.replay says that they are.
+    """Send the original records again, to the end of the topic they came from.
 
-    Mend the cause first: what is refused again is parked again, and then stays. A dead letter is sent once, however often
-    the command is run; a replayed event is a new event, after all that its user did in the meantime.
+    Their header is.replay says what they are. Mend the cause first: what is refused again is parked
+    again, and then stays. A dead letter is sent once, however often the command is run; a replayed
+    event is a new event, after all that its user did in the meantime.
 
     \b
     Examples:
       interest-stream dead-letters replay --dry-run
       interest-stream dead-letters replay --reason too-large
 
-    Exit codes: 0 done (also if there was nothing to send), 1 no broker or topic, or Kafka refused, 2 wrong use.
+    Exit codes: 0 done (also if there was nothing to send), 1 no broker or topic, or Kafka refused,
+    2 wrong use.
     """
-    from stream import replaying
+    from stream.clients import dead_letter_replay as replaying
 
     settings = from_environment(**named)
-    letters = replaying.matching(asyncio.run(replaying.read(settings)), reasons, since, until)
+    held = asyncio.run(replaying.read(settings))
+    letters = replaying.matching(held.parked, reasons, since, until)
     before = asyncio.run(replaying.sent_before(settings, letters))
     selection = replaying.select(letters, before, replaying.own_topics(settings))
-    sent = 0 if dry_run else asyncio.run(replaying.send(settings, selection.chosen)) if selection.chosen else 0
-    counts = Counter(letter.reason for letter in selection.chosen)
+    # A dry run sends nothing, and without a letter no connection is needed.
+    sent = 0
+    if selection.selected and not dry_run:
+        sent = asyncio.run(replaying.send(settings, selection.selected))
+    counts = Counter(letter.reason for letter in selection.selected)
     if as_json:
         click.echo(
             json.dumps(
                 {
                     "dry_run": dry_run,
-                    "chosen": len(selection.chosen),
+                    "chosen": len(selection.selected),
                     "sent": sent,
+                    "foreign": held.foreign,
                     "reasons": counts,
                     "left_out": selection.left_out,
                 }
@@ -146,10 +199,13 @@ def replay(
         )
         return
     for reason, count in counts.most_common():
-        click.echo(f"{count:>12,}  {reason}")
+        click.echo(plain(f"{count:>12,}  {reason}"))
     for why, count in selection.left_out.most_common():
         click.echo(f"{count:>12,}  left out: {why}")
-    click.echo(f"{len(selection.chosen):,} would be sent again" if dry_run else f"{sent:,} sent again")
+    _tell_foreign(held.foreign)
+    click.echo(
+        f"{len(selection.selected):,} would be sent again" if dry_run else f"{sent:,} sent again"
+    )
 
 
 def _facts(letter: Parked) -> dict[str, Any]:
@@ -165,4 +221,4 @@ def _facts(letter: Parked) -> dict[str, Any]:
 
 
 def _time(letter: Parked) -> str:
-    return datetime.fromtimestamp(letter.parked_at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return utc(letter.parked_at_ms, "%Y-%m-%dT%H:%M:%SZ")

@@ -1,10 +1,9 @@
-"""`inspect`: what is held about one user."""
+"""`inspect`: shows what is held about one user."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ from rich.cells import set_cell_size
 
 from stream.cli import options
 from stream.cli.tail_command import ARROWS, subject
+from stream.clients.reader import Held, look_up, recent_events
 from stream.config import from_environment
 from stream.errors import DataError, ModelError
-from stream.subscribe import Held, look_up, recent_events
+from stream.plain_text import plain, utc
 
 SHOWN = 10
 NAME = 24
@@ -26,17 +26,22 @@ BAR = 24
 @click.option("--user", required=True, help="The user_id.")
 @click.option("--app-id", metavar="NAME", help="Worker group.  [default: interest-stream]")
 @click.option("--profiles-topic", metavar="NAME", help="[default: interest-profiles]")
-@click.option("--explain", is_flag=True, help="Two sentences by a language model, from the profile only.")
+@click.option(
+    "--explain", is_flag=True, help="Two sentences by a language model, from the profile only."
+)
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
     default=None,
     metavar="DIR",
-    help="With --explain: the model directory, for titles and its language model.  [default: the demo model]",
+    help=(
+        "With --explain: the model directory, for titles and its language model.  [default: the "
+        "demo model]"
+    ),
 )
 @options.language_model
 @options.as_json
-@options.broker
+@options.connection
 @options.verbose
 def command(
     user: str,
@@ -46,9 +51,9 @@ def command(
     model: Path | None,
     language_model: Path | None,
     as_json: bool,
-    broker: str,
+    **connection: Any,
 ) -> None:
-    """Show what is held about one user: the state in the changelog, and the latest profile, in words.
+    """Show in words what is held about one user: the state in the changelog, the latest profile.
 
     \b
     Examples:
@@ -59,38 +64,47 @@ def command(
 
     Exit codes: 0 shown, 1 nothing is held, or no broker, 2 wrong use.
     """
-    settings = from_environment(broker=broker, app_id=app_id, profiles_topic=profiles_topic)
+    settings = from_environment(**connection, app_id=app_id, profiles_topic=profiles_topic)
     held = asyncio.run(look_up(settings, user))
+    for place in held.foreign:
+        click.echo(plain(f"left out, not what its topic is for: {place}"), err=True)
+    if held.state is not None and held.state.is_marker:
+        raise DataError(
+            f"nothing is held about user {user!r}: erased on {utc(held.state.erased_ms)} UTC"
+            + ("; new events are dropped until 'unsuppress'" if held.state.suppressed else "")
+        )
     if held.state is None and held.profile is None:
         raise DataError(
-            f"nothing is held about user {user!r} by {settings.app_id}; check --user and --app-id, or whether the worker has caught up"
+            f"nothing is held about user {user!r} by {settings.app_id}; check --user and --app-id, "
+            "or whether the worker has caught up"
         )
     found = as_dictionary(user, held)
     if explain and held.profile is not None:
         found["explanation"] = explanation(held.profile, model, language_model)
-    click.echo(json.dumps(found, ensure_ascii=False) if as_json else in_words(found))
+    click.echo(plain(json.dumps(found, ensure_ascii=False)) if as_json else in_words(found))
 
 
-def explanation(profile: dict[str, Any], model: Path | None, language_model: Path | None) -> dict[str, Any]:
-    """Two sentences and who made them. Raises ModelError."""
-    from models.errors import ModelDirectoryError
+def explanation(
+    profile: dict[str, Any], model: Path | None, language_model: Path | None
+) -> dict[str, Any]:
+    """Returns two sentences and who made them. Raises ModelError, ModelDirectoryError."""
     from models.llm.base_model import load
-    from models.llm.explain import explain, facts_of, speaker
+    from models.llm.explain import explain, facts_of, writer
     from models.model_directory import read_titles
 
-    try:
-        titles, known = read_titles(model)
-        place = language_model or known
-        if place is None:
-            raise ModelError("--explain needs a language model; name one with --language-model PATH")
-        text, by_model = explain(facts_of(profile, titles), speaker(load(place)))
-    except ModelDirectoryError as error:
-        raise ModelError(str(error)) from None
-    return {"text": text, "by": "language model" if by_model else "rule: what the model said did not hold"}
+    titles, known = read_titles(model)
+    place = language_model or known
+    if place is None:
+        raise ModelError("--explain needs a language model; name one with --language-model PATH")
+    text, by_model = explain(facts_of(profile, titles), writer(load(place)))
+    return {
+        "text": text,
+        "by": "language model" if by_model else "rule: what the model said did not hold",
+    }
 
 
 def as_dictionary(user: str, held: Held) -> dict[str, Any]:
-    """Everything, for a program to read."""
+    """Returns everything that is held, for a program to read."""
     state = None
     if held.state is not None:
         header = held.state.header
@@ -108,13 +122,16 @@ def as_dictionary(user: str, held: Held) -> dict[str, Any]:
 
 
 def in_words(found: dict[str, Any]) -> str:
-    """For a person: what the user wants, then what is known, then how it is kept."""
+    """Returns what the user wants, then what is known, then how it is kept, for a person."""
     state, profile = found["state"], found["profile"]
     parts = [_interests(profile) if profile else ["No profile is published yet."]]
-    parts.append(_history(state) if state else ["No state is held: the profile is older than the changelog."])
+    parts.append(
+        _history(state) if state else ["No state is held: the profile is older than the changelog."]
+    )
     if "explanation" in found:
-        parts.insert(1, [found["explanation"]["text"], f"(by {found['explanation']['by']})"])
-    return "\n\n".join("\n".join(each) for each in ([_heading(found)], *parts))
+        said = found["explanation"]["text"].splitlines()
+        parts.insert(1, [*said, f"(by {found['explanation']['by']})"])
+    return "\n\n".join("\n".join(map(plain, each)) for each in ([_heading(found)], *parts))
 
 
 def _heading(found: dict[str, Any]) -> str:
@@ -122,7 +139,7 @@ def _heading(found: dict[str, Any]) -> str:
     if not state:
         return str(found["user_id"])
     events = "1 event" if state["count"] == 1 else f"{state['count']:,} events"
-    return f"{found['user_id']}: {events}, the last on {_moment(state['time'])} UTC"
+    return f"{found['user_id']}: {events}, the last on {utc(state['time'])} UTC"
 
 
 def _interests(profile: dict[str, Any]) -> list[str]:
@@ -130,8 +147,9 @@ def _interests(profile: dict[str, Any]) -> list[str]:
     for each in profile["interests"]:
         filled = round(each["probability"] * BAR)
         bar = "━" * filled + "─" * (BAR - filled)
-        name = set_cell_size(each["interest"], NAME)
-        lines.append(f"  {name} {bar} {each['probability']:>4.0%} {ARROWS[each['trend']]} {each['trend']}")
+        name = set_cell_size(plain(each["interest"]), NAME)
+        arrow = ARROWS.get(each["trend"], "?")
+        lines.append(f"  {name} {bar} {each['probability']:>4.0%} {arrow} {each['trend']}")
     because = [f"{each['action']} {subject(each)}" for each in profile["because"]]
     lines.append(f"Because of   {', '.join(because) or '-'}")
     lines.append(f"Likely next  {', '.join(each['item_id'] for each in profile['items']) or '-'}")
@@ -144,13 +162,10 @@ def _history(state: dict[str, Any]) -> list[str]:
     for event in kept[:SHOWN]:
         query = event.get("query")
         what = f"“{query}”" if query else event.get("item or title")
-        lines.append(f"  {_moment(event['time'])}  {event['action']:<12} {what}")
+        lines.append(f"  {utc(event['time'])}  {event['action']:<12} {what}")
     return [
         *lines,
-        f"Kept as      {state['bytes']:,} bytes in partition {state['partition']}, up to offset {state['last_offset']}",
+        f"Kept as      {state['bytes']:,} bytes in partition {state['partition']}, up to offset "
+        f"{state['last_offset']}",
         f"Digest       {state['digest']} of all events; model {state['model_fingerprint']}",
     ]
-
-
-def _moment(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,4 +1,4 @@
-"""`interest-stream match`: which items of a catalogue belong to interests in words."""
+"""`match`: finds the items of a catalogue that belong to interests in words."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ import click
 import numpy as np
 
 from stream.cli import options
-from stream.errors import ModelError
+from stream.plain_text import plain
 
 if TYPE_CHECKING:
-    from models.predictor import Predictor
+    from models.serving.predictor import Predictor
 
 SHOWN = 3
 
 
 @click.command()
-@click.option(
-    "--model", type=click.Path(path_type=Path), default=None, help="Model directory.  [default: the demo model]"
-)
+@options.model
 @click.option(
     "--phrases",
     required=True,
@@ -33,17 +31,30 @@ SHOWN = 3
     type=click.Path(path_type=Path),
     default=None,
     metavar="PATH",
-    help="A sentence encoder or language model that compares the texts.  [default: the model's own]",
+    help=(
+        "A sentence encoder or language model that compares the texts.  [default: the model's own]"
+    ),
 )
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="File to write.  [default: standard output]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="File to write.  [default: standard output]",
+)
 @options.language_model
 @options.verbose
 def command(
-    model: Path | None, phrases: Path, encode_with: Path | None, out: Path | None, language_model: Path | None
+    model: Path | None,
+    demo_model: bool,
+    phrases: Path,
+    encode_with: Path | None,
+    out: Path | None,
+    language_model: Path | None,
 ) -> None:
     """Map the items of a model's catalogue onto phrases or a taxonomy, by likeness of their texts.
 
-    The result, JSON lines {"interest": ..., "items": [...]}, can be read, mended by hand, and given to worker --zero-shot.
+    The result, JSON lines {"interest": ..., "items": [...]}, can be read, mended by hand, and given
+    to worker --zero-shot.
 
     \b
     Examples:
@@ -54,36 +65,41 @@ def command(
 
     Exit codes: 0 mapped, 1 a file cannot be used, 2 wrong use.
     """
-    from models.errors import ModelDirectoryError
-    from models.predict import Hosting, load_predictor
-    from stream.catalogue_files import read_taxonomy
+    options.ensure_one_model(model, demo_model)
+    from models.contract import Hosting
+    from models.predict import load_predictor
+    from stream.files.catalogue import read_taxonomy
 
     names = read_taxonomy(phrases, least=1)
-    try:
-        predictor = load_predictor(model, hosting=Hosting(language_model))
-        belongs = _belongs(predictor, names, encode_with)
-    except ModelDirectoryError as error:
-        raise ModelError(str(error)) from None
+    predictor = load_predictor(model, hosting=Hosting(language_model))
+    belongs = _belongs(predictor, names, encode_with)
     info = predictor.info
     lines = []
     for name, column in zip(names, belongs.T, strict=True):
         places = np.flatnonzero(column).tolist()
         lines.append(
-            json.dumps({"interest": name, "items": [info.items[place] for place in places]}, ensure_ascii=False)
+            json.dumps(
+                {"interest": name, "items": [info.items[place] for place in places]},
+                ensure_ascii=False,
+            )
         )
         titles = ", ".join(info.titles[place] for place in places[:SHOWN])
-        click.echo(f"{name}: {len(places)} items{': ' + titles if titles else ''}", err=True)
+        shown = f"{name}: {len(places)} items{': ' + titles if titles else ''}"
+        click.echo(plain(shown), err=True)
     text = "\n".join(lines) + "\n"
     if out is None:
         click.echo(text, nl=False)
     else:
         out.write_text(text, encoding="utf-8")
     covered = int(belongs.any(1).sum())
-    click.echo(f"{covered} of {len(info.items)} items belong to at least one of {len(names)} interests", err=True)
+    click.echo(
+        f"{covered} of {len(info.items)} items belong to at least one of {len(names)} interests",
+        err=True,
+    )
 
 
 def _belongs(predictor: Predictor, names: list[str], encode_with: Path | None) -> Any:
-    from models.zero_shot import match
+    from models.scorers.zero_shot import match
 
     if encode_with is None:
         return match(predictor.network.text[1:], predictor.encode_texts(names))

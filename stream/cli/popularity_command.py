@@ -1,4 +1,4 @@
-"""`popularity`: count what all users met lately, for the workers; or show what was counted."""
+"""`popularity`: counts what all users met lately, for the workers, or shows what was counted."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import click
 from stream.cli import options
 from stream.config import Settings, from_environment
 from stream.errors import TopicError, UsageError
+from stream.plain_text import plain
 
 if TYPE_CHECKING:
-    from stream.popularity import Snapshot
+    from stream.popularity.counts import Snapshot
 
 SHOWN: Final = 20
 
@@ -27,20 +28,34 @@ SHOWN: Final = 20
     show_default=True,
     help="Seconds between snapshots; none if nothing happened.",
 )
-@click.option("--once", is_flag=True, help="Count up to the present end of the topic, publish, exit.")
-@click.option("--show", is_flag=True, help="Count nothing: print the newest snapshot, its first items.")
+@click.option(
+    "--once", is_flag=True, help="Count up to the present end of the topic, publish, exit."
+)
+@click.option(
+    "--show", is_flag=True, help="Count nothing: print the newest snapshot, its first items."
+)
 @click.option("--json", "as_json", is_flag=True, help="With --show: the whole snapshot as JSON.")
-@click.option("--popularity-topic", metavar="NAME", help="Created if missing.  [default: item-popularity]")
+@click.option(
+    "--popularity-topic", metavar="NAME", help="Created if missing.  [default: item-popularity]"
+)
+@click.option(
+    "--popularity-min-users",
+    type=int,
+    metavar="N",
+    help="Users who must have met an item before a snapshot lists it.  [default: 10]",
+)
 @click.option("--rekey/--no-rekey", default=None, help="The workers run with --rekey.")
+@options.event_format
 @options.events_topic
-@options.broker
+@options.connection
 @options.verbose
 def command(every: float, once: bool, show: bool, as_json: bool, **named: Any) -> None:
     """Count what all users met lately, for workers that score with it.
 
-    A snapshot has the decayed shares of the items, half as much a half-life later, and the offsets up to which they count. The
-    next start goes on there, so nothing counts twice or not at all, however the job ended. One job does for any number of
-    workers; these are started with --live-popularity.
+    A snapshot has the decayed shares of the items, half as much a half-life later, and the offsets
+    up to which they count. The next start goes on there, so nothing counts twice or not at all,
+    however the job ended. One job does for any number of workers; these are started with
+    --live-popularity.
 
     \b
     Examples:
@@ -64,11 +79,15 @@ def command(every: float, once: bool, show: bool, as_json: bool, **named: Any) -
     logs.configure(bool(click.get_current_context().find_root().meta.get("verbose")))
     snapshot = asyncio.run(_count(settings, every, once))
     if once:
-        click.echo(_summary(snapshot) if snapshot else f"{settings.source_topic} holds no event of an item yet")
+        click.echo(
+            _summary(snapshot)
+            if snapshot
+            else f"{settings.source_topic} holds no event of an item yet"
+        )
 
 
 async def _count(settings: Settings, every_s: float, once: bool) -> Snapshot | None:
-    from stream.counting import count_forever
+    from stream.popularity.job import count_forever
 
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
@@ -77,20 +96,27 @@ async def _count(settings: Settings, every_s: float, once: bool) -> Snapshot | N
 
 
 def _show(settings: Settings, as_json: bool) -> None:
-    from stream.counting import newest_snapshot
-    from stream.popularity import encode
+    from stream.popularity.counts import encode
+    from stream.popularity.job import newest_snapshot
 
     snapshot = asyncio.run(newest_snapshot(settings))
     if snapshot is None:
-        raise TopicError(f"topic {settings.popularity_topic} holds no snapshot yet; start 'interest-stream popularity'")
+        raise TopicError(
+            f"topic {settings.popularity_topic} holds no snapshot yet; start 'interest-stream "
+            "popularity'"
+        )
     if as_json:
-        click.echo(encode(snapshot).decode())
+        click.echo(plain(encode(snapshot).decode()))
         return
     for item_id, share in snapshot.items[:SHOWN]:
-        click.echo(f"{share:>9.3%}  {item_id}")
+        click.echo(f"{share:>9.3%}  {plain(item_id)}")
     click.echo(_summary(snapshot))
 
 
 def _summary(snapshot: Snapshot) -> str:
-    as_of = datetime.fromtimestamp(snapshot.as_of / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    as_of = (
+        datetime.fromtimestamp(snapshot.as_of / 1000, UTC)
+        .isoformat(timespec="seconds")
+        .replace("+00:00", "Z")
+    )
     return f"as of {as_of}: {snapshot.events:,} events counted, {len(snapshot.items):,} items"

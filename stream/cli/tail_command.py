@@ -1,9 +1,9 @@
-"""`tail`: subscribe to interest updates."""
+"""`tail`: subscribes to interest updates and prints them."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import click
@@ -11,8 +11,9 @@ import orjson
 from rich.cells import cell_len, set_cell_size
 
 from stream.cli import options
+from stream.clients.reader import updates
 from stream.config import Settings, from_environment
-from stream.subscribe import updates
+from stream.plain_text import plain, utc
 
 ARROWS: Final = {"rising": "↑", "fading": "↓", "new": "+", "steady": "·"}
 USER: Final = 10
@@ -22,14 +23,18 @@ SHOWN: Final = 2
 
 @click.command()
 @click.option("--user", help="Only this user.")
-@click.option("--from-beginning", is_flag=True, help="From the oldest update still kept, not from now on.")
+@click.option(
+    "--from-beginning", is_flag=True, help="From the oldest update still kept, not from now on."
+)
 @click.option("--limit", type=click.IntRange(1), help="Stop after that many updates.")
 @click.option(
-    "--unique", is_flag=True, help="Leave out updates whose update_id was seen, or older than one seen of the user."
+    "--unique",
+    is_flag=True,
+    help="Leave out updates whose update_id was seen, or older than one seen of the user.",
 )
 @click.option("--updates-topic", metavar="NAME", help="[default: interest-updates]")
 @options.as_json
-@options.broker
+@options.connection
 @options.verbose
 def command(
     user: str | None,
@@ -38,12 +43,13 @@ def command(
     unique: bool,
     updates_topic: str | None,
     as_json: bool,
-    broker: str,
+    **connection: Any,
 ) -> None:
     """Subscribe to interest updates and print them, a line each.
 
-    A line: time of the user's last event (UTC), user, the first two interests with probability and trend (↑ rising,
-    ↓ fading, + new, · steady), and the event that weighs most. --json prints whole updates.
+    A line: time of the user's last event (UTC), user, the first two interests with probability and
+    trend (↑ rising, ↓ fading, + new, · steady), and the event that weighs most. --json prints whole
+    updates.
 
     \b
     Examples:
@@ -53,7 +59,7 @@ def command(
 
     Exit codes: 0 the limit was reached or Ctrl-C, 1 no broker or topic, 2 wrong use.
     """
-    settings = from_environment(broker=broker, updates_topic=updates_topic)
+    settings = from_environment(**connection, updates_topic=updates_topic)
     try:
         asyncio.run(_print(settings, user, from_beginning, limit, unique, as_json))
     except KeyboardInterrupt:
@@ -61,33 +67,64 @@ def command(
 
 
 async def _print(
-    settings: Settings, user: str | None, from_beginning: bool, limit: int | None, unique: bool, as_json: bool
+    settings: Settings,
+    user: str | None,
+    from_beginning: bool,
+    limit: int | None,
+    unique: bool,
+    as_json: bool,
+) -> None:
+    foreign = 0
+
+    def leave_out(record: Any) -> None:
+        nonlocal foreign
+        foreign += 1
+        if foreign == 1:
+            where = f"{record.topic}[{record.partition}] offset {record.offset}"
+            click.echo(f"left out, no interest update: {where}; more are counted", err=True)
+
+    found = updates(settings, from_beginning=from_beginning, user=user, foreign=leave_out)
+    try:
+        await _print_each(found, limit, unique, as_json)
+    finally:
+        if foreign > 1:
+            click.echo(f"{foreign:,} records were left out: no interest updates", err=True)
+
+
+async def _print_each(
+    found: AsyncIterator[dict[str, Any]], limit: int | None, unique: bool, as_json: bool
 ) -> None:
     shown = 0
     newest: dict[str, int] = {}
-    async for update in updates(settings, from_beginning=from_beginning, user=user):
+    async for update in found:
         offset = update["source"]["offset"]
         if unique and newest.get(update["user_id"], -1) >= offset:
             continue
         newest[update["user_id"]] = offset
-        click.echo(orjson.dumps(update).decode() if as_json else readable(update))
+        line = orjson.dumps(update).decode() if as_json else readable(update)
+        click.echo(plain(line))
         shown += 1
         if limit and shown >= limit:
             return
 
 
 def readable(update: dict[str, Any]) -> str:
-    """One update as a line; the items and further causes are in --json."""
-    moment = datetime.fromtimestamp(update["time"] / 1000, UTC).strftime("%m-%d %H:%M:%S")
-    user = update["user_id"] if cell_len(update["user_id"]) > USER else set_cell_size(update["user_id"], USER)
+    """Returns one update as a line; the items and further causes are in --json."""
+    moment = utc(update["time"], "%m-%d %H:%M:%S")
+    user = plain(update["user_id"])
+    if cell_len(user) <= USER:
+        user = set_cell_size(user, USER)
     interests = "".join(
-        f"{set_cell_size(each['interest'], INTEREST)}{each['probability']:>4.0%} {ARROWS[each['trend']]}  "
+        f"{set_cell_size(plain(each['interest']), INTEREST)}{each['probability']:>4.0%} "
+        f"{ARROWS.get(each['trend'], '?')}  "
         for each in update["interests"][:SHOWN]
     )
-    because = ", ".join(f"{each['action']} {subject(each)}" for each in update["because"][:1])
+    because = plain(
+        ", ".join(f"{each['action']} {subject(each)}" for each in update["because"][:1])
+    )
     return f"{moment}  {user}  {interests}{because}".rstrip()
 
 
 def subject(cause: dict[str, Any]) -> str:
-    """What a cause is about."""
+    """Returns what a cause is about."""
     return str(cause.get("item_id") or cause.get("query") or cause.get("title") or "?")

@@ -1,4 +1,4 @@
-"""`interest-stream topics`: make the pipeline's topics, or check those that exist."""
+"""`topics`: makes the pipeline's topics, or checks those that exist."""
 
 from __future__ import annotations
 
@@ -16,13 +16,29 @@ from stream.errors import TopicError
 
 # which pipeline's topics are meant
 _names = options.together(
-    click.option("--popularity-topic", metavar="NAME", help="Where the snapshots are.  [default: item-popularity]"),
+    click.option(
+        "--popularity-topic",
+        metavar="NAME",
+        help="Where the snapshots are.  [default: item-popularity]",
+    ),
     click.option(
         "--live-popularity/--no-live-popularity",
         default=None,
         help="With the topic that --live-popularity of the worker reads.",
     ),
-    click.option("--rekey/--no-rekey", default=None, help="With the topic that --rekey of the worker forwards to."),
+    click.option(
+        "--rekey/--no-rekey",
+        default=None,
+        help="With the topic that --rekey of the worker forwards to.",
+    ),
+    *(
+        click.option(f"--{name}-topic", metavar="NAME", help=f"{holds}.  [default: {default}]")
+        for name, holds, default in (
+            ("dead-letters", "Bad records", "clickstream-dead-letters"),
+            ("profiles", "The latest update of each user", "interest-profiles"),
+            ("updates", "Interest updates", "interest-updates"),
+        )
+    ),
     options.events_topic,
     click.option(
         "--app-id",
@@ -30,7 +46,7 @@ _names = options.together(
         metavar="NAME",
         help="Worker group, prefix of the changelog.  [default: interest-stream]",
     ),
-    options.broker,
+    options.connection,
 )
 
 
@@ -75,11 +91,13 @@ def create(partitions: int | None, replication: int, as_json: bool, **named: Any
 
     Exit codes: 0 all exist as declared, 1 refused or a topic that existed differs, 2 wrong use.
     """
-    from stream.topics import create_topics
+    from stream.kafka.topics import create_topics
 
     settings = from_environment(min_replication=replication, **named)
     made = asyncio.run(create_topics(settings, partitions, replication))
-    _report(settings, {topic.name: "created" if fresh else "exists" for topic, fresh in made}, as_json)
+    _report(
+        settings, {topic.name: "created" if fresh else "exists" for topic, fresh in made}, as_json
+    )
 
 
 @command.command()
@@ -94,7 +112,11 @@ def create(partitions: int | None, replication: int, as_json: bool, **named: Any
 @options.as_json
 @options.verbose
 def check(replication: int | None, as_json: bool, **named: Any) -> None:
-    """Compare the topics with what they must be, and name each difference.
+    """Compare the topics with what they must be, name each difference, and say how long they keep.
+
+    The last column is the longest time that a record can be read: Kafka deletes whole segments and
+    compacts closed ones only, so it is longer than retention.ms. In a compacted topic the newest
+    record of a key stays until another replaces it.
 
     \b
     Example:
@@ -106,39 +128,61 @@ def check(replication: int | None, as_json: bool, **named: Any) -> None:
 
 
 def _report(settings: Settings, done: dict[str, str], as_json: bool) -> None:
-    """Print every topic with its differences; raises TopicError when there is one."""
-    from stream.topic_rules import declared
-    from stream.topics import check_topics
+    """Prints every topic with its differences; raises TopicError when there is one."""
+    from stream.kafka.topic_life import life_of
+    from stream.kafka.topics import look_at_topics
 
-    differences = asyncio.run(check_topics(settings, everything=True))
-    topics = declared(settings, settings.min_replication)
+    checked = asyncio.run(look_at_topics(settings))
+    topics, differences = checked.topics, checked.differences
+    lives = {name: life_of(found.settings) for name, found in checked.found.items()}
     if as_json:
         rows = [
             {
                 "topic": topic.name,
                 "purpose": topic.purpose,
                 "done": done.get(topic.name),
-                "differences": [dataclasses.asdict(each) for each in differences if each.topic == topic.name],
+                "life": lives[topic.name].as_json() if topic.name in lives else None,
+                "differences": [
+                    dataclasses.asdict(each) for each in differences if each.topic == topic.name
+                ],
             }
             for topic in topics
         ]
         click.echo(json.dumps({"ok": not differences, "topics": rows}))
     else:
         _print_table(
-            [(topic.name, topic.purpose, done.get(topic.name, "")) for topic in topics],
+            [
+                (
+                    topic.name,
+                    topic.purpose,
+                    done.get(topic.name, ""),
+                    lives[topic.name].in_words() if topic.name in lives else "",
+                )
+                for topic in topics
+            ],
             {each.topic for each in differences},
         )
     if differences:
-        raise TopicError(f"{len(differences)} difference(s)\n" + "\n".join(f"  {each}" for each in differences))
+        raise TopicError(
+            f"{len(differences)} difference(s)\n" + "\n".join(f"  {each}" for each in differences)
+        )
 
 
-def _print_table(rows: list[tuple[str, str, str]], wrong: set[str]) -> None:
+def _print_table(rows: list[tuple[str, str, str, str]], wrong: set[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("topic", "what it holds", "state", box=None, pad_edge=False)
-    for name, purpose, done in rows:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("topic", no_wrap=True)
+    for name in ("what it holds", "state", "readable for at most"):
+        table.add_column(name)
+    for name, purpose, done, life in rows:
         table.add_row(
-            name, purpose, ", ".join(word for word in (done, "[red]differs[/]" if name in wrong else "ok") if word)
+            name,
+            purpose,
+            ", ".join(
+                word for word in (done, "[red]differs[/]" if name in wrong else "ok") if word
+            ),
+            life,
         )
     Console(highlight=False, width=None).print(table)

@@ -1,4 +1,8 @@
-"""Runs one form of the job on topics that nobody else uses: its rate, or what a kill -9 makes of its state."""
+"""Runs one form of the job on topics that nobody else uses.
+
+It measures the form's rate, or what a kill -9 makes of its state; `tests.benchmarks.compare` is the
+command that uses it.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +26,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from models.predict import load_predictor
-from stream import bench
-from stream.bench_load import produce_backlog, random_events
+from stream.bench import rate as bench
+from stream.bench.load import produce_backlog, random_events
 from stream.config import Settings
 from stream.errors import Failure
-from stream.kafka_client import client_options
-from stream.topics import create_topics
+from stream.kafka.client import client_options
+from stream.kafka.topics import create_topics
 from tests.benchmarks.forms import EVENTS, MANY_USERS, Form, Task, command
 from tests.benchmarks.report import Run, say
 
@@ -40,7 +44,7 @@ FOREVER_S: Final = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A topic with events, read by many forms."""
+    """Holds a topic with events that many forms read."""
 
     topic: str
     events: int
@@ -56,7 +60,7 @@ class Bencher:
 
     @contextmanager
     def sources(self, tasks: Sequence[Task]) -> Iterator[None]:
-        """The topics that these runs read."""
+        """Makes the topics that some runs read, and deletes them afterwards."""
         try:
             for users, events in dict.fromkeys((task.users, task.events) for task in tasks):
                 self._sources[users, events] = self._source(users, events)
@@ -66,6 +70,7 @@ class Bencher:
             self._sources.clear()
 
     def _source(self, users: int, events: int) -> Source:
+        """Returns a new topic filled with random events."""
         say(f"producing {events:,} events of {users:,} users")
         source = Source(f"compare-{secrets.token_hex(4)}-{users}", events)
         self._create(source.topic)
@@ -74,14 +79,19 @@ class Bencher:
         return source
 
     def run(self, task: Task) -> Run:
-        """One run of a form: events/s and what goes with it. Raises Failure."""
+        """Returns the figures of one run of a form, events/s among them. Raises Failure."""
         source = self._sources[task.users, task.events]
         return self._worker(task, source) if not task.form.script else self._peer(task, source)
 
     def _worker(self, task: Task, source: Source) -> Run:
+        """Measures a worker of this project."""
         settings = replace(bench.fresh_settings(self._settings), events_topic=source.topic)
         asyncio.run(create_topics(settings, 4, 1))
-        arguments = ["--max-batch-events", str(task.form.batch), *(["--null-model"] if task.model == "null" else [])]
+        arguments = [
+            "--max-batch-events",
+            str(task.form.batch),
+            *(["--null-model"] if task.model == "null" else []),
+        ]
         try:
             with bench.running_worker(settings, arguments) as worker:
                 figures = worker.drain(source.events)
@@ -89,23 +99,31 @@ class Bencher:
             bench.audit(settings)
         finally:
             self._delete(
-                [settings.updates_topic, settings.profiles_topic, settings.dead_letters_topic, settings.changelog_topic]
+                [
+                    settings.updates_topic,
+                    settings.profiles_topic,
+                    settings.dead_letters_topic,
+                    settings.changelog_topic,
+                ]
             )
         return figures
 
     def _peer(self, task: Task, source: Source) -> Run:
+        """Measures a peer: it reports its own rate, over a window."""
         window = self._window * (2 if task.many else 1)
         with self._started(task.form, task.model, source, window) as (process, log, _):
             with suppress(subprocess.TimeoutExpired):
                 process.wait(START_S + window)
-            lines = [line for line in log.read_text(errors="replace").splitlines() if "RATE {" in line]
+            lines = [
+                line for line in log.read_text(errors="replace").splitlines() if "RATE {" in line
+            ]
             if not lines:
                 raise Failure(f"no rate was reported:\n{log.read_text(errors='replace')[-500:]}")
         rate: Run = json.loads(lines[-1][lines[-1].index("{") :])
         return rate
 
     def kills(self, forms: Sequence[Form], users: int, events: int | None) -> list[Run]:
-        """A kill -9 of each form."""
+        """Returns what a kill -9 of each form lost and doubled."""
         source = self._source(users, events or EVENTS["null", users > MANY_USERS])
         try:
             return [self.kill(form, source, users) for form in forms if not form.limit]
@@ -114,15 +132,27 @@ class Bencher:
 
     @contextmanager
     def _started(
-        self, form: Form, model: str, source: Source, seconds: float, again: dict[str, str] | None = None
+        self,
+        form: Form,
+        model: str,
+        source: Source,
+        seconds: float,
+        again: dict[str, str] | None = None,
     ) -> Iterator[tuple[subprocess.Popen[bytes], Path, dict[str, str]]]:
-        job = again or {"JOB_GROUP": (group := f"peer-{secrets.token_hex(4)}"), "JOB_UPDATES": f"{group}-updates"}
+        """Starts a peer's process, and ends it and what it left behind."""
+        # The names of its topics: new ones, or those of the run that it goes on with.
+        job = again or {
+            "JOB_GROUP": (group := f"peer-{secrets.token_hex(4)}"),
+            "JOB_UPDATES": f"{group}-updates",
+        }
         job |= {"JOB_CHANGELOG": f"{job['JOB_GROUP']}-changelog"}
         profiles = f"{job['JOB_UPDATES']}-profiles"
         if again is None:
             self._create(job["JOB_UPDATES"], job["JOB_CHANGELOG"], profiles)
             job["JOB_FOLDER"] = tempfile.mkdtemp(prefix="interest-stream-peer-")
         log = Path(job["JOB_FOLDER"] + ".log")
+
+        # Everything else it is told by its environment.
         environment = {
             **os.environ,
             **job,
@@ -138,7 +168,9 @@ class Bencher:
         }
         with log.open("ab") as out:
             line = ["bash", "-c", command(form, self._python)]
-            process = subprocess.Popen(line, env=environment, cwd=PEERS, stdout=out, stderr=out, start_new_session=True)
+            process = subprocess.Popen(
+                line, env=environment, cwd=PEERS, stdout=out, stderr=out, start_new_session=True
+            )
         try:
             yield process, log, job
         finally:
@@ -149,7 +181,11 @@ class Bencher:
                 self._forget(job)
 
     def kill(self, form: Form, source: Source, users: int) -> Run:
-        """Kill -9 in the middle, start again, let it finish; events that each user's last update has too few or too many."""
+        """Kills a form in the middle, starts it again and lets it finish.
+
+        Returns how many events each user's last update has too few or too many.
+        """
+        # A peer, or a worker of this project.
         if form.script:
             with self._started(form, "null", source, FOREVER_S) as (_, _, job):
                 self._until_published(job["JOB_UPDATES"])
@@ -174,6 +210,8 @@ class Bencher:
             with bench.running_worker(settings, arguments):
                 resumed = self._until_quiet(settings.updates_topic)
             updates = settings.updates_topic
+
+        # The last update of each user has the number of events it saw; the topic has them all.
         seen: dict[bytes, int] = {}
         for key, value in asyncio.run(self._read(updates)):
             seen[key] = orjson.loads(value)["events_seen"]
@@ -193,12 +231,16 @@ class Bencher:
         return run
 
     def _until_published(self, topic: str) -> None:
+        """Waits until a topic of updates has its first records."""
         while not asyncio.run(self._ends(topic)):
             time.sleep(0.05)
         time.sleep(1.5)
 
     def _until_quiet(self, topic: str) -> float:
-        """Wait until a form that was started again publishes nothing more; seconds until it published first."""
+        """Waits until a form that was started again publishes nothing more.
+
+        Returns the seconds until it published first.
+        """
         started = last_change = time.perf_counter()
         before, resumed = asyncio.run(self._ends(topic)), 0.0
         while time.perf_counter() - last_change < (8.0 if resumed else 40.0):
@@ -210,12 +252,20 @@ class Bencher:
         return resumed
 
     async def _ends(self, topic: str) -> int:
+        """Returns the end offsets of a topic, added up."""
         async with AIOKafkaConsumer(**client_options(self._settings)) as consumer:
-            return sum((await consumer.end_offsets([TopicPartition(topic, each) for each in range(4)])).values())
+            return sum(
+                (
+                    await consumer.end_offsets([TopicPartition(topic, each) for each in range(4)])
+                ).values()
+            )
 
     async def _read(self, topic: str) -> list[tuple[bytes, bytes]]:
+        """Returns all keys and values of a topic."""
         found: list[tuple[bytes, bytes]] = []
-        async with AIOKafkaConsumer(auto_offset_reset="earliest", **client_options(self._settings)) as consumer:
+        async with AIOKafkaConsumer(
+            auto_offset_reset="earliest", **client_options(self._settings)
+        ) as consumer:
             partitions = [TopicPartition(topic, each) for each in range(4)]
             ends = await consumer.end_offsets(partitions)
             consumer.assign(partitions)
@@ -226,6 +276,8 @@ class Bencher:
         return found
 
     def _create(self, *topics: str) -> None:
+        """Creates topics."""
+
         async def create() -> None:
             admin = AIOKafkaAdminClient(**client_options(self._settings))
             await admin.start()
@@ -235,16 +287,22 @@ class Bencher:
         asyncio.run(create())
 
     def _forget(self, job: dict[str, str]) -> None:
-        """Remove what a peer left: its folder, its topics and those that its library made for it."""
+        """Removes a peer's folder, its topics, and those that its library made for it."""
         shutil.rmtree(job["JOB_FOLDER"], ignore_errors=True)
         Path(job["JOB_FOLDER"] + ".log").unlink(missing_ok=True)
         self._delete([], job["JOB_GROUP"])
 
     def _delete(self, topics: list[str], named_like: str = "") -> None:
+        """Deletes topics, and a consumer group if one is named."""
+
         async def delete() -> None:
             admin = AIOKafkaAdminClient(**client_options(self._settings))
             await admin.start()
-            alike = [topic for topic in await admin.list_topics() if named_like in topic] if named_like else []
+            alike = (
+                [topic for topic in await admin.list_topics() if named_like in topic]
+                if named_like
+                else []
+            )
             await admin.delete_topics([*topics, *alike])
             await admin.close()
 

@@ -1,9 +1,10 @@
-"""interest-stream beside its peers: the same events, job, model and machine, runs interleaved; medians and spreads.
+"""Compares interest-stream with its peers: the same events, job, model and machine.
 
     interest-stream bench compare [--repeats 5] [--quick] [--only NAME] [--resume] [--kill]
 
-Peers run in an environment of their own (peers/requirements.txt), which sees the packages of this one, so that PyTorch, aiokafka and
-Faust are the same for all. Peers are measured over a window. Results are printed, and written as JSON and as a chart.
+It prints a table of medians and spreads, and writes JSON and a chart. Runs are interleaved. Peers
+run in an environment of their own (peers/requirements.txt), which sees the packages of this one, so
+that PyTorch, aiokafka and Faust are the same for all. Peers are measured over a window.
 """
 
 from __future__ import annotations
@@ -28,27 +29,52 @@ HERE = Path(__file__).parent
 QUICK_FORMS = ("aiokafka loop, our scorer", "limit")
 MEASURED = ("stream", "models", "tests/benchmarks")
 GUESS_S = 12.0
-"""Of a run of which nothing is known yet."""
+"""Seconds of a run of which nothing is known yet."""
 
 
 @click.command()
 @click.option("--broker", default=DEFAULT_BROKER, show_default=True)
 @click.option("--repeats", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--many-repeats", default=2, show_default=True, type=click.IntRange(1), help="At 1,000,000 users.")
-@click.option("--events", type=click.IntRange(1_000), help="Events of a topic [default: by model and users].")
-@click.option("--window", default=5.0, show_default=True, help="Seconds that a peer is measured for, at most.")
+@click.option(
+    "--many-repeats",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1),
+    help="At 1,000,000 users.",
+)
+@click.option(
+    "--events", type=click.IntRange(1_000), help="Events of a topic [default: by model and users]."
+)
+@click.option(
+    "--window", default=5.0, show_default=True, help="Seconds that a peer is measured for, at most."
+)
 @click.option("--users", default="5000,1000000", show_default=True, help="Numbers of users.")
 @click.option("--models", default="null,real", show_default=True)
 @click.option("--only", multiple=True, help="Forms whose name holds this; may be given again.")
 @click.option(
-    "--quick", is_flag=True, help="A short round of a few forms; warns if ratios have fallen, writes nothing."
+    "--quick",
+    is_flag=True,
+    help="A short round of a few forms; warns if ratios have fallen, writes nothing.",
 )
-@click.option("--kill", is_flag=True, help="Instead of rates: kill -9 each form, and count what is lost or doubled.")
-@click.option("--resume", is_flag=True, help="Keep the runs of this revision that are in --out already.")
+@click.option(
+    "--kill",
+    is_flag=True,
+    help="Instead of rates: kill -9 each form, and count what is lost or doubled.",
+)
+@click.option(
+    "--resume", is_flag=True, help="Keep the runs of this revision that are in --out already."
+)
 @click.option("--show", is_flag=True, help="Measure nothing: the tables of --out.")
 @click.option("--markdown", is_flag=True, help="Print the tables as Markdown.")
-@click.option("--out", type=click.Path(path_type=Path), help="JSON of all runs; the chart beside it as .svg.")
-@click.option("--environment", type=click.Path(path_type=Path), default=HERE / ".environment", help="Of the peers.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="JSON of all runs; the chart beside it as .svg."
+)
+@click.option(
+    "--environment",
+    type=click.Path(path_type=Path),
+    default=HERE / ".environment",
+    help="Of the peers.",
+)
 def main(
     broker: str,
     repeats: int,
@@ -67,13 +93,24 @@ def main(
     environment: Path,
 ) -> None:
     """Compare interest-stream with its peers on this machine."""
+    # What needs no measuring.
     if (resume or show) and not out:
-        raise click.UsageError("--resume and --show need --out, the file that holds the runs made before")
+        raise click.UsageError(
+            "--resume and --show need --out, the file that holds the runs made before"
+        )
     if show and out:
         (report.show_markdown if markdown else report.show)(json.loads(out.read_text()))
         return
     if quick:
-        repeats, events, window, users, out = min(repeats, 2), events or 80_000, min(window, 4.0), "5000", None
+        repeats, events, window, users, out = (
+            min(repeats, 2),
+            events or 80_000,
+            min(window, 4.0),
+            "5000",
+            None,
+        )
+
+    # The forms, and the environment of the foreign ones among them.
     forms = _forms(only, quick)
     counts = [int(part) for part in users.split(",")]
     foreign = any(form.script.startswith(("quix", "bytewax")) for form in forms)
@@ -84,46 +121,60 @@ def main(
         report.show_kills(kills)
         _save(kills, out)
         return
-    tasks = [task for count in counts for task in plan(forms, models.split(","), count, events, repeats, many_repeats)]
-    runs = _kept(out, tasks) if resume and out else []
+
+    # The runs that are missing; what was measured before an interruption is kept.
+    tasks = [
+        task
+        for count in counts
+        for task in plan(forms, models.split(","), count, events, repeats, many_repeats)
+    ]
+    runs = sound_runs(out, tasks, _revision()) if resume and out else []
     try:
         _measure(bencher, tasks, runs, out)
     except KeyboardInterrupt:
         report.say(
-            f"\nstopped with {len(runs)} of {len(tasks)} runs" + (f"; go on with --resume --out {out}" * bool(out))
+            f"\nstopped with {len(runs)} of {len(tasks)} runs"
+            + (f"; go on with --resume --out {out}" * bool(out))
         )
         raise SystemExit(1) from None
     (report.show_markdown if markdown else report.show)(runs)
     if out:
         out.with_suffix(".svg").write_text(bar_chart(report.grouped(runs)))
     if quick:
-        report.warn_of_regressions(report.grouped(runs), json.loads((HERE / "ratios.json").read_text()))
-    _tell_failures(runs)
+        report.warn_of_regressions(
+            report.grouped(runs), json.loads((HERE / "ratios.json").read_text())
+        )
+    _report_failures(runs)
 
 
 def _forms(only: tuple[str, ...], quick: bool) -> list[Form]:
-    """Those asked for, ours always among the quick ones."""
+    """Returns the forms that were named; ours is always among the quick ones."""
     only = only or (QUICK_FORMS if quick else ())
     forms = [form for form in FORMS if not only or any(part in form.name for part in only)]
     if not forms:
-        raise click.UsageError(f"no form is named like {', '.join(only)}; they are: {', '.join(f.name for f in FORMS)}")
+        raise click.UsageError(
+            f"no form is named like {', '.join(only)}; they are: {', '.join(f.name for f in FORMS)}"
+        )
     return [FORMS[0], *(form for form in forms if form.script)] if quick else forms
 
 
-def _tell_failures(runs: list[Run]) -> None:
-    """Their figures do not count, so the comparison has failed."""
+def _report_failures(runs: list[Run]) -> None:
+    """Reports failed runs and ends with 1: their figures do not count."""
     failed = [run for run in runs if "failed" in run]
     for run in failed:
-        report.say(f"failed: {run['form']}, {run['model']} model, {run['users']:,} users: {run['failed'][-300:]}")
+        report.say(
+            f"failed: {run['form']}, {run['model']} model, {run['users']:,} users: "
+            f"{run['failed'][-300:]}"
+        )
     if failed:
         raise SystemExit(1)
 
 
 def _measure(bencher: Bencher, tasks: list[Task], runs: list[Run], out: Path | None) -> None:
-    """Run what is missing; a run that fails is recorded, and the others go on."""
+    """Runs what is missing; a run that fails is recorded, and the others go on."""
     done = {_identity(run) for run in runs}
     left = [task for task in tasks if (*task.kind, task.events, task.repeat) not in done]
-    progress, revision = Progress(left), _revision()
+    time_left, revision = TimeLeft(left), _revision()
     for users in dict.fromkeys(task.users for task in left):
         chosen = [task for task in left if task.users == users]
         with bencher.sources(chosen):
@@ -144,54 +195,70 @@ def _measure(bencher: Bencher, tasks: list[Task], runs: list[Run], out: Path | N
                 }
                 runs.append(run)
                 _save(runs, out)
-                progress.tell(task, time.perf_counter() - started, figures["events_per_s"])
+                time_left.report(task, time.perf_counter() - started, figures["events_per_s"])
 
 
-class Progress:
-    """A line a run, with the time that is left by what such runs took so far."""
+class TimeLeft:
+    """Writes a line a run, with the time that is left by what such runs took so far."""
 
     def __init__(self, tasks: list[Task]) -> None:
         self._left, self._total = list(tasks), len(tasks)
         self._took: dict[tuple[str, str, int], float] = {}
         self._started = time.perf_counter()
 
-    def tell(self, task: Task, seconds: float, rate: float) -> None:
+    def report(self, task: Task, seconds: float, rate: float) -> None:
+        """Writes the line of a run that is through."""
         self._left.remove(task)
         self._took[task.kind] = seconds
         usual = sum(self._took.values()) / len(self._took)
         remaining = sum(self._took.get(each.kind, max(usual, GUESS_S)) for each in self._left)
         gone = time.perf_counter() - self._started
         report.say(
-            f"[{self._total - len(self._left):3}/{self._total}] {task.model} model, {task.users:>9,} users, "
-            f"{task.form.name:33} {rate:>10,.0f} events/s; {gone / 60:.1f} min gone, about {remaining / 60:.0f} left"
+            f"[{self._total - len(self._left):3}/{self._total}] {task.model} model, "
+            f"{task.users:>9,} users, {task.form.name:33} {rate:>10,.0f} events/s; "
+            f"{gone / 60:.1f} min gone, about {remaining / 60:.0f} left"
         )
 
 
 def _identity(run: Run) -> tuple[object, ...]:
+    """Returns what tells a run from the others of a comparison."""
     return run["form"], run["model"], run["users"], run["events"], run["repeat"]
 
 
-def _kept(out: Path, tasks: list[Task]) -> list[Run]:
-    """Runs made before that belong to this comparison, are of this revision and did not fail."""
+def sound_runs(out: Path, tasks: list[Task], revision: str) -> list[Run]:
+    """Returns the runs made before that belong to this comparison and did not fail.
+
+    revision: only those of this revision are kept.
+    """
     if not out.exists():
         return []
-    wanted, revision = {(*task.kind, task.events, task.repeat) for task in tasks}, _revision()
+    wanted = {(*task.kind, task.events, task.repeat) for task in tasks}
     found: list[Run] = json.loads(out.read_text())
     kept = [
         run
         for run in found
-        if "failed" not in run and run.get("revision") == revision and run.get("events") and _identity(run) in wanted
+        if "failed" not in run
+        and run.get("revision") == revision
+        and run.get("events")
+        and _identity(run) in wanted
     ]
     report.say(f"{len(kept)} of {len(found)} runs in {out} are kept")
     return kept
 
 
 def _revision() -> str:
-    """The last commit of what is measured, and whether it has been changed since; documents do not count."""
+    """Returns the last commit of what is measured, and whether it has been changed since.
+
+    Documents do not count.
+    """
     parts = [["log", "-1", "--format=%h"], ["status", "--porcelain", "--untracked-files=no"]]
     commit, changes = (
         subprocess.run(
-            ["git", *words, "--", *MEASURED], cwd=HERE.parents[1], capture_output=True, text=True, check=False
+            ["git", *words, "--", *MEASURED],
+            cwd=HERE.parents[1],
+            capture_output=True,
+            text=True,
+            check=False,
         ).stdout.strip()
         for words in parts
     )
@@ -199,12 +266,16 @@ def _revision() -> str:
 
 
 def _save(runs: list[Run], out: Path | None) -> None:
+    """Writes the runs as JSON, if a file is named."""
     if out:
         out.write_text(json.dumps(runs, indent=1))
 
 
 def peers_python(environment: Path) -> str:
-    """The interpreter of the peers' environment, made when missing; what it lacks it takes from this one."""
+    """Returns the interpreter of the peers' environment, which is made when missing.
+
+    What the environment lacks it takes from this one.
+    """
     python = environment / "bin" / "python"
     if not python.exists():
         report.say(f"making {environment} (once)")
@@ -218,7 +289,10 @@ def peers_python(environment: Path) -> str:
         ).stdout.strip()
         (Path(theirs) / "of_the_worker.pth").write_text(ours + "\n")
         required = str(HERE / "peers" / "requirements.txt")
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--no-deps", "-r", required], check=True)
+        subprocess.run(
+            [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "-r", required],
+            check=True,
+        )
     return str(python.absolute())
 
 

@@ -1,10 +1,13 @@
-"""Accuracy against cost a user: what sizes of the network buy, and what the LSTM, the language model and the blend buy.
+"""Measures accuracy against cost a user, for sizes of the network and for parts of the answer.
 
     python -m tests.benchmarks.frontier OUT --events E --items I [--seen remove] [--protocol P]
 
-Trains a model directory for each size below OUT (quick effort; a size that is there is kept, an interrupted one goes on), asks each on the
-same cases (models/parts.py: weights of a blend are fitted to one half of the users and asked of the other), then times all of them in
-turns: CPU time of one thread, 512 users with full histories, median and quartiles of ROUNDS, on a quiet machine (or `--no-time`).
+It prints a Markdown table with a row for each size and answer: the LSTM, the language model, and
+the blend. It trains a model directory for each size below OUT (quick effort; a size that is there
+is kept, an interrupted one goes on) and measures each on the same cases
+(models/evaluation/ablation.py: weights of a blend are fitted to one half of the users and measured
+on the other). Then it times all of them in turns: CPU time of one thread, 512 users with full
+histories, median and quartiles of ROUNDS, on a quiet machine (or `--no-time`).
 
 Sizes: D width, k soft tokens, n recent events.
 """
@@ -24,15 +27,16 @@ import numpy as np
 import torch
 
 from models.compact import COMPACT, RECENT, hash64
-from models.effort import effort_of, settings_for, with_width
-from models.interests import InterestConfig
-from models.parts import measure_parts
+from models.data.interests import InterestConfig
+from models.data.splits import Split
+from models.evaluation import measure_ablation
 from models.predict import load_predictor
-from models.predictor import Predictor
-from models.protocols import Split
-from models.train import train
+from models.progress import Progress
+from models.serving.predictor import Predictor
+from models.training import effort_of, settings_for, train_model
+from models.training.effort import with_width
 from stream.cli.data_options import data_options
-from stream.training_inputs import with_found_interests
+from stream.offline.dataset import with_found_interests
 from tests.benchmarks.model_peers.questions import cut
 
 Array = np.ndarray[Any, Any]
@@ -45,7 +49,7 @@ FIRST: Final = 10
 
 @dataclass(frozen=True)
 class Size:
-    """What is varied."""
+    """Holds the sizes that are varied."""
 
     width: int = 64
     soft_tokens: int = 2
@@ -71,11 +75,11 @@ ANSWERS: Final = {
     "both networks, blended": "blend without co-occurrence and EASE",
     "everything, as served": "blend",
 }
-"""What a worker could answer with, and its row in models.parts."""
+"""What a worker could answer with, and its row in models.evaluation.ablation."""
 
 
 def trained(size: Size, found: Split, out: Path, given: dict[str, Any]) -> Path:
-    """The model directory of a size, trained with the seed, the threads and the candidates that were given."""
+    """Returns the model directory of a size, trained with the options that were given."""
     directory = out / str(size).replace(", ", "-").replace(" ", "")
     config, _ = settings_for("quick", found.train, seed=given["seed"], model=directory.name)
     config = replace(
@@ -86,11 +90,15 @@ def trained(size: Size, found: Split, out: Path, given: dict[str, Any]) -> Path:
         threads=given["threads"],
     )
     if not (directory / "weights.safetensors").exists():
-        train(found.train, directory, config, _told(str(size)), effort_of("quick").minutes)
+        train_model(
+            found.train, directory, config, _progress_of(str(size)), effort_of("quick").minutes
+        )
     return directory
 
 
-def _told(size: str) -> Callable[[str, int, int, dict[str, Any]], None]:
+def _progress_of(size: str) -> Progress:
+    """Returns a report of progress that names the size."""
+
     def progress(stage: str, done: int, total: int, figures: dict[str, Any]) -> None:
         sys.stderr.write(f"{size}: {stage} {done}/{total} {figures}\n")
 
@@ -98,7 +106,10 @@ def _told(size: str) -> Callable[[str, int, int, dict[str, Any]], None]:
 
 
 def costs(models: dict[Size, Predictor], seed: int) -> dict[Size, dict[str, Array]]:
-    """Microseconds of CPU time a user, [ROUNDS], of each answer, and of an event's LSTM step; sizes take turns."""
+    """Returns microseconds of CPU time a user, [ROUNDS], of each answer and of an event's step.
+
+    Sizes take turns.
+    """
     found: dict[Size, dict[str, list[float]]] = {size: {} for size in models}
     calls = {size: _work(model, seed) for size, model in models.items()}
     for _ in range(ROUNDS + 1):
@@ -107,11 +118,17 @@ def costs(models: dict[Size, Predictor], seed: int) -> dict[Size, dict[str, Arra
                 before = time.thread_time()
                 work()
                 found[size].setdefault(name, []).append((time.thread_time() - before) / USERS * 1e6)
-    return {size: {name: np.array(each[1:]) for name, each in rows.items()} for size, rows in found.items()}
+    return {
+        size: {name: np.array(each[1:]) for name, each in rows.items()}
+        for size, rows in found.items()
+    }
 
 
 def _work(model: Predictor, seed: int) -> dict[str, Callable[[], object]]:
-    """The calls that are timed, for users whose recent events are drawn from the catalogue."""
+    """Returns the calls that are timed.
+
+    The recent events of their users are drawn from the catalogue.
+    """
     random = np.random.default_rng(seed)
     recent = np.zeros((USERS, RECENT), COMPACT)
     keys = np.array([hash64(item) for item in model.info.items], np.uint64)
@@ -126,19 +143,25 @@ def _work(model: Predictor, seed: int) -> dict[str, Callable[[], object]]:
         known = model.known(state, recent)
         answer = network.lstm.feature(known.x[:, -1], known.memory)
         if reads:
-            answer, _, _ = model._answer(known, answer)
+            answer, _, _ = model.answer(known, answer)
         torch.nn.functional.linear(answer, items, bias).topk(FIRST, dim=1)
 
     return {
         "LSTM only": lambda: of(reads=False),
         "language model only": lambda: of(reads=True),
-        "everything, as served": lambda: model.score(state, recent, interests=5, items=FIRST, because=3),
-        "LSTM step, an event": lambda: model.step(state, recent[:, 0], np.array([USERS]), recent["time_ms"][:, 1]),
+        "everything, as served": lambda: model.score(
+            state, recent, interests=5, items=FIRST, because=3
+        ),
+        "LSTM step, an event": lambda: model.step(
+            state, recent[:, 0], np.array([USERS]), recent["time_ms"][:, 1]
+        ),
     }
 
 
-def table(accuracy: dict[Size, list[dict[str, Any]]], cost: dict[Size, dict[str, Array]]) -> list[str]:
-    """Markdown: a row for each size and answer."""
+def table(
+    accuracy: dict[Size, list[dict[str, Any]]], cost: dict[Size, dict[str, Array]]
+) -> list[str]:
+    """Returns Markdown: a row for each size and answer."""
     lines = [
         "| size | answer | HR@10 | NDCG@10 | µs a user [quartiles] | bytes of memory |",
         "|---|---|---|---|---|---|",
@@ -148,26 +171,37 @@ def table(accuracy: dict[Size, list[dict[str, Any]]], cost: dict[Size, dict[str,
         for answer, part in ANSWERS.items():
             taken = cost.get(size, {}).get(answer)
             spread = (
-                "" if taken is None else "{1:.1f} [{0:.1f}, {2:.1f}]".format(*np.quantile(taken, (0.25, 0.5, 0.75)))
+                ""
+                if taken is None
+                else "{1:.1f} [{0:.1f}, {2:.1f}]".format(*np.quantile(taken, (0.25, 0.5, 0.75)))
             )
             row = rows.get(part, rows["blend without co-occurrence"])  # a model that has no EASE
             lines.append(
-                f"| {size} | {answer} | {row['HR@10']:.4f} | {row['NDCG@10']:.4f} | {spread} | {8 * size.width} |"
+                f"| {size} | {answer} | {row['HR@10']:.4f} | {row['NDCG@10']:.4f} | {spread} "
+                f"| {8 * size.width} |"
             )
     return lines
 
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--events", multiple=True, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--events", multiple=True, required=True, type=click.Path(path_type=Path, exists=True)
+)
 @click.option("--items", multiple=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--time/--no-time", "timed", default=True, help="Measure the cost too; on a quiet machine.")
+@click.option(
+    "--time/--no-time", "timed", default=True, help="Measure the cost too; on a quiet machine."
+)
 @data_options
-def main(out: Path, events: tuple[Path, ...], items: tuple[Path, ...], timed: bool, **given: Any) -> None:
-    """Train, ask, time, and print the table."""
+def main(
+    out: Path, events: tuple[Path, ...], items: tuple[Path, ...], timed: bool, **given: Any
+) -> None:
+    """Trains, measures, times, and prints the table."""
     found = cut(events, items, given)
     whole = with_found_interests(found.whole, InterestConfig(), None, given["seed"])
-    seen_by = replace(found, whole=whole, train=found.train.with_interests(whole.interests, whole.membership, {}))
+    seen_by = replace(
+        found, whole=whole, train=found.train.with_interests(whole.interests, whole.membership, {})
+    )
     models: dict[Size, Predictor] = {}
     accuracy: dict[Size, list[dict[str, Any]]] = {}
     for size in SIZES:
@@ -176,13 +210,18 @@ def main(out: Path, events: tuple[Path, ...], items: tuple[Path, ...], timed: bo
         assert isinstance(model, Predictor)
         models[size], kept = model, directory.with_suffix(".parts.json")
         if not kept.exists():
-            kept.write_text(json.dumps(measure_parts(model, seen_by, seen=given["seen"])["parts"]), encoding="utf-8")
+            kept.write_text(
+                json.dumps(measure_ablation(model, seen_by, seen=given["seen"])["parts"]),
+                encoding="utf-8",
+            )
         accuracy[size] = json.loads(kept.read_text(encoding="utf-8"))
     cost = costs(models, given["seed"]) if timed else {}
     for line in [*table(accuracy, cost), "", f"{len(found.cases):,} cases. {found.description}."]:
         click.echo(line)
     for size, each in cost.items():
-        click.echo(f"LSTM step of an event, {size}: {np.median(each['LSTM step, an event']):.2f} µs")
+        click.echo(
+            f"LSTM step of an event, {size}: {np.median(each['LSTM step, an event']):.2f} µs"
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""Interests in words beside trained ones: categories held out of a catalogue, then given back as phrases.
+"""Compares interests in words with trained ones.
 
     python -m tests.benchmarks.zero_shot hold-out --items items.jsonl.gz --out without.jsonl
     interest-stream train --events events.tsv.gz --items without.jsonl --out without
     interest-stream train --events events.tsv.gz --items items.jsonl.gz --out trained
-    python -m tests.benchmarks.zero_shot measure --events events.tsv.gz --items items.jsonl.gz --without without --trained trained
+    python -m tests.benchmarks.zero_shot measure --events events.tsv.gz --items items.jsonl.gz \
+        --without without --trained trained
 
-Held out is every fourth category by name that has a hundred items or more. A case is the last event of a user; it happened when the
-item of that event has the category in the whole catalogue. Items are matched by their texts without the category's name.
+Categories are held out of a catalogue, then given back as phrases; the last command prints a table
+of both ways to score them. Held out is every fourth category by name that has a hundred items or
+more. A case is the last event of a user; it happened when the item of that event has the category
+in the whole catalogue. Items are matched by their texts without the category's name.
 """
 
 from __future__ import annotations
@@ -19,15 +22,15 @@ from typing import Any, Final
 import click
 import numpy as np
 
-from models import metrics
+from models.data.prepare import Catalogue, PrepareConfig, catalogue_rows
+from models.data.replay import replay
+from models.data.splits import Split, split
+from models.evaluation import metrics
 from models.predict import load_predictor
-from models.predictor import Predictor
-from models.prepare import Catalogue, PrepareConfig, catalogue_rows
-from models.protocols import Split, split
-from models.replay import replay
-from models.zero_shot import match
-from stream.catalogue_files import read_catalogue
-from stream.training_inputs import Inputs, load_dataset, with_known_interests
+from models.scorers.zero_shot import match
+from models.serving.predictor import Predictor
+from stream.files.catalogue import read_catalogue
+from stream.offline.dataset import Inputs, load_dataset, with_known_interests
 
 Array = np.ndarray[Any, Any]
 
@@ -39,21 +42,27 @@ _FILE = click.Path(path_type=Path)
 
 @click.group()
 def main() -> None:
-    """See the docstring of the file."""
+    """Runs one of the two commands; see the docstring of the file."""
 
 
 @main.command()
 @click.option("--items", type=_FILE, required=True)
 @click.option("--out", type=_FILE, required=True)
 def hold_out(items: Path, out: Path) -> None:
-    """Write the catalogue without the held-out categories."""
+    """Writes the catalogue without the held-out categories."""
     file = read_catalogue([items])
     away = held_out(file.categories)
     lines = [
-        {"item_id": item, "title": title, "categories": [name for name in names if name not in away]}
+        {
+            "item_id": item,
+            "title": title,
+            "categories": [name for name in names if name not in away],
+        }
         for item, title, names in zip(file.item_ids, file.titles, file.categories, strict=True)
     ]
-    out.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    out.write_text(
+        "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8"
+    )
     click.echo(f"held out: {', '.join(away)}")
 
 
@@ -62,12 +71,22 @@ def hold_out(items: Path, out: Path) -> None:
 @click.option("--items", type=_FILE, required=True)
 @click.option("--without", type=_FILE, required=True, help="Model trained without the categories.")
 @click.option("--trained", type=_FILE, required=True, help="Model trained with them.")
-@click.option("--encode-with", type=_FILE, default=None, help="Encoder that matches items, instead of the model's own.")
+@click.option(
+    "--encode-with",
+    type=_FILE,
+    default=None,
+    help="Encoder that matches items, instead of the model's own.",
+)
 @click.option("--min-events", type=int, default=2)
 def measure(
-    events: tuple[Path, ...], items: Path, without: Path, trained: Path, encode_with: Path | None, min_events: int
+    events: tuple[Path, ...],
+    items: Path,
+    without: Path,
+    trained: Path,
+    encode_with: Path | None,
+    min_events: int,
 ) -> None:
-    """Print a table of what was said against what happened."""
+    """Prints a table of scores against what happened."""
     model, full = load_predictor(without), load_predictor(trained)
     file = read_catalogue([items])
     names = held_out(file.categories)
@@ -79,7 +98,10 @@ def measure(
     own = found[cut.cases.target]
     for place, name in enumerate(names):
         right = int((found[:, place] & truth[:, place]).sum())
-        click.echo(f"{name}: {found[:, place].sum()} matched, {right} of them rightly, of {truth[:, place].sum()}")
+        click.echo(
+            f"{name}: {found[:, place].sum()} matched, {right} of them rightly, "
+            f"of {truth[:, place].sum()}"
+        )
     said = {
         "zero-shot, matched": _phrases(model, names, found, cut),
         "zero-shot, its items known": _phrases(model, names, truth, cut),
@@ -94,12 +116,13 @@ def measure(
 
 
 def held_out(categories: list[tuple[str, ...]]) -> list[str]:
-    """Every fourth category with a hundred items or more."""
+    """Returns every fourth category with a hundred items or more."""
     count = Counter(name for names in categories for name in names)
     return sorted(name for name, items in count.items() if items >= FEWEST)[EVERY - 1 :: EVERY]
 
 
 def _dataset(model: Predictor, events: tuple[Path, ...], min_events: int) -> Any:
+    """Returns the data set of the files, seen through a model's catalogue."""
     info = model.info
     catalogue = Catalogue(list(info.items), list(info.titles), [()] * len(info.items))
     dataset = load_dataset(Inputs(events), PrepareConfig(min_events=min_events), catalogue)
@@ -107,6 +130,7 @@ def _dataset(model: Predictor, events: tuple[Path, ...], min_events: int) -> Any
 
 
 def _matched(model: Predictor, names: list[str], encode_with: Path | None) -> Array:
+    """Returns which items match each phrase."""
     if encode_with is None:
         return match(model.network.text[1:], model.encode_texts(names))
     from models.llm.base_model import load
@@ -119,7 +143,8 @@ def _matched(model: Predictor, names: list[str], encode_with: Path | None) -> Ar
 
 
 def _phrases(model: Predictor, names: list[str], belongs: Array, cut: Split) -> Array:
-    model.hear(names, belongs)
+    """Returns the scores of phrases."""
+    model.score_phrases(names, belongs)
     found = np.empty((len(cut.cases), len(names)))
     for places, state, recent in replay(model, model.info.state_size, cut.whole, cut.cases, 512):
         found[places] = model.score(state, recent, interests=1, items=1, because=0).phrases
@@ -127,6 +152,7 @@ def _phrases(model: Predictor, names: list[str], belongs: Array, cut: Split) -> 
 
 
 def _trained(model: Predictor, names: list[str], cut: Split) -> Array:
+    """Returns the scores of trained interests."""
     columns = [model.info.interests.index(name) for name in names]
     found = np.empty((len(cut.cases), len(names)))
     for places, state, recent in replay(model, model.info.state_size, cut.whole, cut.cases, 512):
@@ -135,13 +161,19 @@ def _trained(model: Predictor, names: list[str], cut: Split) -> Array:
 
 
 def _print(label: str, probability: Array, happened: Array) -> None:
+    """Prints a row of the table."""
     measured = metrics.interests(probability, happened)
     areas = [_area(said, did) for said, did in zip(probability.T, happened.T, strict=True)]
-    click.echo(f"{label}: NLL {measured['NLL']:.4f}, ECE {measured['ECE']:.4f}, AUC {np.mean(areas):.3f}")
+    click.echo(
+        f"{label}: NLL {measured['NLL']:.4f}, ECE {measured['ECE']:.4f}, AUC {np.mean(areas):.3f}"
+    )
 
 
 def _area(said: Array, did: Array) -> float:
-    """Chance that a case where it happened was given more than one where it did not; ties count half."""
+    """Returns the area under the ROC curve; ties count half.
+
+    It is the chance that a case where it happened was given more than one where it did not.
+    """
     yes, no = said[did], np.sort(said[~did])
     if not len(yes) or not len(no):
         return float("nan")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.harness import Pipeline, make_pipeline
+from tests.support.pipelines import Pipeline, make_pipeline
 
 
 @pytest.fixture

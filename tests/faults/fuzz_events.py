@@ -1,11 +1,14 @@
-"""Fuzzing of raw bytes -> the worker's decoder -> an event or a reason, guided by coverage (Atheris).
+"""Feeds raw bytes to the worker's decoder, guided by coverage (Atheris).
+
+The answer is an event or a reason.
 
     python -m pip install --target runs/atheris atheris==3.0.0
     PYTHONPATH=runs/atheris:. python -m tests.faults.fuzz_events --seconds 1200
 
-A finding: an exception, more than 100 ms of CPU, more than 50 MB of growth, or an answer other than that of the second reading of the
-contract (stream/audit_events.py, the standard library's json). Inputs that found something are kept in OUT/findings, and the run goes on.
-Atheris is no dependency of the project: it has wheels for some Pythons only.
+A finding: an exception, more than 100 ms of CPU, more than 50 MB of growth, or an answer other than
+that of the second reading of the contract (audit/event_rules.py, the standard library's json).
+Inputs that found something are kept in OUT/findings, and the run goes on. Atheris is no dependency
+of the project: it has wheels for some Pythons only.
 """
 
 from __future__ import annotations
@@ -27,30 +30,40 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.faults.campaign.load import POISON
-from tests.poison import CORPUS, STRANGE, TIME_MS, USER
+from tests.support.poison import CORPUS, STRANGE, TIME_MS, USER
 
 try:
     import atheris
 
-    instrumented = atheris.instrument_imports(include=["stream.events", "stream.event_faults", "stream.audit_events"])
+    instrumented = atheris.instrument_imports(
+        include=["stream.pipeline.decode", "stream.contracts.faults", "stream.audit.event_rules"]
+    )
 except ImportError:
     atheris, instrumented = None, nullcontext()
 with instrumented:  # what is imported here tells the fuzzer where an input went
-    from stream import audit_events
-    from stream.event_faults import REASONS
-    from stream.events import Decoder, Event, Limits, parse_event
+    from stream.audit import event_rules as audit_events
+    from stream.contracts.event import Event, Limits, parse_event
+    from stream.contracts.faults import REASONS
+    from stream.pipeline.decode import Decoder
 
 SLOW_S: Final = 0.1
 GROWTH_BYTES: Final = 50_000_000
 LONGEST: Final = 4_096
-"""Bytes of an input: texts may be too long, values are never too large, and a second sees hundreds of inputs instead of twenty."""
+"""Bytes of an input.
+
+Texts may be too long, values are never too large, and a second sees hundreds of inputs instead of
+twenty.
+"""
 
 TEXTS: Final = ("user_id", "action", "item_id", "title", "query", "event_id", "session_id")
 
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """A record as a consumer hands it to the decoder; the key is the user that the value seems to name."""
+    """Is a record as a consumer gives it to the decoder.
+
+    The key is the user that the value seems to name.
+    """
 
     value: bytes
     offset: int = 7
@@ -64,7 +77,10 @@ class Bytes:
 
 
 def examine(value: bytes, decoder: Any) -> str | None:
-    """What is wrong with the decoder's answer to these bytes, in a short sentence; None: nothing."""
+    """Returns what is wrong with the decoder's answer to these bytes, in a short sentence.
+
+    None: nothing.
+    """
     record, before = Bytes(value), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.thread_time()
     try:
@@ -86,28 +102,42 @@ def examine(value: bytes, decoder: Any) -> str | None:
 
 def differs(record: Bytes, accepted: bool) -> str | None:
     """Is this what the standard library's json makes of it?"""
-    told = audit_events.valid_event(record.key, record.value, record.timestamp, audit_events.Limits())
-    if (told is not None) != accepted:
+    read_by_json = audit_events.valid_event(
+        record.key, record.value, record.timestamp, audit_events.Limits()
+    )
+    if (read_by_json is not None) != accepted:
         return f"the decoder {'accepts' if accepted else 'refuses'} what the audit does not"
-    if told is None:
+    if read_by_json is None:
         return None
-    wrong = [name for name, same in compared(parse_event(record, Limits()), told).items() if not same]
+    wrong = [
+        name
+        for name, same in compared(parse_event(record, Limits()), read_by_json).items()
+        if not same
+    ]
     return f"other {', '.join(wrong)} than json reads" if wrong else None
 
 
-def compared(event: Event, told: dict[str, Any]) -> dict[str, bool]:
-    """Field by field, the decoder's event and the dictionary that json reads."""
-    texts = {name: (getattr(event, name) or "") == (told.get(name) or "") for name in TEXTS}
-    numbers = {name: getattr(event, name) == told.get(name) for name in ("dwell_ms", "value")}
-    time_ms = audit_events._milliseconds(told["time"])
+def compared(event: Event, read_by_json: dict[str, Any]) -> dict[str, bool]:
+    """Compares the decoder's event with the dictionary that json reads, field by field."""
+    texts = {name: (getattr(event, name) or "") == (read_by_json.get(name) or "") for name in TEXTS}
+    numbers = {
+        name: getattr(event, name) == read_by_json.get(name) for name in ("dwell_ms", "value")
+    }
+    time_ms = audit_events.milliseconds(read_by_json["time"])
     return {
-        **texts, **numbers, "categories": event.categories == told.get("categories"), "time": event.time == time_ms
-    }  # fmt: skip
+        **texts,
+        **numbers,
+        "categories": event.categories == read_by_json.get("categories"),
+        "time": event.time == time_ms,
+    }
 
 
 @dataclass
 class Fuzzer:
-    """Counts what it is given, keeps what found something, and ends the process when its time is over."""
+    """Counts what it is given, and keeps what found something.
+
+    It ends the process when its time is over.
+    """
 
     out: Path
     seconds: float
@@ -140,7 +170,10 @@ class Fuzzer:
 
 
 def seeds(longest: int = LONGEST) -> list[bytes]:
-    """The bad records of tests and campaign, and the sound ones that look like them, but for the largest."""
+    """Returns the bad records of tests and campaign, and the sound ones that look like them.
+
+    All but the largest.
+    """
     values = [each.value or b"" for each in CORPUS] + list(STRANGE.values()) + list(POISON)
     return sorted({value for value in values if len(value) <= longest})
 
@@ -151,12 +184,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/fuzz"), help="corpus and findings; a corpus is gone on with"
+        "--out",
+        type=Path,
+        default=Path("runs/fuzz"),
+        help="corpus and findings; a corpus is gone on with",
     )
-    parser.add_argument("--longest", type=int, default=LONGEST, help="bytes of an input (default: %(default)s)")
+    parser.add_argument(
+        "--longest", type=int, default=LONGEST, help="bytes of an input (default: %(default)s)"
+    )
     options = parser.parse_args(arguments)
     if atheris is None:
-        os.write(2, b"Atheris is missing: python -m pip install --target runs/atheris atheris==3.0.0\n")
+        os.write(
+            2, b"Atheris is missing: python -m pip install --target runs/atheris atheris==3.0.0\n"
+        )
         return 2
     for name in ("corpus", "findings"):
         (options.out / name).mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
-"""The planted bugs: thirteen ways to break the promise, each a patch of the product made in a test process only.
+"""Plants thirteen bugs that break the promise.
 
-`plant(name, patch, every)` applies one; `patch` is pytest's monkeypatch.setattr or the plain setattr of a worker that will be
-thrown away. Table of what catches which: docs/reliability.md.
+Each is a patch of the product made in a test process only. `plant(name, patch, every)` applies one;
+`patch` is pytest's monkeypatch.setattr or the plain setattr of a worker that will be thrown away.
+Table of what catches which: docs/measured/reliability-tests.md.
 """
 
 from __future__ import annotations
@@ -14,23 +15,31 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from stream import agents, dead_letters, failpoints, scoring, step
-from stream.agents import Pipeline
-from stream.events import Decoder, EventBatch
-from stream.state import Arena
-from stream.transport import Consumer, Producer
+from stream.contracts import dead_letter as dead_letters
+from stream.contracts.event_batch import EventBatch
+from stream.kafka.batch_consumer import BatchConsumer
+from stream.kafka.fence import Fence
+from stream.kafka.producer import BatchProducer
+from stream.pipeline import delivery as agents
+from stream.pipeline import scoring, step
+from stream.pipeline.decode import Decoder
+from stream.pipeline.delivery import Delivery
+from stream.policies.erasure import Cleared
+from stream.worker import failpoints
+from stream.worker.restore import RestorableArena
+from stream.worker.table import ArenaStore
 
 Patch = Callable[[Any, str, Any], None]
 
 
 def commit_before_changelog_ack(patch: Patch, every: int) -> None:
-    original = Pipeline._publish
+    original = Delivery.publish
 
-    async def publish(self: Pipeline, job: Any) -> None:
+    async def publish(self: Delivery, job: Any) -> None:
         _apply(self, job)
         await original(self, job)
 
-    patch(Pipeline, "_publish", publish)
+    patch(Delivery, "publish", publish)
 
 
 def no_dedupe_on_replay(patch: Patch, every: int) -> None:
@@ -38,16 +47,18 @@ def no_dedupe_on_replay(patch: Patch, every: int) -> None:
 
 
 def dedupe_only_in_memory(patch: Patch, every: int) -> None:
-    original = Arena.restore
+    original = RestorableArena.restore
 
-    def restore(self: Arena, users: Any, values: Any) -> int:
+    def restore(self: RestorableArena, users: Any, values: Any) -> int:
         known = set(self.users())
         regressions = original(self, users, values)
         rows = self.find([user for user in self.users() if user not in known])
-        self._rows["offset"][rows] = -1
+        held = self.gather(rows)
+        held["offset"] = -1
+        self.put(rows, held)
         return regressions
 
-    patch(Arena, "restore", restore)
+    patch(RestorableArena, "restore", restore)
 
 
 def event_dropped(patch: Patch, every: int) -> None:
@@ -55,13 +66,15 @@ def event_dropped(patch: Patch, every: int) -> None:
 
 
 def event_applied_twice(patch: Patch, every: int) -> None:
-    _change_batches(patch, lambda places, wrong: np.sort(np.concatenate((places, places[wrong]))), every)
+    _change_batches(
+        patch, lambda places, wrong: np.sort(np.concatenate((places, places[wrong]))), every
+    )
 
 
 def acked_in_finally(patch: Patch, every: int) -> None:
-    original = Pipeline._publish
+    original = Delivery.publish
 
-    async def publish(self: Pipeline, job: Any) -> None:
+    async def publish(self: Delivery, job: Any) -> None:
         try:
             await original(self, job)
         except Exception:
@@ -70,79 +83,88 @@ def acked_in_finally(patch: Patch, every: int) -> None:
         finally:
             _apply(self, job)
 
-    patch(Pipeline, "_publish", publish)
+    patch(Delivery, "publish", publish)
 
 
 def no_looks(patch: Patch, every: int) -> None:
-    """No bug: a worker that never asks whether it is still the owner. The fence of the broker is all that holds it."""
+    """Plants no bug, but a worker that never asks whether it is still the owner.
 
-    async def ensure_owner(self: Pipeline, job: Any) -> None:
+    The fence of the broker is all that holds it.
+    """
+
+    async def ensure_owner(self: Delivery, job: Any) -> None:
         return None
 
-    async def confirm_membership(self: Consumer) -> None:
+    async def confirm_membership(self: BatchConsumer) -> None:
         return None
 
-    patch(Pipeline, "_ensure_owner", ensure_owner)
-    patch(Consumer, "confirm_membership", confirm_membership)  # the last look before the wire
+    patch(Delivery, "ensure_owner", ensure_owner)
+    patch(BatchConsumer, "confirm_membership", confirm_membership)  # the last look before the wire
 
 
 def zombie_allowed(patch: Patch, every: int) -> None:
-    async def fence(self: Producer, partitions: Any) -> None:
-        return None
+    async def fence(self: BatchProducer, partitions: Any) -> dict[Any, int]:
+        return {}
 
     no_looks(patch, every)
-    patch(Producer, "fence", fence)
+    patch(BatchProducer, "fence", fence)
 
 
 def recovery_from_one_later(patch: Patch, every: int) -> None:
-    original = Arena.restore
+    original = RestorableArena.restore
 
-    def restore(self: Arena, users: Any, values: Any) -> int:
+    def restore(self: RestorableArena, users: Any, values: Any) -> int:
         # the first state: before it lies the empty record of a fence, which nobody misses
-        first = 0 if len(self) else next((place + 1 for place, value in enumerate(values) if value), 0)
+        first = (
+            0 if len(self) else next((place + 1 for place, value in enumerate(values) if value), 0)
+        )
         return original(self, users[first:], values[first:])
 
-    patch(Arena, "restore", restore)
+    patch(RestorableArena, "restore", restore)
 
 
 def wrong_partition(patch: Patch, every: int) -> None:
-    original, numbers = Pipeline._write_states, itertools.count(1)
+    original, numbers = Delivery.write_states, itertools.count(1)
 
-    async def write(self: Pipeline, partition: int, outcome: Any) -> None:
-        await original(self, 1 - partition if partition < 2 and next(numbers) % 3 == 0 else partition, outcome)
+    async def write(self: Delivery, partition: int, outcome: Any) -> None:
+        await original(
+            self, 1 - partition if partition < 2 and next(numbers) % 3 == 0 else partition, outcome
+        )
 
-    patch(Pipeline, "_write_states", write)
+    patch(Delivery, "write_states", write)
 
 
 def number_off(patch: Patch, every: int) -> None:
-    original = step.fold
+    original = step.rows_after
 
-    def fold(work: Any, memory: Any) -> Any:
+    def rows_after(work: Any, memory: Any) -> Any:
         memory[0, 0] += 1e-4
         return original(work, memory)
 
-    patch(scoring, "fold", fold)
+    patch(scoring, "rows_after", rows_after)
 
 
 def stale_update_again(patch: Patch, every: int) -> None:
-    original = Pipeline._publish
+    original = Delivery.publish
     kept: dict[int, tuple[bytes, bytes]] = {}
 
-    async def publish(self: Pipeline, job: Any) -> None:
+    async def publish(self: Delivery, job: Any) -> None:
         await job.packed
         for outcome, partition in ((each.outcome, each.partition) for each in job.portions):
             if partition in kept and outcome.users:
                 user, update = kept.pop(partition)
                 changed = orjson.loads(update)
                 changed["interests"][0]["probability"] += 0.25
-                topic = self._settings.updates_topic
-                again = self._producer().send_records(topic, partition, [(user, orjson.dumps(changed), ())])
-                await self._deliver({topic: again}, partition, "")
+                topic = self.settings.updates_topic
+                again = self.clients.writer().send_records(
+                    topic, partition, [(user, orjson.dumps(changed), ())]
+                )
+                await self.deliver({topic: again}, partition, "")
             elif outcome.users:
                 kept[partition] = outcome.users[0], outcome.updates[0]
         await original(self, job)
 
-    patch(Pipeline, "_publish", publish)
+    patch(Delivery, "publish", publish)
 
 
 def dead_letter_cut(patch: Patch, every: int) -> None:
@@ -155,6 +177,29 @@ def dead_letter_cut(patch: Patch, every: int) -> None:
     patch(agents, "dead_letter", dead_letter)
 
 
+def no_marker(patch: Patch, every: int) -> None:
+    """Writes a tombstone for an erased user, where a marker is needed."""
+
+    def states(self: Cleared) -> list[bytes | None]:
+        return [None] * len(self.users)
+
+    patch(Cleared, "states", states)
+
+
+def no_profile_fence(patch: Patch, every: int) -> None:
+    """Lets a former owner's late profiles in, and takes none back."""
+
+    def beside(self: Fence) -> None:
+        return None
+
+    async def clear_profiles(self: ArenaStore, partitions: set[int]) -> None:
+        return None
+
+    no_looks(patch, every)
+    patch(Fence, "beside", beside)
+    patch(ArenaStore, "_clear_profiles", clear_profiles)
+
+
 def injector_does_nothing(patch: Patch, every: int) -> None:
     patch(failpoints, "_act", lambda name, action: None)
 
@@ -163,23 +208,31 @@ def _events(job: Any) -> list[Any]:
     return [event for portion in job.portions for event in portion.events]
 
 
-def _apply(pipeline: Pipeline, job: Any) -> None:
+def _apply(delivery: Delivery, job: Any) -> None:
     for event in _events(job):
-        pipeline._consumer().applied(event.message.tp, event.message.offset)
+        delivery.group.applied(event.message.tp, event.message.offset)
 
 
 def _change_batches(patch: Patch, change: Callable[[Any, Any], Any], every: int) -> None:
-    """Apply a change of places to each decoded batch; wrong marks each event whose number, counted from the start, is due."""
+    """Applies a change of places to each decoded batch.
+
+    wrong marks each event whose number, counted from the start, is due.
+    """
     original, seen = Decoder.decode, itertools.count(1)
 
-    def decode(self: Decoder, topic: str, partition: int, records: Any) -> EventBatch:
-        batch = original(self, topic, partition, records)
+    def decode(
+        self: Decoder, topic: str, partition: int, records: Any, now_ms: int | None = None
+    ) -> EventBatch:
+        batch = original(self, topic, partition, records, now_ms)
         wrong = np.array([next(seen) % every == 0 for _ in batch.users], bool)
         places = change(np.arange(len(batch.users)), wrong)
         return dataclasses.replace(
             batch,
             users=[batch.users[each] for each in places.tolist()],
-            **{name: getattr(batch, name)[places] for name in ("offsets", "checksums", "compact", "timestamps_ms")},
+            **{
+                name: getattr(batch, name)[places]
+                for name in ("offsets", "checksums", "compact", "timestamps_ms")
+            },
         )
 
     patch(Decoder, "decode", decode)
@@ -203,9 +256,16 @@ BUGS: Final[dict[str, tuple[Callable[[Patch, int], None], tuple[str, ...]]]] = {
 """By name: the patch, and the checks that must turn red."""
 
 
+ERASURE_BUGS: Final[dict[str, tuple[Callable[[Patch, int], None], tuple[str, ...]]]] = {
+    "tombstone instead of a marker": (no_marker, ("T1",)),
+    "profiles without a fence": (no_profile_fence, ("U5",)),
+}
+"""The same of erasures; they need scenario E2."""
+
 NO_LOOKS: Final = "no looks"
 
 
 def plant(name: str, patch: Patch, every: int = 10_000) -> None:
     """Apply a bug, or NO_LOOKS. `every`: of the bugs that hit one event in so many."""
-    (no_looks if name == NO_LOOKS else BUGS[name][0])(patch, every)
+    bugs = {**BUGS, **ERASURE_BUGS}
+    (no_looks if name == NO_LOOKS else bugs[name][0])(patch, every)

@@ -1,22 +1,25 @@
-"""A broker with a second listener for strangers: TLS, SCRAM, and rights by topic and group. The first one is for the test itself."""
+"""Runs a broker with a second listener for strangers: TLS, a login, rights by topic and group.
+
+The first listener is for the test itself.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest
 
+from stream.broker.folder import KafkaFolder
+from stream.broker.jars import java
+from stream.broker.local_kafka import SHORT_LIVED, LocalKafka, java_environment, new_uuid
+from stream.broker.ports import free_ports
 from stream.config import Settings
-from stream.kafka_folder import KafkaFolder
-from stream.kafka_jars import java
-from stream.local_kafka import LocalKafka, _environment
-from stream.ports import free_ports
+from tests.support.brokers import START_S, remove
+from tests.support.topics import request
 
 STORE_PASSWORD: Final = "store-password"
 TOPIC, GROUP, TRANSACTIONAL_ID = 2, 3, 5
@@ -40,7 +43,10 @@ class SecuredFolder(KafkaFolder):
 
     def write_properties(self, port: int, controller_port: int) -> None:
         super().write_properties(port, controller_port)
-        own, controller = f"PLAINTEXT://127.0.0.1:{port}", f"CONTROLLER://127.0.0.1:{controller_port}"
+        own, controller = (
+            f"PLAINTEXT://127.0.0.1:{port}",
+            f"CONTROLLER://127.0.0.1:{controller_port}",
+        )
         secured = f"SECURED://127.0.0.1:{self.secured_port}"
         more = (
             f"listeners={own},{controller},{secured}\n"
@@ -49,9 +55,13 @@ class SecuredFolder(KafkaFolder):
             f"listener.name.secured.ssl.keystore.location={self.root / 'broker.p12'}\n"
             f"listener.name.secured.ssl.keystore.password={STORE_PASSWORD}\n"
             "listener.name.secured.ssl.keystore.type=PKCS12\n"
-            "listener.name.secured.sasl.enabled.mechanisms=SCRAM-SHA-512\n"
+            "listener.name.secured.sasl.enabled.mechanisms=SCRAM-SHA-512,OAUTHBEARER\n"
             "listener.name.secured.scram-sha-512.sasl.jaas.config="
             "org.apache.kafka.common.security.scram.ScramLoginModule required;\n"
+            # takes unsecured tokens (tests/support/tokens.py), and ends a session with its token
+            "listener.name.secured.oauthbearer.sasl.jaas.config="
+            "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;\n"
+            "listener.name.secured.oauthbearer.connections.max.reauth.ms=3600000\n"
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n"
             "super.users=User:ANONYMOUS\n"
             "allow.everyone.if.no.acl.found=false\n"
@@ -70,15 +80,21 @@ class SecuredKafka(LocalKafka):
     def secured_url(self) -> str:
         return f"kafka://127.0.0.1:{self.folder.secured_port}"
 
-    def _format(self, class_path: str) -> None:
+    def prepare_data(self, class_path: str) -> None:
         if self.folder.formatted():
             return
         make_certificate(self.folder.root / "broker.p12", self.folder.certificate)
-        scram = [f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in self.users.items()]
+        scram = [
+            f"SCRAM-SHA-512=[name={name},password={password}]"
+            for name, password in self.users.items()
+        ]
         added = [word for each in scram for word in ("--add-scram", each)]
-        tool = self._java(class_path, 256, "kafka.tools.StorageTool", "format", "-t", "Wdn5MvoZQcSy1Aou3w6VCg")
+        tool = self.java_command(class_path, 256, *SHORT_LIVED, "kafka.tools.StorageTool", "format")
         subprocess.run(
-            [*tool, "-c", str(self.folder.properties), *added], check=True, capture_output=True, env=_environment()
+            [*tool, "-t", new_uuid(), "-c", str(self.folder.properties), *added],
+            check=True,
+            capture_output=True,
+            env=java_environment(),
         )
 
 
@@ -93,27 +109,45 @@ def make_certificate(store: Path, certificate: Path) -> None:
         "-alias",
         "broker",
     ]
-    made = ["-genkeypair", "-keyalg", "EC", "-storetype", "PKCS12", "-validity", "2", "-dname", "CN=broker"]
-    subprocess.run([*keytool, *made, "-ext", "san=ip:127.0.0.1", "-ext", "bc=ca:true"], check=True, capture_output=True)
-    subprocess.run([*keytool, "-exportcert", "-rfc", "-file", str(certificate)], check=True, capture_output=True)
+    made = [
+        "-genkeypair",
+        "-keyalg",
+        "EC",
+        "-storetype",
+        "PKCS12",
+        "-validity",
+        "2",
+        "-dname",
+        "CN=broker",
+    ]
+    subprocess.run(
+        [*keytool, *made, "-ext", "san=ip:127.0.0.1", "-ext", "bc=ca:true"],
+        check=True,
+        capture_output=True,
+    )
+    subprocess.run(
+        [*keytool, "-exportcert", "-rfc", "-file", str(certificate)],
+        check=True,
+        capture_output=True,
+    )
 
 
 @contextmanager
 def secured_cluster(folder: Path, users: dict[str, str]) -> Iterator[SecuredKafka]:
     """One broker, gone at the end."""
     port, controller_port, secured_port = free_ports(3)
-    broker = SecuredKafka(folder, port, controller_port, heap_mb=512)
+    broker = SecuredKafka(folder, port, controller_port, heap_mb=512, short_lived=True)
     broker.folder, broker.users = SecuredFolder(folder), users
     broker.folder.secured_port = secured_port
-    broker.start(timeout_s=400)
     try:
+        broker.start(START_S)
         yield broker
     finally:
-        broker.stop()
+        remove(broker)
 
 
 def rights_of_a_worker(settings: Settings) -> dict[str, Rule]:
-    """The table of docs/runbook.md, by what each is about."""
+    """The tables of docs/operate/security.md, by what each is about."""
     out = (WRITE, DESCRIBE, DESCRIBE_CONFIGS)
     return {
         "clickstream": (TOPIC, settings.events_topic, LITERAL, (READ, DESCRIBE, DESCRIBE_CONFIGS)),
@@ -129,16 +163,12 @@ def rights_of_a_worker(settings: Settings) -> dict[str, Rule]:
 def rule(settings: Settings, user: str, rights: Rule, permission: int = ALLOW) -> None:
     """Add rights of a user, or (DENY) take them, which counts for more."""
 
-    async def add() -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
-        await admin.start()
-        try:
-            kind, name, pattern, operations = rights
-            for operation in operations:
-                request = CreateAclsRequest(kind, name, pattern, f"User:{user}", "*", operation, permission)
-                answer = await admin._send_request(request)
-                assert [error for error, _ in answer.creation_responses] == [0], answer
-        finally:
-            await admin.close()
-
-    asyncio.run(add())
+    kind, name, pattern, operations = rights
+    answers = request(
+        settings,
+        *(
+            CreateAclsRequest(kind, name, pattern, f"User:{user}", "*", operation, permission)
+            for operation in operations
+        ),
+    )
+    assert not any(error for each in answers for error, _ in each.creation_responses), answers

@@ -9,58 +9,69 @@ from pathlib import Path
 
 import pytest
 
-from stream.local_kafka import LocalKafka
-from tests.faults.harness import SESSION_S, Pipeline, make_pipeline, wait_until
+from stream.broker.local_kafka import LocalKafka
+from tests.support.brokers import START_S, broker_of_its_own
+from tests.support.pipelines import SHORT_SESSION_S, Pipeline, make_pipeline, wait_until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.kafka
+
+
+NUMBERS = itertools.count()
+PATIENT = ("--publish-timeout-s", "600")
+"""A worker waits as long as a broker may need to come back on a machine that does much else."""
+
+
+@pytest.fixture(scope="module")
+def kafka(forks: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+    """One that these tests end and start again."""
+    with broker_of_its_own(tmp_path_factory.mktemp("own") / "kafka") as broker:
+        yield broker
 
 
 @pytest.fixture
-def own_kafka(tmp_path: Path, ports: list[int]) -> Iterator[LocalKafka]:
-    broker = LocalKafka(tmp_path / "kafka", ports[0], ports[1], heap_mb=512)
-    broker.start(timeout_s=120)
-    try:
-        yield broker
-    finally:
-        broker.stop()
+def pipeline(kafka: LocalKafka, tmp_path: Path) -> Iterator[Pipeline]:
+    kafka.start(START_S)  # a test that failed may have left it ended
+    yield from make_pipeline(kafka.url, lambda name: f"{name}-{next(NUMBERS)}", tmp_path)
 
 
 @pytest.mark.parametrize("end", [LocalKafka.stop, LocalKafka.kill], ids=["stopped", "killed"])
-def test_restart_under_load(own_kafka: LocalKafka, tmp_path: Path, end: Callable[[LocalKafka], None]) -> None:
-    numbers = itertools.count()
-    for pipeline in make_pipeline(own_kafka.url, lambda name: f"{name}-{next(numbers)}", tmp_path):
-        _restart_under_load(pipeline, own_kafka, end)
-
-
-def _restart_under_load(pipeline: Pipeline, broker: LocalKafka, end: Callable[[LocalKafka], None]) -> None:
-    worker = pipeline.start()
-    load = pipeline.produce_in_background(40_000, rate=3_000)
-    wait_until(lambda: worker.metric("batches_total") > 5, 30, "some batches are durable")
-    end(broker)
-    broker.start(timeout_s=60)
+def test_restart_under_load(
+    kafka: LocalKafka, pipeline: Pipeline, end: Callable[[LocalKafka], None]
+) -> None:
+    worker = pipeline.start(*PATIENT)
+    load = pipeline.produce_in_background(2_000_000, rate=1_000)
+    wait_until(lambda: worker.metric("batches_total") > 5, "some batches are durable")
+    end(kafka)
+    kafka.start(START_S)
     assert load.is_alive(), "void: the load had ended before the broker came back"
+    before = worker.metric("batches_total")
+    wait_until(lambda: worker.metric("batches_total") > before + 5, "it goes on by itself")
+    pipeline.stop_load()
     load.join()
-    pipeline.wait_applied(90)
+    pipeline.wait_applied()
     assert worker.process.poll() is None
     pipeline.audit()
     assert worker.stop() == 0
 
 
 @pytest.mark.slow
-def test_an_outage_longer_than_the_session_timeout(own_kafka: LocalKafka, tmp_path: Path) -> None:
-    """Nobody answers, so nobody has put the worker out: it must wait for the group's word, and not end as a zombie would."""
-    numbers = itertools.count()
-    for pipeline in make_pipeline(own_kafka.url, lambda name: f"{name}-{next(numbers)}", tmp_path):
-        worker = pipeline.start()
-        load = pipeline.produce_in_background(60_000, rate=2_000)
-        wait_until(lambda: worker.metric("batches_total") > 5, 30, "some batches are durable")  # noqa: B023
-        own_kafka.kill()
-        time.sleep(SESSION_S + 4)  # the outage itself
-        assert worker.process.poll() is None, worker.log[-3000:]
-        own_kafka.start(timeout_s=60)
-        assert load.is_alive(), "void: the load had ended before the broker came back"
-        load.join()
-        pipeline.wait_applied(90)
-        assert worker.process.poll() is None, worker.log[-3000:]
-        assert pipeline.audit()["regressions"] == 0
-        assert worker.stop() == 0
+def test_an_outage_longer_than_the_session_timeout(kafka: LocalKafka, pipeline: Pipeline) -> None:
+    """Nobody answers, so nobody has put the worker out.
+
+    It must wait until the group confirms it, and not end as a zombie would.
+    """
+    pipeline.session_s = SHORT_SESSION_S
+    worker = pipeline.start(*PATIENT)
+    load = pipeline.produce_in_background(2_000_000, rate=1_000)
+    wait_until(lambda: worker.metric("batches_total") > 5, "some batches are durable")
+    kafka.kill()
+    time.sleep(SHORT_SESSION_S + 4)  # the outage itself
+    assert worker.process.poll() is None, worker.log[-3000:]
+    kafka.start(START_S)
+    assert load.is_alive(), "void: the load had ended before the broker came back"
+    pipeline.stop_load()
+    load.join()
+    pipeline.wait_applied()
+    assert worker.process.poll() is None, worker.log[-3000:]
+    assert pipeline.audit()["regressions"] == 0
+    assert worker.stop() == 0

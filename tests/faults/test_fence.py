@@ -1,9 +1,13 @@
-"""The broker refuses states of a worker whose partition has gone to another, whenever they arrive."""
+"""Checks that the broker refuses states of a worker whose partition has gone to another.
+
+It does so whenever they arrive.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,12 +16,13 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ProducerFenced
 
-from stream.fence import Fence, FencedBatch, marker, raise_fence
-from stream.kafka_folder import KafkaFolder
-from stream.local_kafka import LocalKafka
-from stream.record_batches import pack
-from tests.faults.campaign import admin
-from tests.faults.harness import Pipeline, make_pipeline, wait_until
+from stream.broker.folder import KafkaFolder
+from stream.broker.local_kafka import LocalKafka
+from stream.kafka.fence import Fence, FencedBatch, marker, raise_fence
+from stream.kafka.record_batches import pack
+from tests.support import topics
+from tests.support.brokers import START_S, remove
+from tests.support.pipelines import Pipeline, is_stopped, make_pipeline, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -25,16 +30,23 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 @asynccontextmanager
 async def owner(pipeline: Pipeline) -> AsyncIterator[tuple[AIOKafkaProducer, Fence]]:
     """A producer as a worker has one, and its fence."""
-    producer = AIOKafkaProducer(bootstrap_servers=pipeline.settings.bootstrap, enable_idempotence=True, acks="all")
+    producer = AIOKafkaProducer(
+        bootstrap_servers=pipeline.settings.bootstrap, enable_idempotence=True, acks="all"
+    )
     await producer.start()
     try:
-        yield producer, await raise_fence(producer.client, f"{pipeline.settings.app_id}-states-0", 60)
+        yield (
+            producer,
+            await raise_fence(producer.client, f"{pipeline.settings.app_id}-states-0", 60),
+        )
     finally:
         await producer.stop()
 
 
 async def write(producer: AIOKafkaProducer, batch: FencedBatch, pipeline: Pipeline) -> int:
-    metadata = await (await producer.send_batch(batch, pipeline.settings.changelog_topic, partition=0))
+    metadata = await (
+        await producer.send_batch(batch, pipeline.settings.changelog_topic, partition=0)
+    )
     offset: int = metadata.offset
     return offset
 
@@ -47,7 +59,9 @@ def states(fence: Fence, text: bytes) -> FencedBatch:
 def test_states_of_the_owner_before_are_refused(pipeline: Pipeline) -> None:
     async def run() -> None:
         async with owner(pipeline) as (first, old), owner(pipeline) as (second, new):
-            assert await write(first, states(old, b"before the new owner has written"), pipeline) == 0
+            assert (
+                await write(first, states(old, b"before the new owner has written"), pipeline) == 0
+            )
             assert await write(second, FencedBatch(marker(), new), pipeline) == 2
             with pytest.raises(ProducerFenced):
                 await write(first, states(old, b"late"), pipeline)
@@ -63,21 +77,28 @@ def test_a_fence_raised_again_by_the_same_worker_begins_anew(pipeline: Pipeline)
             for number in range(3):
                 assert await write(producer, FencedBatch(marker(), fence), pipeline) == 3 * number
                 assert await write(producer, states(fence, b"state"), pipeline) == 3 * number + 1
-                fence = await raise_fence(producer.client, f"{pipeline.settings.app_id}-states-0", 60)
+                fence = await raise_fence(
+                    producer.client, f"{pipeline.settings.app_id}-states-0", 60
+                )
 
     asyncio.run(run())
 
 
-def test_a_worker_whose_fence_cannot_be_written_ends_and_restores_nothing(pipeline: Pipeline) -> None:
-    worker = pipeline.start(failpoints="assigned=sleep:3", ready=False)
-    wait_until(lambda: "failpoint assigned" in worker.log, 30, "partitions assigned")
-    admin.configure(pipeline.settings, pipeline.settings.changelog_topic, max_message_bytes="10")
-    assert worker.process.wait(40) == 1
+def test_a_worker_whose_fence_cannot_be_written_ends_and_restores_nothing(
+    pipeline: Pipeline,
+) -> None:
+    worker = pipeline.start(failpoints="assigned=stop@1", ready=False)
+    wait_until(lambda: is_stopped(worker.process.pid), "partitions assigned")
+    topics.configure(pipeline.settings, pipeline.settings.changelog_topic, max_message_bytes="10")
+    worker.process.send_signal(signal.SIGCONT)
+    assert worker.wait() == 1
     pipeline.workers.remove(worker)  # its code is planned
     assert "refused a write: MessageSizeTooLargeError" in worker.log.splitlines()[-1]
     assert "states restored" not in worker.log
     assert "never retrieved" not in worker.log
-    admin.configure(pipeline.settings, pipeline.settings.changelog_topic, max_message_bytes="1048588")
+    topics.configure(
+        pipeline.settings, pipeline.settings.changelog_topic, max_message_bytes="1048588"
+    )
     pipeline.produce(200)
     pipeline.start()
     pipeline.wait_applied()
@@ -85,7 +106,10 @@ def test_a_worker_whose_fence_cannot_be_written_ends_and_restores_nothing(pipeli
 
 
 class Unfit(KafkaFolder):
-    """One broker with Kafka's own default for its transaction log: three replicas, which it has not."""
+    """Runs one broker with Kafka's own default for its transaction log.
+
+    That is three replicas, which it has not.
+    """
 
     def write_properties(self, port: int, controller_port: int) -> None:
         super().write_properties(port, controller_port)
@@ -93,15 +117,20 @@ class Unfit(KafkaFolder):
             properties.write("transaction.state.log.replication.factor=3\n")
 
 
-def test_a_cluster_that_cannot_keep_transactional_ids_is_told_what_it_lacks(tmp_path: Path, ports: list[int]) -> None:
-    broker, numbers = LocalKafka(tmp_path / "kafka", ports[0], ports[1], heap_mb=512), itertools.count()
+def test_a_cluster_that_cannot_keep_transactional_ids_is_told_what_it_lacks(
+    forks: None, tmp_path: Path, ports: list[int]
+) -> None:
+    broker, numbers = (
+        LocalKafka(tmp_path / "kafka", ports[0], ports[1], 512, short_lived=True),
+        itertools.count(),
+    )
     broker.folder = Unfit(broker.data_dir)
-    broker.start(timeout_s=120)
     try:
+        broker.start(START_S)
         for pipeline in make_pipeline(broker.url, lambda name: f"{name}-{next(numbers)}", tmp_path):
             worker = pipeline.start("--null-model", "--publish-timeout-s", "5", ready=False)
-            assert worker.process.wait(60) == 1
+            assert worker.wait() == 1
             assert "transaction.state.log.replication.factor" in worker.log.splitlines()[-1]
             assert "states restored" not in worker.log
     finally:
-        broker.stop()
+        remove(broker)

@@ -1,4 +1,7 @@
-"""Each invariant on a history that breaks it, made by hand from a sound one: it turns red, and says what is wrong."""
+"""Shows each invariant a history that breaks it, made by hand from a sound one.
+
+It turns red, and says what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,9 @@ def changed(record: Record, **fields: object) -> Record:
 
 
 def acknowledged_and_gone(history: History) -> History:
-    return replace(history, journal=[*history.journal, Sent("x", "user-1", 99, 0, 0, "ok", (0, 10**6), "none")])
+    return replace(
+        history, journal=[*history.journal, Sent("x", "user-1", 99, 0, 0, "ok", (0, 10**6), "none")]
+    )
 
 
 def failed_and_there(history: History) -> History:
@@ -49,18 +54,31 @@ def failed_and_there(history: History) -> History:
 
 
 def update_from_nowhere(history: History) -> History:
-    ghost = changed(history.updates[0], source={"topic": history.topic, "partition": 0, "offset": 10**6})
+    ghost = changed(
+        history.updates[0], source={"topic": history.topic, "partition": 0, "offset": 10**6}
+    )
     return replace(history, updates=[*history.updates, ghost])
 
 
 def unknown_and_not_applied(history: History) -> History:
-    record = next(each for each in history.source if (each.partition, each.offset) in history.reference.applied)
+    record = next(
+        each
+        for each in history.source
+        if (each.partition, each.offset) in history.reference.applied
+    )
     journal = [Sent("x", "user", 0, 0, 0, "info", (-1, -1), fingerprint(record.value))]
-    return replace(history, journal=journal, changelog=[each for each in history.changelog if each.key != record.key])
+    return replace(
+        history,
+        journal=journal,
+        changelog=[each for each in history.changelog if each.key != record.key],
+    )
 
 
 def newest_state_lost(history: History) -> History:
-    return replace(history, changelog=[each for each in history.changelog if each is not last_of(history.changelog)])
+    return replace(
+        history,
+        changelog=[each for each in history.changelog if each is not last_of(history.changelog)],
+    )
 
 
 def state_in_the_other_partition(history: History) -> History:
@@ -73,21 +91,30 @@ def older_state_later(history: History) -> History:
     user = last_of(history.changelog).key
     first = next(each for each in history.changelog if each.key == user)
     body = bytearray(first.value or b"")[:-4]
-    struct.pack_into("<f", body, 56, 0.25)
+    struct.pack_into("<f", body, 80, 0.25)
     value = bytes(body) + crc32(body).to_bytes(4, "little")
     return replace(history, changelog=[*history.changelog, replace(first, value=value)])
 
 
 def table_behind(history: History) -> History:
     table = dict(history.tables["restored"])
-    place = next(each for each in history.changelog if history.states[each.partition, each.key or b""].count > 3)
+    place = next(
+        each
+        for each in history.changelog
+        if history.states[each.partition, each.key or b""].count > 3
+    )
     table[place.partition, place.key or b""] = place.value or b""
     return replace(history, tables={"worker": table})
 
 
 def update_again_with_other_numbers(history: History) -> History:
-    interests = [{**each, "probability": 0.9} for each in orjson.loads(history.updates[0].value or b"")["interests"]]
-    return replace(history, updates=[*history.updates, changed(history.updates[0], interests=interests)])
+    interests = [
+        {**each, "probability": 0.9}
+        for each in orjson.loads(history.updates[0].value or b"")["interests"]
+    ]
+    return replace(
+        history, updates=[*history.updates, changed(history.updates[0], interests=interests)]
+    )
 
 
 def replay_cut_without_a_fault(history: History) -> History:
@@ -103,16 +130,36 @@ def newest_update_missing(history: History) -> History:
 
 
 def update_that_counts_wrong(history: History) -> History:
-    return replace(history, updates=[changed(history.updates[0], events_seen=77), *history.updates[1:]])
+    return replace(
+        history, updates=[changed(history.updates[0], events_seen=77), *history.updates[1:]]
+    )
 
 
 def some_update_missing(history: History) -> History:
     return replace(history, updates=history.updates[1:])
 
 
+def profile_of_an_erased_user(history: History) -> History:
+    user = last_of(history.updates).key
+    marks = history.reference.marks
+    place = next(each for each in marks if each[1] == user)
+    marks[place].append(replace(marks[place][-1], gone=True))
+    return history
+
+
+def profile_left_behind(history: History) -> History:
+    gone = last_of(history.profiles)
+    return replace(history, profiles=[each for each in history.profiles if each is not gone])
+
+
 def two_writers(history: History) -> History:
     return replace(
-        history, productions=[Production("a", 0, 7, 40), Production("b", 0, 8, 45), Production("a", 0, 7, 50)]
+        history,
+        productions=[
+            Production("a", 0, 7, 40),
+            Production("b", 0, 8, 45),
+            Production("a", 0, 7, 50),
+        ],
     )
 
 
@@ -122,7 +169,9 @@ def two_writers_in_a_generation(history: History) -> History:
 
 def commit_ahead(history: History) -> History:
     """What a crash leaves when offsets were committed before the states were acknowledged."""
-    cut = [each for each in history.changelog if each.offset < last_of(history.changelog).offset - 3]
+    cut = [
+        each for each in history.changelog if each.offset < last_of(history.changelog).offset - 3
+    ]
     return replace(history, changelog=cut)
 
 
@@ -141,7 +190,9 @@ def dead_letter_missing(history: History) -> History:
 def dead_letter_of_a_good_event(history: History) -> History:
     place = next(iter(history.reference.applied))
     headers = (("is.dlq.partition", b"%d" % place[0]), ("is.dlq.offset", b"%d" % place[1]))
-    return replace(history, letters=[*history.letters, Record(place[0], 99, None, None, 0, headers)])
+    return replace(
+        history, letters=[*history.letters, Record(place[0], 99, None, None, 0, headers)]
+    )
 
 
 def dead_letter_cut(history: History) -> History:
@@ -156,11 +207,16 @@ def dead_letter_without_its_headers(history: History) -> History:
 
 
 def stuck(history: History) -> History:
-    return replace(history, polls=[Poll(float(second), 0, 5, 10) for second in range(40)], disturbed=[])
+    return replace(
+        history, polls=[Poll(float(second), 0, 5, 10) for second in range(40)], disturbed=[]
+    )
 
 
 def behind_for_long_after_a_fault(history: History) -> History:
-    before, after = [Poll(9.0, 0, 5, 10)], [Poll(10.0 + second, 0, 5 + second // 8, 30) for second in range(20)]
+    before, after = (
+        [Poll(9.0, 0, 5, 10)],
+        [Poll(10.0 + second, 0, 5 + second // 8, 30) for second in range(20)],
+    )
     return replace(history, polls=before + after, disturbed=[(2.0, 9.5)])
 
 
@@ -168,12 +224,17 @@ def partition_that_starves(history: History) -> History:
     """Partition 0 gets an update 20 s after its event, others at once."""
     places = [place for place in sorted(history.reference.applied) if place[0] < 2]
     journal = [Sent("x", "user", 0, 100.0, 100.0, "ok", place, "none") for place in places]
-    updates = [replace(each, timestamp_ms=120_000 if each.partition == 0 else 100_100) for each in history.updates]
+    updates = [
+        replace(each, timestamp_ms=120_000 if each.partition == 0 else 100_100)
+        for each in history.updates
+    ]
     return replace(history, journal=journal, updates=updates, disturbed=[], epoch_s=0.0)
 
 
 def strange_line(history: History) -> History:
-    return replace(history, logs={"a": "2026-01-01 ERROR interest_stream: something nobody planned"})
+    return replace(
+        history, logs={"a": "2026-01-01 ERROR interest_stream: something nobody planned"}
+    )
 
 
 def strange_exit(history: History) -> History:
@@ -195,6 +256,8 @@ BROKEN: list[tuple[str, Callable[[History], History]]] = [
     ("U2", newest_update_missing),
     ("U3", update_that_counts_wrong),
     ("U4", some_update_missing),
+    ("U5", profile_of_an_erased_user),
+    ("U5", profile_left_behind),
     ("O1", two_writers),
     ("O1", two_writers_in_a_generation),
     ("C1", commit_ahead),
@@ -212,7 +275,9 @@ BROKEN: list[tuple[str, Callable[[History], History]]] = [
 ]
 
 
-@pytest.mark.parametrize(("code", "break_"), BROKEN, ids=[f"{code} {break_.__name__}" for code, break_ in BROKEN])
+@pytest.mark.parametrize(
+    ("code", "break_"), BROKEN, ids=[f"{code} {break_.__name__}" for code, break_ in BROKEN]
+)
 def test_it_turns_red(sound: History, code: str, break_: Callable[[History], History]) -> None:
     assert CHECKS[code](break_(sound))
 
@@ -222,7 +287,12 @@ def test_every_invariant_has_such_a_history() -> None:
 
 
 def test_a_partition_that_comes_back_in_a_later_generation_is_no_violation(sound: History) -> None:
-    writes = [Production("a", 0, 7, 40), Production("b", 0, 8, 45), Production("a", 0, 9, 50), Production("b", 1, 7, 2)]
+    writes = [
+        Production("a", 0, 7, 40),
+        Production("b", 0, 8, 45),
+        Production("a", 0, 9, 50),
+        Production("b", 1, 7, 2),
+    ]
     assert CHECKS["O1"](replace(sound, productions=writes)) == []
 
 
@@ -231,7 +301,9 @@ def test_lag_during_a_fault_is_no_violation(sound: History) -> None:
     assert CHECKS["L2"](replace(sound, polls=polls, disturbed=[(0.0, 39.0)])) == []
 
 
-def test_only_the_partition_that_starves_is_named_and_none_while_a_fault_lasts(sound: History) -> None:
+def test_only_the_partition_that_starves_is_named_and_none_while_a_fault_lasts(
+    sound: History,
+) -> None:
     broken = partition_that_starves(sound)
     assert {sentence.split(":")[0] for sentence in CHECKS["L3"](broken)} == {"partition 0"}
     assert longest_wait_s(broken) == 20.0
@@ -248,7 +320,12 @@ def test_a_lag_that_is_gone_soon_after_a_fault_is_no_violation(sound: History) -
 
 
 def test_with_instance_ids_a_place_is_taken_once() -> None:
-    taken = [Production("a", 0, 7, 40), Production("b", 0, 7, 45), Production("c", 0, 7, 47), Production("c", 0, 7, 50)]
+    taken = [
+        Production("a", 0, 7, 40),
+        Production("b", 0, 7, 45),
+        Production("c", 0, 7, 47),
+        Production("c", 0, 7, 50),
+    ]
     assert CHECKS["O1"](History("clicks", productions=taken, static_members=True)) == []
     came_back = [*taken, Production("a", 0, 7, 55)]
     assert len(CHECKS["O1"](History("clicks", productions=came_back, static_members=True))) == 1

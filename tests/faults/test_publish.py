@@ -9,10 +9,10 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from stream.state import decode_record
-from tests.faults.harness import Pipeline, wait_until
+from stream.contracts.state_record import decode_record
+from tests.support.pipelines import Pipeline, wait_until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.kafka
 
 USERS = 20
 
@@ -20,20 +20,32 @@ USERS = 20
 def updates(pipeline: Pipeline) -> tuple[int, dict[bytes, int]]:
     """How many there are, and of each user the source offset of the last one."""
     return asyncio.run(
-        last(pipeline, pipeline.settings.updates_topic, lambda value: orjson.loads(value)["source"]["offset"])
+        last(
+            pipeline,
+            pipeline.settings.updates_topic,
+            lambda value: orjson.loads(value)["source"]["offset"],
+        )
     )
 
 
 def states(pipeline: Pipeline) -> dict[bytes, int]:
     """Of each user the source offset applied last."""
     return asyncio.run(
-        last(pipeline, pipeline.settings.changelog_topic, lambda value: int(decode_record(value).header["offset"]))
+        last(
+            pipeline,
+            pipeline.settings.changelog_topic,
+            lambda value: int(decode_record(value).header["offset"]),
+        )
     )[1]
 
 
-async def last(pipeline: Pipeline, topic: str, offset_of: Callable[[bytes], int]) -> tuple[int, dict[bytes, int]]:
+async def last(
+    pipeline: Pipeline, topic: str, offset_of: Callable[[bytes], int]
+) -> tuple[int, dict[bytes, int]]:
     """How many records of a topic have a key, and of each key the offset in its last one."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=pipeline.settings.bootstrap, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=pipeline.settings.bootstrap, auto_offset_reset="earliest"
+    )
     await consumer.start()
     try:
         partitions = [TopicPartition(topic, each) for each in range(4)]
@@ -51,7 +63,9 @@ async def last(pipeline: Pipeline, topic: str, offset_of: Callable[[bytes], int]
 
 
 def test_what_an_interval_withheld_comes_when_the_worker_stops(pipeline: Pipeline) -> None:
-    worker = pipeline.start("--publish", "interval", "--publish-interval-s", "3600", "--max-batch-events", "50")
+    worker = pipeline.start(
+        "--publish", "interval", "--publish-interval-s", "3600", "--max-batch-events", "50"
+    )
     pipeline.produce(1_500, users=USERS)
     pipeline.wait_applied()
     assert updates(pipeline)[0] == USERS, "one each, the first"
@@ -62,18 +76,28 @@ def test_what_an_interval_withheld_comes_when_the_worker_stops(pipeline: Pipelin
 
 
 def test_what_an_interval_withheld_comes_when_it_is_over(pipeline: Pipeline) -> None:
-    worker = pipeline.start("--publish", "interval", "--publish-interval-s", "2", "--max-batch-events", "50")
+    worker = pipeline.start(
+        "--publish", "interval", "--publish-interval-s", "2", "--max-batch-events", "50"
+    )
     pipeline.produce(1_500, users=USERS)
     pipeline.wait_applied()
     assert worker.metric("updates_withheld_total") > 0
     expected = states(pipeline)
     assert len(expected) == USERS
-    wait_until(lambda: updates(pipeline)[1] == expected, 60, "each user's last update came", interval_s=0.5)
+    wait_until(
+        lambda: updates(pipeline)[1] == expected, "each user's last update came", interval_s=0.5
+    )
 
 
 def test_unchanged_interests_are_not_told_again(pipeline: Pipeline) -> None:
     worker = pipeline.start(
-        "--publish", "changed", "--publish-threshold", "1", "--max-batch-events", "50", "--null-model"
+        "--publish",
+        "changed",
+        "--publish-threshold",
+        "1",
+        "--max-batch-events",
+        "50",
+        "--null-model",
     )
     pipeline.produce(1_500, users=USERS)
     pipeline.wait_applied()

@@ -32,6 +32,8 @@ def test_a_violation_and_a_bug_that_was_not_caught_fail_the_campaign(
 
 
 def test_the_table_says_what_was_not_caught() -> None:
-    table = planted([result("dead letter truncated", D2=4), result("no dedupe on replay", U1=1, RUN=1)])
+    table = planted(
+        [result("dead letter truncated", D2=4), result("no dedupe on replay", U1=1, RUN=1)]
+    )
     assert "| dead letter truncated | D2 | D2 | 3 s |" in table
     assert "| no dedupe on replay | T1 | U1: NOT CAUGHT | 3 s |" in table

@@ -1,4 +1,7 @@
-"""What the soak says of growth: slopes with intervals that hold the truth, and nothing of what came before the warm-up."""
+"""Checks what the soak reports about growth.
+
+Slopes have intervals that hold the truth, and nothing of what came before the warm-up counts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""produce, tail, inspect and audit as a person uses them: a file in, updates out, one user looked at, all of it checked."""
+"""Uses produce, tail, inspect and audit as a person does.
+
+A file goes in, updates come out, one user is looked at, and all of it is checked.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,25 @@ import asyncio
 import gzip
 import json
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
-from tests.contracts import faults
-from tests.faults.harness import Pipeline, make_pipeline, wait_until
+from tests.support import processes
+from tests.support.contracts import faults
+from tests.support.pipelines import Pipeline, wait_until
+from tests.support.topics import read
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(480)]
+pytestmark = pytest.mark.kafka
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 TIME_MS = 1_767_225_600_000
-
-
-@pytest.fixture
-def pipeline(kafka: Any, tmp_path: Path) -> Iterator[Pipeline]:
-    yield from make_pipeline(kafka.url, kafka.unique, tmp_path)
 
 
 def event(number: int, **more: Any) -> bytes:
@@ -42,7 +42,10 @@ def event(number: int, **more: Any) -> bytes:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Twenty events over two seconds, gzipped, between them three broken lines: the 5th, the 12th and the last."""
+    """Writes twenty events over two seconds, gzipped, and between them three broken lines.
+
+    They are the 5th, the 12th and the last.
+    """
     lines = [event(number) for number in range(20)]
     lines.insert(4, b"{broken")
     lines.insert(11, event(0, action=""))
@@ -52,36 +55,37 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-async def _read(pipeline: Pipeline, topic: str) -> list[Any]:
-    async with AIOKafkaConsumer(bootstrap_servers=pipeline.settings.bootstrap, enable_auto_commit=False) as consumer:
-        partitions = [TopicPartition(topic, each) for each in range(4)]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning()
-        ends, found = await consumer.end_offsets(partitions), []
-        while any([await consumer.position(each) < ends[each] for each in partitions]):
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                found += records
-        return found
-
-
 def sent(pipeline: Pipeline) -> list[Any]:
     """What the clickstream topic holds."""
-    return asyncio.run(_read(pipeline, pipeline.settings.events_topic))
+    return read(pipeline.settings, pipeline.settings.events_topic)
 
 
-def test_produce_sends_a_file_names_its_broken_lines_and_loses_nothing(pipeline: Pipeline, file: Path) -> None:
+def test_produce_sends_a_file_names_its_broken_lines_and_loses_nothing(
+    pipeline: Pipeline, file: Path
+) -> None:
     done = pipeline.run("produce", "--events", str(file))
     assert done.returncode == 1, done.stderr
     assert "20 of 20 events acknowledged" in done.stdout
     assert "3 bad lines were not sent" in done.stderr
     assert [int(number) for number in re.findall(rf"{file}:(\d+): ", done.stderr)] == [5, 12, 23]
     records = sent(pipeline)
-    assert sorted(record.value for record in records) == sorted(event(number) for number in range(20))
+    assert sorted(record.value for record in records) == sorted(
+        event(number) for number in range(20)
+    )
     assert all(record.key == orjson.loads(record.value)["user_id"].encode() for record in records)
-    assert not [fault for record in records for fault in faults("event-1", orjson.loads(record.value))]
+    assert not [
+        fault for record in records for fault in faults("event-1", orjson.loads(record.value))
+    ]
 
-    short = json.loads(pipeline.run("produce", "--events", str(file), "--limit", "10", "--json").stdout)
-    assert (short["sent"], short["acknowledged"], short["failed"], short["bad_lines"]) == (10, 10, 0, 1)
+    short = json.loads(
+        pipeline.run("produce", "--events", str(file), "--limit", "10", "--json").stdout
+    )
+    assert (short["sent"], short["acknowledged"], short["failed"], short["bad_lines"]) == (
+        10,
+        10,
+        0,
+        1,
+    )
     assert sum(short["partitions"].values()) == 10
     assert len(sent(pipeline)) == 30
 
@@ -90,13 +94,21 @@ def test_produce_sends_a_file_names_its_broken_lines_and_loses_nothing(pipeline:
     assert (b"unreadable", b"{broken") in {(record.key, record.value) for record in sent(pipeline)}
 
 
-def test_produce_keeps_rate_and_recorded_time_and_begins_again(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_produce_keeps_rate_and_recorded_time_and_begins_again(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
     clean = tmp_path / "clean.jsonl"
     clean.write_bytes(b"\n".join(event(number) for number in range(20)))
     runs = {
         "rate": ("--rate", "20", "--limit", "20"),  # the last of 20 is due after 19/20 s
         "speed": ("--speed", "1.5x"),  # 1.9 s of recorded time
-        "loop": ("--loop", "--speed", "4x", "--limit", "50"),  # two and a half rounds of 1.9 s, four times as fast
+        "loop": (
+            "--loop",
+            "--speed",
+            "4x",
+            "--limit",
+            "50",
+        ),  # two and a half rounds of 1.9 s, four times as fast
     }
     least = {"rate": 0.95, "speed": 1.9 / 1.5, "loop": (2 * 1.9 + 0.9) / 4}
     for name, options in runs.items():
@@ -111,18 +123,30 @@ def test_produce_keeps_rate_and_recorded_time_and_begins_again(pipeline: Pipelin
 def test_produce_simulates_and_says_what_cannot_be_sent(pipeline: Pipeline, tmp_path: Path) -> None:
     done = pipeline.run("produce", "--simulate", "--users", "10", "--limit", "200", "--json")
     assert (done.returncode, json.loads(done.stdout)["acknowledged"]) == (0, 200)
-    assert not [fault for record in sent(pipeline) for fault in faults("event-1", orjson.loads(record.value))]
+    assert not [
+        fault
+        for record in sent(pipeline)
+        for fault in faults("event-1", orjson.loads(record.value))
+    ]
 
     large = tmp_path / "large.jsonl"
     large.write_bytes(b"\n".join([event(0), b"x" * 1_048_570, event(1)]))
     done = pipeline.run("produce", "--events", str(large), "--raw", "--json")
     report = json.loads(done.stdout)
-    assert (done.returncode, report["sent"], report["acknowledged"], report["failed"]) == (1, 3, 2, 1)
+    assert (done.returncode, report["sent"], report["acknowledged"], report["failed"]) == (
+        1,
+        3,
+        2,
+        1,
+    )
     assert "large" in report["error"] or "bytes" in report["error"]
 
     done = pipeline.run("produce", "--simulate", "--limit", "5", "--events-topic", "no-such-topic")
     assert done.returncode == 1
-    assert "topic no-such-topic does not exist; create it with 'interest-stream topics create'" in done.stderr
+    assert (
+        "topic no-such-topic does not exist; create it with 'interest-stream topics create'"
+        in done.stderr
+    )
 
 
 def test_tail_inspect_and_audit_tell_what_the_worker_did(pipeline: Pipeline, file: Path) -> None:
@@ -169,34 +193,41 @@ def check_inspect(pipeline: Pipeline) -> None:
 
 
 def check_subscribers(pipeline: Pipeline) -> None:
-    """The README's own subscriber, and `tail` without --from-beginning: both see what comes from now on."""
-    (snippet,) = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    ours = (
-        snippet.replace("127.0.0.1:19092", pipeline.settings.bootstrap[0])
-        .replace('"interest-updates"', repr(pipeline.settings.updates_topic))
-        .replace('group_id="my-service"', f'group_id="{pipeline.settings.app_id}-reader"')
+    """Starts the README's own subscriber, and `tail` without --from-beginning.
+
+    Both see what comes from now on.
+    """
+    (snippet,) = re.findall(
+        r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
     )
+    ours = snippet.replace("127.0.0.1:19092", pipeline.settings.bootstrap[0]).replace(
+        'group="my-service"', f'group="{pipeline.settings.app_id}-reader"'
+    )  # the topic stands in the environment
     assert ours.count(pipeline.settings.bootstrap[0]) == 1
-    calls = {
-        "snippet": [sys.executable, "-u", "-c", ours],
-        "tail": [sys.executable, "-u", "-m", "stream.cli", "tail", "--user", "user-1"],
-    }
-    outputs = {name: pipeline.folder / f"{name}.out" for name in calls}
-    processes = []
+    outputs = {name: pipeline.folder / f"{name}.out" for name in ("snippet", "tail")}
+    tail = ["tail", "--user", "user-1"]
+    started = [processes.spawn(tail, pipeline.environment, outputs["tail"])]
     try:
-        for name, call in calls.items():
-            with outputs[name].open("wb") as out:
-                processes.append(subprocess.Popen(call, env=pipeline.environment, stdout=out, stderr=subprocess.STDOUT))
+        with outputs["snippet"].open("wb") as out:
+            call = [sys.executable, "-u", "-c", ours]
+            started.append(
+                subprocess.Popen(
+                    call, env=pipeline.environment, stdout=out, stderr=subprocess.STDOUT
+                )
+            )
 
         def all_see() -> bool:
             asyncio.run(_send_one(pipeline))
-            return all("user-1" in path.read_text(encoding="utf-8") for path in outputs.values())
+            return all(
+                path.exists() and "user-1" in path.read_text(encoding="utf-8")
+                for path in outputs.values()
+            )
 
-        wait_until(all_see, 60, "both subscribers print an update of user-1", interval_s=1)
+        wait_until(all_see, "both subscribers print an update of user-1", interval_s=1)
     finally:
-        for process in processes:
-            process.terminate()
-            process.wait(20)
+        for process in started:
+            process.send_signal(signal.SIGTERM)
+            process.wait(processes.HANG_S)
     first = outputs["snippet"].read_text(encoding="utf-8").splitlines()[0]
     assert re.fullmatch(r"user-1 .+ [\d.e-]+ (rising|steady|fading|new)", first)
 
@@ -212,7 +243,9 @@ def check_audit(pipeline: Pipeline) -> None:
     assert done.stdout.endswith("every event was applied exactly once\n")
     assert re.search(r"^ +5  users compared$", done.stdout, re.MULTILINE)
     assert re.search(r"^ +3  dead letters$", done.stdout, re.MULTILINE)
-    asyncio.run(_damage(pipeline))
+    changelog, letters = pipeline.settings.changelog_topic, pipeline.settings.dead_letters_topic
+    states = {record.key: record for record in read(pipeline.settings, changelog)}
+    asyncio.run(_damage(pipeline, states, read(pipeline.settings, letters)[0]))
     done = pipeline.run("audit")
     assert done.returncode == 1
     assert done.stdout.endswith("DIFFERENCES FOUND\n")
@@ -222,14 +255,18 @@ def check_audit(pipeline: Pipeline) -> None:
     assert json.loads(pipeline.run("audit", "--json").stdout)["missing"] == 1
 
 
-async def _damage(pipeline: Pipeline) -> None:
+async def _damage(pipeline: Pipeline, states: dict[bytes, Any], letter: Any) -> None:
     """Forget user-2, flip a bit in the state of user-3, and replace a dead letter."""
     changelog, letters = pipeline.settings.changelog_topic, pipeline.settings.dead_letters_topic
-    states = {record.key: record for record in await _read(pipeline, changelog)}
-    letter = (await _read(pipeline, letters))[0]
     damaged = bytearray(states[b"user-3"].value)
     damaged[32] ^= 1
     async with AIOKafkaProducer(bootstrap_servers=pipeline.settings.bootstrap) as producer:
-        await producer.send_and_wait(changelog, None, key=b"user-2", partition=states[b"user-2"].partition)
-        await producer.send_and_wait(changelog, bytes(damaged), key=b"user-3", partition=states[b"user-3"].partition)
-        await producer.send_and_wait(letters, b"other", key=letter.key, headers=list(letter.headers))
+        await producer.send_and_wait(
+            changelog, None, key=b"user-2", partition=states[b"user-2"].partition
+        )
+        await producer.send_and_wait(
+            changelog, bytes(damaged), key=b"user-3", partition=states[b"user-3"].partition
+        )
+        await producer.send_and_wait(
+            letters, b"other", key=letter.key, headers=list(letter.headers)
+        )

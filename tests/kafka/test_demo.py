@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
+from tests.support.pipelines import wait_until
+from tests.support.processes import HANG_S
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 FIELDS = {
     "events_sent",
@@ -43,19 +48,37 @@ class Run:
         return self.log.read_text(encoding="utf-8")
 
     def until_events_flow(self) -> None:
-        deadline = time.monotonic() + 240
-        while " applied " not in self.said():
+        def flow() -> bool:
             assert self.process.poll() is None, self.said()
-            assert time.monotonic() < deadline, self.said()
+            return " applied " in self.said()
+
+        wait_until(flow, "events flow", moved=self.said)
+
+    def page(self) -> str:
+        """Returns the address of the page, once it is printed and the page is ready."""
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline:
+            found = re.search(r"the page: (http://\S+)", self.said())
+            with suppress(OSError):  # it begins, or is not ready yet
+                if found:
+                    urllib.request.urlopen(f"{found[1]}/readyz", timeout=60).close()
+                    return found[1]
+            assert self.process.poll() is None, self.said()
             time.sleep(0.05)
+        raise AssertionError(self.said())
 
     def helpers(self) -> dict[int, str]:
-        """The demo's broker and workers: whatever runs with this test's folder in its environment."""
+        """Returns the demo's broker and workers.
+
+        They are whatever runs with this test's folder in its environment.
+        """
         mark, found = f"TMPDIR={self.folder}".encode(), {}  # the workers' lies below it
         for place in Path("/proc").glob("[0-9]*"):
             try:
                 inherited = mark in (place / "environ").read_bytes()
-                words = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                words = (
+                    (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
             except OSError:
                 continue
             if inherited and words and int(place.name) != self.process.pid:
@@ -81,7 +104,7 @@ def demo(tmp_path: Path, *words: str) -> Iterator[Run]:
     finally:
         if process.poll() is None:
             process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANG_S)
 
 
 def nothing_is_left(run: Run) -> None:
@@ -90,8 +113,10 @@ def nothing_is_left(run: Run) -> None:
 
 
 def test_the_summary_accounts_for_every_event(tmp_path: Path) -> None:
-    with demo(tmp_path, "--for", "12", "--users", "40", "--rate", "100", "--seed", "3", "--json") as run:
-        out, _ = run.process.communicate(timeout=280)
+    with demo(
+        tmp_path, "--for", "6", "--users", "40", "--rate", "200", "--seed", "3", "--json"
+    ) as run:
+        out, _ = run.process.communicate(timeout=HANG_S)
     assert run.process.returncode == 0, run.said()
     summary = json.loads(out)
     assert set(summary) == FIELDS
@@ -100,20 +125,55 @@ def test_the_summary_accounts_for_every_event(tmp_path: Path) -> None:
     assert 0 < summary["updates_seen"] <= summary["events_sent"]
     assert 0 < summary["users"] <= 40
     assert 0 < summary["latency_p50_ms"] <= summary["latency_p99_ms"]
-    assert summary["top_interest_is_truth"] > summary["last_category_is_truth"] > summary["most_popular_is_truth"] > 0
+    assert (
+        summary["top_interest_is_truth"]
+        > summary["last_category_is_truth"]
+        > summary["most_popular_is_truth"]
+        > 0
+    )
     nothing_is_left(run)
 
 
 def test_ctrl_c_in_the_middle_leaves_nothing_and_tells_the_summary(tmp_path: Path) -> None:
     with demo(tmp_path, "--for", "200", "--rate", "50", "--json") as run:
         run.until_events_flow()
-        assert len(run.helpers()) >= 2, "the broker and the worker"
+        with urllib.request.urlopen(f"{run.page()}/v1/status", timeout=60) as answer:
+            assert "users" in json.load(answer)
+        assert len(run.helpers()) >= 3, "the broker, the worker and the page"
         run.process.send_signal(signal.SIGINT)
-        out, _ = run.process.communicate(timeout=120)
+        out, _ = run.process.communicate(timeout=HANG_S)
     assert run.process.returncode == 0, run.said()
     summary = json.loads(out)
     assert summary["complete"] is True
     assert summary["events_sent"] == summary["events_applied"] > 0
+    nothing_is_left(run)
+
+
+MOMENTS: dict[str, Callable[[Run], object]] = {
+    "folder made": lambda run: list(run.folder.glob("interest-stream-demo-*")),
+    "broker spawned": lambda run: list(run.folder.glob("*/kafka/broker.json")),
+    "worker waits": lambda run: "waiting for the worker" in run.said(),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_ctrl_c_twice_at_any_moment_of_the_start_leaves_nothing(
+    tmp_path: Path, moment: str
+) -> None:
+    with demo(tmp_path, "--json") as run:
+        while not MOMENTS[moment](run):
+            assert run.process.poll() is None, run.said()
+            time.sleep(0.005)
+        run.process.send_signal(signal.SIGINT)
+        while "stopping everything" not in run.said() and run.process.poll() is None:
+            time.sleep(0.005)
+        run.process.send_signal(signal.SIGINT)
+        out, _ = run.process.communicate(timeout=HANG_S)
+    # the second may come when Python is already ending, and then ends it as any program
+    assert run.process.returncode in (130, -signal.SIGINT)
+    assert out == ""
+    assert "nothing is left running" in run.said()
+    assert "Traceback" not in run.said()
     nothing_is_left(run)
 
 
@@ -122,7 +182,7 @@ def test_a_killed_worker_is_a_failure(tmp_path: Path) -> None:
         run.until_events_flow()
         (worker,) = [pid for pid, words in run.helpers().items() if "stream.cli worker" in words]
         os.kill(worker, signal.SIGKILL)
-        out, _ = run.process.communicate(timeout=120)
+        out, _ = run.process.communicate(timeout=HANG_S)
     assert run.process.returncode == 1
     assert out == ""
     assert "worker 1 was killed by SIGKILL in the middle of the demo" in run.said()

@@ -12,18 +12,21 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
 
-@pytest.mark.parametrize("words", [("ruff", "format", "--check"), ("ruff", "check"), ("lint-imports",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [("ruff", "format", "--check"), ("ruff", "check"), ("lint-imports",)], ids=" ".join
+)
 def test_checks(words: tuple[str, ...]) -> None:
     check(*words)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_types() -> None:
     check("mypy")
 
 
 def check(*words: str) -> None:
     tool, *rest = words
-    done = subprocess.run([BIN / tool, *rest], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [BIN / tool, *rest], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,11 +1,14 @@
-"""What a peer may learn from and what it is asked: the split of `train` and `evaluate`, as plain arrays for an environment of its own.
+"""Writes what a peer may learn from and the cases it is tested on, as plain arrays.
 
-    python -m tests.benchmarks.model_peers.questions FOLDER --events events.tsv.gz --items items.jsonl.gz --protocol leave-one-out
+    python -m tests.benchmarks.model_peers.questions FOLDER --events events.tsv.gz \
+        --items items.jsonl.gz --protocol leave-one-out
 
-Options are those of `interest-stream evaluate`. Writes FOLDER/questions.npz, which ask.py reads in the peer's environment. Events that are
-about no item of the catalogue (searches) are left out, as peers know item ids only.
+It writes FOLDER/questions.npz, which ask.py reads in the peer's environment, and prints how many
+cases there are. The split is that of `train` and `evaluate`; options are those of `interest-stream
+evaluate`. Events that are about no item of the catalogue (searches) are left out, as peers know
+item ids only.
 
-N training events, T cases, V items.
+Glossary: N training events, T cases, V items.
 """
 
 from __future__ import annotations
@@ -16,30 +19,38 @@ from typing import Any
 import click
 import numpy as np
 
-from models.prepare import catalogue_rows, owners
-from models.protocols import Split, split
+from models.data.prepare import catalogue_rows, owners
+from models.data.splits import Split, split
 from stream.cli.data_options import data_options, prepare_config
-from stream.event_columns import parse_mapping
-from stream.training_inputs import Inputs, load_dataset
+from stream.files.columns import parse_mapping
+from stream.offline.dataset import Inputs, load_dataset
 
 _FILE = click.Path(path_type=Path, exists=True)
 
 
 def cut(events: tuple[Path, ...], items: tuple[Path, ...], given: dict[str, Any]) -> Split:
-    """As `train` cuts the same files with the same options."""
+    """Returns the split that `train` makes of the same files with the same options."""
     inputs = Inputs(events, items, parse_mapping(given["columns"]), given["sequences"])
     dataset = load_dataset(inputs, prepare_config(given))
-    return split(dataset, given["protocol"], session_gap_s=given["session_gap"], most_cases=len(dataset.events))
+    return split(
+        dataset,
+        given["protocol"],
+        session_gap_s=given["session_gap"],
+        most_cases=len(dataset.events),
+    )
 
 
 def save(split: Split, folder: Path, *, keep_seen: bool) -> None:
-    """questions.npz: training events in each user's order, cases with their histories."""
+    """Writes questions.npz: training events in each user's order, cases with their histories."""
     whole, train, cases = split.whole, split.train, split.cases
     rows = catalogue_rows(train.events["key"], train.item_ids)
     known = rows > 0
     history_rows = catalogue_rows(whole.events["key"], whole.item_ids)
     begin = cases.position - cases.history if split.begun is None else split.begun[cases.position]
-    histories = [history_rows[first:last] for first, last in zip(begin.tolist(), cases.position.tolist(), strict=True)]
+    histories = [
+        history_rows[first:last]
+        for first, last in zip(begin.tolist(), cases.position.tolist(), strict=True)
+    ]
     histories = [each[each > 0] - 1 for each in histories]
     group = owners(train) if split.train_begun is None else split.train_begun
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,10 +73,13 @@ def save(split: Split, folder: Path, *, keep_seen: bool) -> None:
 @click.option("--items", multiple=True, type=_FILE)
 @data_options
 def main(folder: Path, events: tuple[Path, ...], items: tuple[Path, ...], **given: Any) -> None:
-    """Write the questions of a data set."""
+    """Writes the cases of a data set."""
     found = cut(events, items, given)
     save(found, folder, keep_seen=given["seen"] == "keep")
-    click.echo(f"{found.description}: {len(found.train.events)} events to learn from, {len(found.cases)} cases")
+    click.echo(
+        f"{found.description}: {len(found.train.events)} events to learn from, "
+        f"{len(found.cases)} cases"
+    )
 
 
 if __name__ == "__main__":

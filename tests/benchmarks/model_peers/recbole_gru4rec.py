@@ -1,10 +1,13 @@
-"""GRU4Rec of RecBole with its defaults (64 wide, GRU of 128, cross-entropy, every prefix a sample), epochs picked on validation.
+"""Runs GRU4Rec of RecBole with its defaults on the cases of a benchmark.
 
-In an environment of its own: `pip install numpy==1.26.4 torch==2.5.1 recbole==1.2.1`, then `python recbole_gru4rec.py FOLDER SEED`.
+    pip install numpy==1.26.4 torch==2.5.1 recbole==1.2.1      (in an environment of its own)
+    python recbole_gru4rec.py FOLDER SEED
 
-Validation is the last training item of each user or session, NDCG@10, at most RECBOLE_EPOCHS (300) and RECBOLE_MINUTES (600), with a
-patience of RECBOLE_PATIENCE epochs (10, RecBole's default; on some data it rests at popularity for as long). The best epoch by validation
-answers; where time or epochs ran out before patience did, the last line that is printed says so.
+It prints HR@10 and NDCG@10. Defaults: 64 wide, GRU of 128, cross-entropy, every prefix a sample.
+Validation is the last training item of each user or session, NDCG@10, at most RECBOLE_EPOCHS (300)
+and RECBOLE_MINUTES (600), with a patience of RECBOLE_PATIENCE epochs (10, RecBole's default; on
+some data it rests at popularity for as long). The best epoch by validation answers; where time or
+epochs ran out before patience did, the last line that is printed says so.
 """
 
 from __future__ import annotations
@@ -32,11 +35,12 @@ PATIENCE = int(os.environ.get("RECBOLE_PATIENCE", "10"))
 
 
 class _NoTimeLeft(Exception):
-    pass
+    """Ends a training whose minutes are over."""
 
 
 def fit(questions: ask.Questions, seed: int) -> Callable[[list[Array]], Array]:
-    """Trains; the answer scores histories."""
+    """Trains, and returns a function that scores histories."""
+    # The training events as a file, and the defaults where they say nothing else.
     folder = Path(tempfile.mkdtemp(prefix="recbole-"))
     _write(questions, folder)
     config = Config(
@@ -51,7 +55,12 @@ def fit(questions: ask.Questions, seed: int) -> Callable[[list[Array]], Array]:
             "TIME_FIELD": "timestamp",
             "MAX_ITEM_LIST_LENGTH": LENGTH,
             "train_neg_sample_args": None,
-            "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
+            "eval_args": {
+                "split": {"LS": "valid_and_test"},
+                "order": "TO",
+                "group_by": "user",
+                "mode": "full",
+            },
             "valid_metric": "NDCG@10",
             "stopping_step": PATIENCE,
             "epochs": int(os.environ.get("RECBOLE_EPOCHS", "300")),
@@ -60,6 +69,9 @@ def fit(questions: ask.Questions, seed: int) -> Callable[[list[Array]], Array]:
             "seed": seed,
         },
     )
+
+    # The training: epochs until patience or the minutes are over; it writes a log where it is
+    # started.
     init_seed(seed, reproducibility=True)
     dataset = create_dataset(config)
     train, validation, _ = data_preparation(config, dataset)
@@ -68,18 +80,23 @@ def fit(questions: ask.Questions, seed: int) -> Callable[[list[Array]], Array]:
     until = time.monotonic() + 60 * float(os.environ.get("RECBOLE_MINUTES", "600"))
 
     def validated(epoch: int, gain: float) -> None:
+        """Notes the validation of an epoch, and ends the training when its minutes are over."""
         curve.append(gain)
         sys.stdout.write(f"epoch {epoch + 1}: NDCG@10 of validation {gain:.4f}\n")
         sys.stdout.flush()
         if time.monotonic() > until:
             raise _NoTimeLeft
 
-    with contextlib.chdir(folder), contextlib.suppress(_NoTimeLeft):  # it writes a log beside where it is started
+    with contextlib.chdir(folder), contextlib.suppress(_NoTimeLeft):
         trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
         trainer.fit(train, validation, saved=True, show_progress=False, callback_fn=validated)
     best = int(np.argmax(curve))
     ended = "patience" if len(curve) - 1 - best > PATIENCE else "its limit, before patience did"
-    sys.stdout.write(f"{len(curve)} epochs, ended by {ended}; best the {best + 1}th: {curve[best]:.4f}\n")
+    sys.stdout.write(
+        f"{len(curve)} epochs, ended by {ended}; best the {best + 1}th: {curve[best]:.4f}\n"
+    )
+
+    # The best epoch answers.
     model.load_state_dict(torch.load(trainer.saved_model_file, weights_only=False)["state_dict"])
     model.eval()
     places = np.zeros(questions.items, np.int64)  # 0: never met in training
@@ -88,6 +105,7 @@ def fit(questions: ask.Questions, seed: int) -> Callable[[list[Array]], Array]:
 
     @torch.no_grad()
     def scores(histories: list[Array]) -> Array:
+        """Returns the scores of all items, float [B, V]."""
         asked = torch.zeros(len(histories), LENGTH, dtype=torch.long)
         length = torch.ones(len(histories), dtype=torch.long)
         for row, history in enumerate(histories):
@@ -95,16 +113,22 @@ def fit(questions: ask.Questions, seed: int) -> Callable[[list[Array]], Array]:
             known = known[known > 0][-LENGTH:]
             asked[row, : len(known)] = torch.from_numpy(known)
             length[row] = max(len(known), 1)
-        said = model.full_sort_predict(Interaction({"item_id_list": asked, "item_length": length})).numpy()
-        said[:, 0] = -np.inf
-        found: Array = said[:, places]
+        scored = model.full_sort_predict(
+            Interaction({"item_id_list": asked, "item_length": length})
+        ).numpy()
+        scored[:, 0] = -np.inf
+        found: Array = scored[:, places]
         return found
 
     return scores
 
 
 def _write(questions: ask.Questions, folder: Path) -> None:
-    """RecBole's atomic file. It holds out two events of each user: the last of them is the validation's own, repeated and unused."""
+    """Writes RecBole's atomic file.
+
+    RecBole holds out two events of each user: the last of them is the validation's own, repeated
+    and unused.
+    """
     (folder / "asked").mkdir()
     with (folder / "asked" / "asked.inter").open("w", encoding="utf-8") as file:
         file.write("user_id:token\titem_id:token\ttimestamp:float\n")

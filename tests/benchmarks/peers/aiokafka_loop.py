@@ -1,4 +1,8 @@
-"""A bare aiokafka loop: fetch, compute in a thread, send prepared batches, await, commit. It writes a changelog, and cannot read it."""
+"""Does the job in a bare aiokafka loop: fetch, compute in a thread, send, await, commit.
+
+Batches are prepared as in the worker. It writes a changelog, and cannot read it. `interest-stream
+bench compare` starts it, and its rate is printed by the meter of job.py.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from job import BATCH, BROKER, CHANGELOG, GROUP, SESSION_S, SOURCE, UPDATES, Met
 
 
 async def publish(producer: Any, topic: str, partition: int, pairs: Any) -> list[Any]:
-    """Pack records into batches; the futures of their delivery."""
+    """Packs records into batches; returns the futures of their delivery."""
     futures, batch = [], producer.create_batch()
     for key, value in pairs:
         if batch.append(key=key, value=value, timestamp=None) is None:
@@ -23,7 +27,8 @@ async def publish(producer: Any, topic: str, partition: int, pairs: Any) -> list
 
 
 async def main() -> None:
-    """Until the meter ends the process."""
+    """Runs until the meter ends the process."""
+    # Settings are those of a worker where it has them.
     consumer = AIOKafkaConsumer(
         SOURCE,
         bootstrap_servers=BROKER,
@@ -37,12 +42,20 @@ async def main() -> None:
     producer = AIOKafkaProducer(bootstrap_servers=BROKER, linger_ms=5, max_batch_size=1 << 18)
     await asyncio.gather(consumer.start(), producer.start())
     job, meter, held = make_job(), Meter(), {}
+
+    # States of all users are kept in a dict; offsets are committed when everything was delivered.
     loop = asyncio.get_running_loop()
     while True:
         for tp, fetched in (await consumer.getmany(timeout_ms=200, max_records=BATCH)).items():
-            records = [Record(each.key, each.value, each.offset, each.timestamp) for each in fetched]
+            records = [
+                Record(each.key, each.value, each.offset, each.timestamp) for each in fetched
+            ]
             users, new, made = await loop.run_in_executor(
-                None, job.batch, records, tp.partition, lambda names: [held.get(name) for name in names]
+                None,
+                job.batch,
+                records,
+                tp.partition,
+                lambda names: [held.get(name) for name in names],
             )
             held.update(zip(users, new, strict=True))
             futures = await publish(producer, CHANGELOG, tp.partition, zip(users, new, strict=True))

@@ -1,6 +1,11 @@
-"""Bytewax. JOB_FORM=event: stateful_map by user, as documented. JOB_FORM=shard: by partition, a dict of users, pickled at each snapshot.
+"""Does the job in Bytewax, by user or by partition.
 
-States and offsets go to SQLite recovery files: python -m bytewax.recovery FOLDER 1; python -m bytewax.run bytewax_flow -r FOLDER -s 5 -b 0
+    python -m bytewax.recovery FOLDER 1
+    python -m bytewax.run bytewax_flow -r FOLDER -s 5 -b 0
+
+JOB_FORM=event: stateful_map by user, as documented. JOB_FORM=shard: by partition, a dict of users,
+pickled at each snapshot. States and offsets go to SQLite recovery files. The rate is printed by the
+meter of job.py.
 """
 
 from __future__ import annotations
@@ -19,25 +24,25 @@ job, meter = make_job(), Meter()
 
 
 def record_of(message: Any) -> Record:
-    """The job's record of a Kafka message."""
+    """Returns the job's record of a Kafka message."""
     return Record(message.key, message.value, message.offset, message.timestamp[1])
 
 
 def step(state: bytes | None, message: Any) -> tuple[bytes, KafkaSinkMessage]:
-    """One event."""
+    """Does the job for one event."""
     users, new, made = job.batch([record_of(message)], message.partition, lambda names: [state])
     meter(1, 1)
     return new[0], KafkaSinkMessage(users[0], made[0])
 
 
 class Shard(StatefulBatchLogic):
-    """All users of a partition."""
+    """Holds all users of a partition."""
 
     def __init__(self, users: dict[bytes, bytes] | None) -> None:
         self.users = users or {}
 
     def on_batch(self, messages: list[Any]) -> tuple[list[KafkaSinkMessage], bool]:
-        """One batch of a partition."""
+        """Does the job for one batch of a partition."""
         records = [record_of(message) for message in messages]
         users, new, made = job.batch(
             records, messages[0].partition, lambda names: [self.users.get(name) for name in names]
@@ -49,7 +54,7 @@ class Shard(StatefulBatchLogic):
         ], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> dict[bytes, bytes]:
-        """What is pickled."""
+        """Returns what is pickled."""
         return dict(self.users)
 
 

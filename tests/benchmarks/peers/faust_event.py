@@ -1,4 +1,7 @@
-"""Stock Faust as its documentation shows it: an agent, a table, one event at a time."""
+"""Does the job in stock Faust as its documentation shows it: an agent and a table.
+
+It handles one event at a time. `interest-stream bench compare` starts it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ job, meter = make_job(), Meter()
 
 @app.agent(source)
 async def interests(stream: Any) -> None:
-    """One event: load, compute, store, publish."""
+    """Does the job for one event: load, compute, store, publish."""
     async for event in stream.events():
         message = event.message
         record = Record(message.key, event.value, message.offset, int(message.timestamp * 1000))

@@ -1,4 +1,8 @@
-"""Stock Faust with `take`: batches, and a table that allows writes outside of an event (use_partitioner)."""
+"""Does the job in stock Faust with `take`: in batches.
+
+The table allows writes outside of an event (use_partitioner). `interest-stream bench compare`
+starts it.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,15 @@ job, meter = make_job(), Meter()
 
 @app.agent(source)
 async def interests(stream: Any) -> None:
-    """A batch of all partitions: load, compute, store, publish."""
+    """Does the job for a batch of all partitions: load, compute, store, publish."""
     async for events in stream.take_events(BATCH, within=0.2):
         records = [
-            Record(event.message.key, event.value, event.message.offset, int(event.message.timestamp * 1000))
+            Record(
+                event.message.key,
+                event.value,
+                event.message.offset,
+                int(event.message.timestamp * 1000),
+            )
             for event in events
         ]
         users, new, made = job.batch(records, 0, lambda names: [states.get(name) for name in names])

@@ -1,13 +1,17 @@
-"""The job that every form does, and its meter: decode, one LSTM step an event in each user's order, a language-model score of each
-touched user, an update. What differs between the forms is the pipeline around it.
+"""Does the job that every form does, and measures it.
 
-JOB_SCORER=plain  as a user of PyTorch would write it, batched by hand: eager float32, state as bytes, updates by orjson. It does less
-                  than ours: no co-occurrence, no calibration, no reasons, no digest, no replay rules, no dead letters.
-JOB_SCORER=ours   stream.scoring.Scoring, given the states of the touched users.
+The job: decode, one LSTM step an event in each user's order, a language-model score of each touched
+user, an update. What differs between the forms is the pipeline around it.
+
+JOB_SCORER=plain  as a user of PyTorch would write it, batched by hand: eager float32, state as
+                  bytes, updates by orjson. It does less than ours: no co-occurrence, no
+                  calibration, no reasons, no digest, no replay rules, no dead letters.
+JOB_SCORER=ours   stream.pipeline.scoring.Scoring, given the states of the touched users.
 JOB_MODEL=null    the same without a model, so that the pipeline alone is measured.
 
-Each form reads JOB_SOURCE from the start, publishes to JOB_UPDATES, and prints one line RATE {json} after JOB_EVENTS events or
-JOB_SECONDS seconds; it counts from the end of its first batch until everything published is flushed.
+Each form reads JOB_SOURCE from the start, publishes to JOB_UPDATES, and prints one line RATE {json}
+after JOB_EVENTS events or JOB_SECONDS seconds; it counts from the end of its first batch until
+everything published is flushed.
 """
 
 from __future__ import annotations
@@ -25,7 +29,11 @@ import numpy as np
 import orjson
 
 BROKER = os.environ["JOB_BROKER"]
-SOURCE, UPDATES, CHANGELOG = os.environ["JOB_SOURCE"], os.environ["JOB_UPDATES"], os.environ["JOB_CHANGELOG"]
+SOURCE, UPDATES, CHANGELOG = (
+    os.environ["JOB_SOURCE"],
+    os.environ["JOB_UPDATES"],
+    os.environ["JOB_CHANGELOG"],
+)
 GROUP, FOLDER = os.environ["JOB_GROUP"], os.environ["JOB_FOLDER"]
 BATCH = int(os.environ.get("JOB_BATCH", "4096"))
 EVENTS, SECONDS = int(os.environ["JOB_EVENTS"]), float(os.environ["JOB_SECONDS"])
@@ -48,7 +56,7 @@ Result = tuple[list[bytes], list[bytes], list[bytes]]
 
 
 class Record(NamedTuple):
-    """A record as our decoder wants it."""
+    """Holds a record as our decoder wants it."""
 
     key: bytes
     value: bytes
@@ -58,7 +66,7 @@ class Record(NamedTuple):
 
 
 class Event(msgspec.Struct):
-    """The fields that the job uses."""
+    """Holds the fields that the job uses."""
 
     user_id: str
     action: str
@@ -70,7 +78,7 @@ decode = msgspec.json.Decoder(Event).decode
 
 
 class Plain:
-    """The job as a user of PyTorch would write it."""
+    """Does the job as a user of PyTorch would write it."""
 
     def __init__(self) -> None:
         if not REAL:
@@ -85,20 +93,31 @@ class Plain:
         self.network, self.info, self.actions = predictor.network, predictor.info, ACTION_CODES
         self.row_of = {item: row for row, item in enumerate(self.info.items, 1)}
         with torch.inference_mode():
-            self.items, self.interests = self.network.item_candidates(), self.network.interest_candidates()
+            self.items, self.interests = (
+                self.network.item_candidates(),
+                self.network.interest_candidates(),
+            )
 
     def batch(self, records: Sequence[Record], partition: int, load: Load) -> Result:
-        """Users, their new states, their updates."""
+        """Returns users, their new states and their updates."""
         events = [decode(record.value) for record in records]
         seen: dict[bytes, int] = {}
         group = np.array([seen.setdefault(record.key, len(seen)) for record in records])
         users = list(seen)
         states = np.frombuffer(b"".join(state or ZERO for state in load(users)), STATE).copy()
         states["count"] += np.bincount(group, minlength=len(users))
-        scores = self._score(events, group, states) if REAL else self._constant(events, group, states)
+        scores = (
+            self._score(events, group, states) if REAL else self._constant(events, group, states)
+        )
         updates = [
             orjson.dumps(
-                {"user_id": user.decode(), "time": time_ms, "events_seen": count, "interests": named, "items": items}
+                {
+                    "user_id": user.decode(),
+                    "time": time_ms,
+                    "events_seen": count,
+                    "interests": named,
+                    "items": items,
+                }
             )
             for user, time_ms, count, (named, items) in zip(
                 users, states["time"].tolist(), states["count"].tolist(), scores, strict=True
@@ -108,15 +127,20 @@ class Plain:
         return users, [raw[at : at + size] for at in range(0, len(raw), size)], updates
 
     def _constant(self, events: list[Event], group: Any, states: Any) -> list[tuple[Any, Any]]:
+        """Notes the times of the events, and returns the same interests and items for everybody."""
         states["time"][group] = [event.time for event in events]
-        interests = [{"interest": f"interest-{number}", "probability": 0.5} for number in range(BEST)]
+        interests = [
+            {"interest": f"interest-{number}", "probability": 0.5} for number in range(BEST)
+        ]
         items = [{"item_id": f"item-{number}", "score": 0.0} for number in range(BEST)]
         return [(interests, items)] * len(states)
 
     def _score(self, events: list[Event], group: Any, states: Any) -> list[tuple[Any, Any]]:
-        from models.lstm import input_gates
+        """Moves the states of the touched users on, and returns their interests and items."""
+        from models.network.lstm import input_gates
         from models.vocabulary import gap_buckets
 
+        # Events as numbers; round r holds the r-th event of each user that has so many.
         torch, network = self.torch, self.network
         rows = np.array([self.row_of.get(event.item_id, 0) for event in events])
         actions = np.array([self.actions.get(event.action, 0) for event in events])
@@ -127,32 +151,56 @@ class Plain:
         rank = np.arange(len(group)) - first[sorted_group]
         by_rank = np.argsort(rank, kind="stable")
         with torch.inference_mode():
+            # One LSTM step an event, round by round; the last events move by one place.
             memory = torch.from_numpy(states["memory"].copy())
             for part in np.split(by_rank, np.flatnonzero(np.diff(rank[by_rank])) + 1):
                 who, which = sorted_group[part], order[part]
                 before = states["time"][who]
                 gaps = gap_buckets(np.where(before == 0, -1, np.maximum(times[which] - before, 0)))
-                x = network.event_vectors(*(torch.from_numpy(each) for each in (rows[which], actions[which], gaps)))
+                x = network.event_vectors(
+                    *(torch.from_numpy(each) for each in (rows[which], actions[which], gaps))
+                )
                 stepped = memory[torch.from_numpy(who)]
                 network.lstm.step(x, input_gates(network.lstm.blocks[0].lstm, x), stepped)
                 memory[torch.from_numpy(who)] = stepped
                 states["time"][who] = times[which]
-                for name, values in (("rows", rows[which]), ("actions", actions[which]), ("gaps", gaps)):
-                    states[name][who] = np.concatenate((states[name][who][:, 1:], values[:, None]), 1)
+                for name, values in (
+                    ("rows", rows[which]),
+                    ("actions", actions[which]),
+                    ("gaps", gaps),
+                ):
+                    states[name][who] = np.concatenate(
+                        (states[name][who][:, 1:], values[:, None]), 1
+                    )
             states["memory"] = memory.numpy()
-            x = network.event_vectors(*(torch.from_numpy(states[name].copy()) for name in ("rows", "actions", "gaps")))
-            there = torch.arange(RECENT) >= RECENT - torch.from_numpy(states["count"].copy())[:, None]
+
+            # The language model reads the recent events; items and interests are a product each.
+            x = network.event_vectors(
+                *(torch.from_numpy(states[name].copy()) for name in ("rows", "actions", "gaps"))
+            )
+            there = (
+                torch.arange(RECENT) >= RECENT - torch.from_numpy(states["count"].copy())[:, None]
+            )
             feature = network.lstm.feature(x[:, -1], memory)
             answer = network.language_model.last_hidden(*network.serving_tokens(x, there, feature))
-            items = torch.nn.functional.linear(answer, self.items, network.item_bias)[:, 1:].topk(BEST)
-            interests = torch.nn.functional.linear(answer, self.interests, network.interest_bias).sigmoid().topk(BEST)
+            items = torch.nn.functional.linear(answer, self.items, network.item_bias)[:, 1:].topk(
+                BEST
+            )
+            interests = (
+                torch.nn.functional.linear(answer, self.interests, network.interest_bias)
+                .sigmoid()
+                .topk(BEST)
+            )
         return [
             (
                 [
                     {"interest": self.info.interests[at], "probability": value}
                     for at, value in zip(*interest, strict=True)
                 ],
-                [{"item_id": self.info.items[at], "score": value} for at, value in zip(*item, strict=True)],
+                [
+                    {"item_id": self.info.items[at], "score": value}
+                    for at, value in zip(*item, strict=True)
+                ],
             )
             for interest, item in zip(
                 zip(interests.indices.tolist(), interests.values.tolist(), strict=True),
@@ -163,21 +211,24 @@ class Plain:
 
 
 class Ours:
-    """The job by this project's decoder, rules, model and updates."""
+    """Does the job by this project's decoder, rules, model and updates."""
 
     def __init__(self) -> None:
-        from models.predict import Hosting, load_predictor, null_predictor
-        from stream.asking import UpdateSize
-        from stream.events import Decoder
-        from stream.scoring import Scoring
-        from stream.state import Arena
+        from models.contract import Hosting
+        from models.predict import load_predictor, null_predictor
+        from stream.contracts.update import UpdateSize
+        from stream.pipeline.decode import Decoder
+        from stream.pipeline.scoring import Scoring
+        from stream.worker.restore import RestorableArena
 
         predictor = load_predictor(None, hosting=Hosting()) if REAL else null_predictor()
         self.decoder, self.scoring = Decoder(), Scoring(predictor, UpdateSize())
-        self.arena = lambda: Arena(predictor.info.state_size, predictor.info.fingerprint, PARTITIONS)
+        self.arena = lambda: RestorableArena(
+            predictor.info.state_size, predictor.info.fingerprint, PARTITIONS
+        )
 
     def batch(self, records: Sequence[Record], partition: int, load: Load) -> Result:
-        """Users, their new states, their updates."""
+        """Returns users, their new states and their updates."""
         arena, users = self.arena(), list(dict.fromkeys(record.key for record in records))
         held = [(user, state) for user, state in zip(users, load(users), strict=True) if state]
         arena.restore([user for user, _ in held], [state for _, state in held])
@@ -187,7 +238,7 @@ class Ours:
 
 
 def make_job() -> Plain | Ours:
-    """The job that the environment asks for."""
+    """Returns the job that the environment names."""
     if REAL:
         import torch
 
@@ -196,13 +247,16 @@ def make_job() -> Plain | Ours:
 
 
 def peak_memory_mb() -> int:
-    """Of this process alone. What getrusage says is inherited from the process that started this one."""
+    """Returns the peak memory of this process alone.
+
+    What getrusage returns is inherited from the process that started this one.
+    """
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
     return int(found.group(1)) // 1024 if found else 0
 
 
 class Meter:
-    """Counts from the end of the first batch; ends the run."""
+    """Counts from the end of the first batch, and ends the run."""
 
     def __init__(self, on_done: Callable[[], None] | None = None) -> None:
         self._on_done = on_done
@@ -211,6 +265,7 @@ class Meter:
         self._done = False
 
     def __call__(self, events: int, updates: int) -> None:
+        """Counts a batch."""
         if self._done:
             return
         now = time.perf_counter()
@@ -226,7 +281,7 @@ class Meter:
             (self._on_done or self.report)()
 
     def report(self) -> None:
-        """Call when everything published is flushed; ends the process."""
+        """Prints the rate and ends the process; call it when everything published is flushed."""
         seconds = time.perf_counter() - (self._started or 0.0)
         rate = {
             "events_per_s": self._counted / seconds,

@@ -1,4 +1,8 @@
-"""What no pipeline can beat: the model alone on the same events in the same batches, and consume + decode + publish alone."""
+"""Measures what no pipeline can beat: the model alone, and the transport alone.
+
+The model alone computes the same events in the same batches; the transport alone consumes, decodes
+and publishes. `interest-stream bench compare` starts it.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +14,38 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from job import BATCH, BROKER, CHANGELOG, EVENTS, PARTITIONS, REAL, SECONDS, SOURCE, UPDATES, Meter, peak_memory_mb
-from models.predict import Hosting, load_predictor, null_predictor
-from stream.asking import UpdateSize
-from stream.events import Decoder
-from stream.record_batches import PreparedBatch, pack
-from stream.scoring import Scoring
-from stream.state import Arena
+from job import (
+    BATCH,
+    BROKER,
+    CHANGELOG,
+    EVENTS,
+    PARTITIONS,
+    REAL,
+    SECONDS,
+    SOURCE,
+    UPDATES,
+    Meter,
+    peak_memory_mb,
+)
+from models.contract import Hosting
+from models.predict import load_predictor, null_predictor
+from stream.contracts.update import UpdateSize
+from stream.kafka.record_batches import PreparedBatch, pack
+from stream.pipeline.decode import Decoder
+from stream.pipeline.scoring import Scoring
+from stream.pipeline.state import Arena
 
 UPDATE, STATE = b"x" * 900, b"x" * 700
 PROFILES = f"{UPDATES}-profiles"
 
 
 def predictor() -> Any:
-    """As the worker loads it."""
+    """Returns the predictor as the worker loads it."""
     return load_predictor(None, hosting=Hosting()) if REAL else null_predictor()
 
 
 async def consumed() -> Any:
-    """Fetched batches, as the worker gets them."""
+    """Yields fetched batches, as the worker gets them."""
     consumer = AIOKafkaConsumer(
         SOURCE,
         bootstrap_servers=BROKER,
@@ -43,7 +60,7 @@ async def consumed() -> Any:
 
 
 async def model_alone() -> None:
-    """Rate if only LSTM and language model took time."""
+    """Reports the rate if only LSTM and language model took time."""
     scoring, decoder, batches, total = Scoring(predictor(), UpdateSize()), Decoder(), [], 0
     async for partition, records in consumed():
         batches.append((partition, records))
@@ -71,9 +88,15 @@ async def model_alone() -> None:
 
 
 async def transport_alone() -> None:
-    """Consume, decode, publish a constant update, profile and state for each touched user; no rules, no state, no model."""
+    """Reports the rate of consuming, decoding and publishing.
+
+    For each touched user it publishes a constant update, profile and state: no rules, no state, no
+    model.
+    """
     decoder, meter = Decoder(), Meter()
-    producer = AIOKafkaProducer(bootstrap_servers=BROKER, max_batch_size=786_432, acks="all", enable_idempotence=True)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=BROKER, max_batch_size=786_432, acks="all", enable_idempotence=True
+    )
     await producer.start()
     async for partition, records in consumed():
         users = list(dict.fromkeys(decoder.decode(SOURCE, partition, records).users))
@@ -81,7 +104,8 @@ async def transport_alone() -> None:
         for topics, value in (((UPDATES, PROFILES), UPDATE), ((CHANGELOG,), STATE)):
             for section in pack(users, [value] * len(users), int(time.time() * 1000), "lz4"):
                 futures += [
-                    await producer.send_batch(PreparedBatch(section), topic, partition=partition) for topic in topics
+                    await producer.send_batch(PreparedBatch(section), topic, partition=partition)
+                    for topic in topics
                 ]
         await asyncio.gather(*futures)
         meter(len(records), len(users))

@@ -1,4 +1,4 @@
-"""The application of both Quix forms."""
+"""Makes the application of both Quix forms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from job import BROKER, FOLDER, GROUP, SESSION_S, SOURCE, UPDATES
 
 
 def make_app(**more: Any) -> tuple[Any, Any, Any]:
-    """Application, source and updates."""
+    """Returns application, source and updates."""
     app = Application(
         broker_address=BROKER,
         consumer_group=GROUP,

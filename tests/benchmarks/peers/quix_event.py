@@ -1,4 +1,8 @@
-"""Quix Streams as its documentation shows it: a stateful apply, one event at a time, state in RocksDB with a changelog."""
+"""Does the job in Quix Streams as its documentation shows it: a stateful apply.
+
+It handles one event at a time, with state in RocksDB and a changelog. `interest-stream bench
+compare` starts it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ job, meter = make_job(), Meter(app.stop)
 
 
 def step(raw: bytes, key: bytes, timestamp: int, headers: Any, state: Any) -> bytes:
-    """One event: load, compute, store; the update is what it returns."""
+    """Does the job for one event; the update is what it returns."""
     from quixstreams import message_context
 
     context = message_context()

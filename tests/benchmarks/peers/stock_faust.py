@@ -1,4 +1,8 @@
-"""The app of both Faust forms: memory store with a changelog; batched producer, because the default sends one request a record."""
+"""Makes the app of both Faust forms.
+
+It has a memory store with a changelog, and a batched producer, because the default sends one
+request a record.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from job import BATCH, BROKER, FOLDER, GROUP, PARTITIONS, SESSION_S, SOURCE, UPD
 
 
 def make_app(**table: Any) -> tuple[faust.App, Any, Any, Any]:
-    """App, source, updates and table of states."""
+    """Returns app, source, updates and table of states."""
     logging.disable(logging.INFO)  # else each send is logged at DEBUG
     app = faust.App(
         GROUP,
@@ -27,6 +31,11 @@ def make_app(**table: Any) -> tuple[faust.App, Any, Any, Any]:
         producer_linger_ms=5,
         producer_max_batch_size=1 << 17,
     )
-    raw: dict[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+    raw: dict[str, Any] = {
+        "key_type": bytes,
+        "value_type": bytes,
+        "key_serializer": "raw",
+        "value_serializer": "raw",
+    }
     states = app.Table("states", partitions=PARTITIONS, key_type=bytes, value_type=bytes, **table)
     return app, app.topic(SOURCE, **raw), app.topic(UPDATES, **raw), states

@@ -1,4 +1,7 @@
-"""The load generator and its journal: what was sent, when it should have been, and what the broker said."""
+"""Generates the load and keeps its journal.
+
+The journal has what was sent, when it should have been, and what the broker answered.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,11 @@ from typing import Any, Final
 
 import orjson
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidTopicError, MessageSizeTooLargeError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    InvalidTopicError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+)
 
 from tests.faults.oracle.history import Sent, fingerprint
 
@@ -38,7 +45,10 @@ POISON: Final = (
 
 
 class Shape:
-    """Who does what: uniform users, views and clicks of 500 items, some event ids that repeat. Scenarios of inputs have their own."""
+    """Decides who does what: uniform users, views and clicks of 500 items.
+
+    Some event ids repeat. Scenarios of inputs have their own.
+    """
 
     def user(self, random_: random.Random, users: int) -> str:
         return f"user-{random_.randrange(users)}"
@@ -57,7 +67,10 @@ class Shape:
 
 
 class Load:
-    """Open loop: event number i is due at start + i / rate, whatever happened to the ones before it."""
+    """Sends in an open loop: event number i is due at start + i / rate.
+
+    That holds whatever happened to the ones before it.
+    """
 
     def __init__(
         self,
@@ -74,19 +87,27 @@ class Load:
         self._bootstrap, self._topic, self._journal = bootstrap, topic, journal
         self._seed, self._rate, self._users, self._poison = seed, rate, users, poison
         self._stop = threading.Event()
+        self._connected = threading.Event()  # or failed to connect
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self.sent: list[Sent] = []
         self.error: Exception | None = None
 
     def start(self) -> None:
+        """Returns once the producer knows its brokers: what a scenario does next may kill them."""
         self._thread.start()
+        self._connected.wait()
+        if self.error is not None:
+            raise self.error
 
     @property
     def running(self) -> bool:
         return self._thread.is_alive() and not self._stop.is_set()
 
     def stop(self, timeout_s: float = 60) -> None:
-        """End it and wait until the outcome of every event is written. Raises what ended it early."""
+        """Ends the load and waits until the outcome of every event is written.
+
+        Raises what ended it early.
+        """
         self._stop.set()
         self._thread.join(timeout_s)
         assert not self._thread.is_alive(), "the load generator does not end"
@@ -95,10 +116,25 @@ class Load:
 
     async def _run(self) -> None:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap, enable_idempotence=True, linger_ms=5, max_batch_size=65_536
+            bootstrap_servers=self._bootstrap,
+            enable_idempotence=True,
+            linger_ms=5,
+            max_batch_size=65_536,
         )
-        await producer.start()
-        random_, seqs, started, number = random.Random(self._seed), dict[str, int](), time.monotonic(), 0
+        try:
+            await producer.start()
+        except Exception as error:
+            self.error = error
+            await producer.stop()
+            return
+        finally:
+            self._connected.set()
+        random_, seqs, started, number = (
+            random.Random(self._seed),
+            dict[str, int](),
+            time.monotonic(),
+            0,
+        )
         waiting: set[asyncio.Task[None]] = set()
         try:
             with self._journal.open("ab") as journal:
@@ -109,7 +145,14 @@ class Load:
                     user = self._shape.user(random_, self._users)
                     seqs[user] = seqs.get(user, -1) + 1
                     value = self._value(random_, user, number, seqs[user])
-                    facts = (f"{self._seed}-{number}", user, seqs[user], intended, time.monotonic(), fingerprint(value))
+                    facts = (
+                        f"{self._seed}-{number}",
+                        user,
+                        seqs[user],
+                        intended,
+                        time.monotonic(),
+                        fingerprint(value),
+                    )
                     headers = [("trace", facts[0].encode())]
                     sending = producer.send(self._topic, value, key=user.encode(), headers=headers)
                     task = asyncio.create_task(self._outcome(sending, facts, journal))
@@ -126,10 +169,14 @@ class Load:
     def _value(self, random_: random.Random, user: str, number: int, seq: int) -> bytes:
         if random_.random() < self._poison:
             return random_.choice(POISON)
-        event = self._shape.event(random_, user, number, seq) | {"journal": f"{self._seed}-{number}"}
+        event = self._shape.event(random_, user, number, seq) | {
+            "journal": f"{self._seed}-{number}"
+        }
         return orjson.dumps(event)
 
-    async def _outcome(self, sending: Any, facts: tuple[str, str, int, float, float, str], journal: Any) -> None:
+    async def _outcome(
+        self, sending: Any, facts: tuple[str, str, int, float, float, str], journal: Any
+    ) -> None:
         place, outcome = (-1, -1), "info"
         try:
             metadata = await (await sending)

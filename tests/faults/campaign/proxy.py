@@ -1,7 +1,9 @@
-"""A TCP proxy that knows Kafka's framing: it can hold, delay or cut what it forwards, by direction and by what a connection is for.
+"""Forwards TCP with knowledge of Kafka's framing: it can hold, delay or cut what passes.
 
-Clients use one connection for the group coordinator, others for fetching and producing; a rule names requests (api keys) and applies
-to every connection that has carried one of them. What was held is counted: a fault that held nothing did not happen.
+It does so by direction and by what a connection is for. Clients use one connection for the group
+coordinator, others for fetching and producing; a rule names requests (api keys) and applies to
+every connection that has carried one of them. What was held is counted: a fault that held nothing
+did not happen.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ DOWN: Final = "to the client"
 
 @dataclass(frozen=True)
 class Rule:
-    """Hold what goes these ways on connections that carried these requests (None: on all), until it is healed; or something else:
+    """Holds what goes these ways on connections that carried these requests, until it is healed.
 
-    delay_s: let it through later; cut_after: let so many bytes through and reset the connection; half_open: never let anything through
-    again on a connection that carried something meanwhile, nor end it.
+    Requests None: on all connections. Or it does something else: delay_s lets it through later;
+    cut_after lets so many bytes through and resets the connection; half_open never lets anything
+    through again on a connection that carried something meanwhile, nor ends it.
     """
 
     ways: tuple[str, ...] = (UP, DOWN)
@@ -88,7 +91,10 @@ class Proxy:
         self._rule = rule
 
     def heal(self, reset: bool = False) -> int:
-        """End the rule; with reset, connections it applied to are cut and what was held for them is lost. Bytes held."""
+        """Ends the rule and returns the bytes held.
+
+        With reset, connections that it applied to are cut and what was held for them is lost.
+        """
         rule, self._rule = self._rule, None
         if reset and rule is not None:
             self._call(self._reset(rule))
@@ -127,14 +133,18 @@ class Proxy:
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 theirs, to_them = await asyncio.open_connection("127.0.0.1", self._target)
                 link.writers.append(to_them)
-                await asyncio.gather(self._pump(reader, to_them, link, UP), self._pump(theirs, writer, link, DOWN))
+                await asyncio.gather(
+                    self._pump(reader, to_them, link, UP), self._pump(theirs, writer, link, DOWN)
+                )
         finally:
             for each in link.writers:
                 each.transport.abort()
             self._links.discard(link)
             self._tasks.discard(task)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: _Link, way: str) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: _Link, way: str
+    ) -> None:
         while chunk := await reader.read(65_536):
             if way == UP:
                 link.notice(chunk)

@@ -1,4 +1,8 @@
-"""What a run left in Kafka: topics read on from where the last reading ended, and the group's offsets polled all the time."""
+"""Reads what a run left in Kafka.
+
+Topics are read on from where the last reading ended, and the group's offsets are polled all the
+time.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,18 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from stream.fence import MARKER
-from stream.kafka_client import heed_group_errors
+from stream.kafka.client import heed_group_errors
+from stream.kafka.fence import MARKER
 from tests.faults.oracle.history import Poll, Record
 
 POLL_S: Final = 0.25
 
 
 class Reader:
-    """Whole topics; each reading continues the last one, so records are kept that compaction removes later."""
+    """Reads whole topics; each reading continues the last one.
+
+    So records are kept that compaction removes later.
+    """
 
     def __init__(self, bootstrap: list[str], partitions: int) -> None:
         self._bootstrap, self._partitions = bootstrap, partitions
@@ -26,21 +33,30 @@ class Reader:
         self._next: dict[TopicPartition, int] = {}
 
     def read(self, *topics: str) -> list[list[Record]]:
-        """Records of each topic up to its end now; ends are taken in this order, so that effects come before their causes.
+        """Returns the records of each topic up to its end now.
 
-        Of a pipeline that lives: the changelog before the source, else states would seem to come from nowhere.
+        Ends are taken in this order, so that effects come before their causes. Of a pipeline that
+        lives: the changelog before the source, else states would seem to come from nowhere.
         """
         asyncio.run(self._read(topics))
         return [list(self._records.get(topic, [])) for topic in topics]
 
     async def _read(self, topics: tuple[str, ...]) -> None:
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+        )
         await consumer.start()
         try:
-            places = [TopicPartition(topic, each) for topic in topics for each in range(self._partitions)]
+            places = [
+                TopicPartition(topic, each) for topic in topics for each in range(self._partitions)
+            ]
             ends: dict[TopicPartition, int] = {}
             for topic in topics:
-                ends |= await consumer.end_offsets([place for place in places if place.topic == topic])
+                ends |= await consumer.end_offsets(
+                    [place for place in places if place.topic == topic]
+                )
             begins = await consumer.beginning_offsets(places)
             consumer.assign(places)
             for place in places:
@@ -49,7 +65,11 @@ class Reader:
             while left:
                 fetched = await consumer.getmany(*left, timeout_ms=500)
                 for place, records in fetched.items():
-                    kept = (_record(each) for each in records if each.offset < ends[place] and not _is_marker(each))
+                    kept = (
+                        _record(each)
+                        for each in records
+                        if each.offset < ends[place] and not _is_marker(each)
+                    )
                     self._records.setdefault(place.topic, []).extend(kept)
                 for place in left:
                     self._next[place] = min(await consumer.position(place), ends[place])
@@ -59,13 +79,15 @@ class Reader:
 
 
 def _is_marker(found: Any) -> bool:
-    """Of a fence, which is no state (stream/fence.py)."""
-    changelog: bool = found.topic.endswith("-changelog")
-    return changelog and found.key == MARKER
+    """Of a fence, which is no state (stream/kafka/fence.py)."""
+    fenced: bool = found.topic.endswith("-changelog") or found.topic.startswith("profiles-")
+    return fenced and found.key == MARKER and found.value is None
 
 
 def _record(found: Any) -> Record:
-    return Record(found.partition, found.offset, found.key, found.value, found.timestamp, tuple(found.headers))
+    return Record(
+        found.partition, found.offset, found.key, found.value, found.timestamp, tuple(found.headers)
+    )
 
 
 class Poller:
@@ -96,12 +118,17 @@ class Poller:
             await asyncio.sleep(POLL_S)
 
     async def _connected(self) -> None:
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, group_id=self._group, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap, group_id=self._group, enable_auto_commit=False
+        )
         try:
             await asyncio.wait_for(consumer.start(), 5)
             heed_group_errors(consumer)  # an answer that cannot be given is no zero
             while not self._stop.is_set():
-                committed = [await asyncio.wait_for(consumer.committed(each), 3) or 0 for each in self._places]
+                committed = [
+                    await asyncio.wait_for(consumer.committed(each), 3) or 0
+                    for each in self._places
+                ]
                 ends = await asyncio.wait_for(consumer.end_offsets(self._places), 3)
                 now = time.monotonic()
                 self.polls += [

@@ -1,4 +1,7 @@
-"""What living workers use, sampled while a run goes on, and whether it grows: RSS, descriptors, threads, asyncio tasks."""
+"""Samples what living workers use while a run goes on, and says whether it grows.
+
+RSS, descriptors, threads, asyncio tasks.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ KINDS: Final = ("rss_mb", "descriptors", "threads", "tasks")
 
 
 def usage(pid: int) -> dict[str, float]:
-    """RSS in MB (10^6 bytes), open descriptors and threads of a process. Raises OSError: it is gone."""
+    """Returns RSS in MB (10^6 bytes), open descriptors and threads of a process.
+
+    Raises OSError if it is gone.
+    """
     fields = dict(
         line.split(":", 1)
         for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
@@ -33,7 +39,10 @@ def usage(pid: int) -> dict[str, float]:
 
 
 class Samples:
-    """A thread that asks for the living processes, name to pid, and writes a line of JSON for each, every 10 s."""
+    """Samples the living processes in a thread, every 10 s.
+
+    It asks for them, name to pid, and writes a line of JSON for each.
+    """
 
     def __init__(self, living: Callable[[], dict[str, int]], path: Path) -> None:
         self._living, self._path = living, path
@@ -45,22 +54,34 @@ class Samples:
         """All samples, in their order."""
         self._stop.set()
         self._thread.join(10)
-        return [orjson.loads(line) for line in self._path.read_bytes().splitlines()] if self._path.exists() else []
+        return (
+            [orjson.loads(line) for line in self._path.read_bytes().splitlines()]
+            if self._path.exists()
+            else []
+        )
 
     def _run(self) -> None:
         with self._path.open("ab", buffering=0) as lines:
             while not self._stop.wait(EVERY_S):
                 for name, pid in self._living().items():
                     with suppress(OSError):
-                        lines.write(orjson.dumps({"at_s": time.monotonic(), "worker": name, **usage(pid)}) + b"\n")
+                        lines.write(
+                            orjson.dumps({"at_s": time.monotonic(), "worker": name, **usage(pid)})
+                            + b"\n"
+                        )
 
 
 def slopes(samples: Sequence[dict[str, Any]], warm_up_s: float) -> dict[str, dict[str, float]]:
-    """Of each kind what one worker's samples after the warm-up say: first, last, most, slope an hour and its 95 % interval."""
+    """Returns of each kind what one worker's samples after the warm-up show.
+
+    First, last, most, slope an hour and its 95 % interval.
+    """
     begin = min((each["at_s"] for each in samples), default=0.0) + warm_up_s
     found = {}
     for kind in KINDS:
-        points = [(each["at_s"], each[kind]) for each in samples if kind in each and each["at_s"] >= begin]
+        points = [
+            (each["at_s"], each[kind]) for each in samples if kind in each and each["at_s"] >= begin
+        ]
         if len(points) > 2:
             slope, half = line(points)
             values = [value for _, value in points]
@@ -77,7 +98,10 @@ def slopes(samples: Sequence[dict[str, Any]], warm_up_s: float) -> dict[str, dic
 
 
 def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Least squares through (s, value): slope per second and 1.96 standard errors, residuals taken as independent."""
+    """Fits a line by least squares through (s, value).
+
+    Returns slope per second and 1.96 standard errors, residuals taken as independent.
+    """
     count = len(points)
     mean_x, mean_y = (sum(point[axis] for point in points) / count for axis in (0, 1))
     spread = sum((x - mean_x) ** 2 for x, _ in points)

@@ -1,5 +1,8 @@
-"""Scenarios B of three brokers: leaders, coordinator and controller that die, leave or hang, and too few replicas. Names and numbers
-are those of the plan (docs/reliability.md)."""
+"""Holds the scenarios B of three brokers: leaders, coordinator and controller in trouble.
+
+They die, leave or hang, or there are too few replicas. Names and numbers are those of the plan
+(docs/measured/reliability.md).
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,18 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from tests.faults.campaign import admin
 from tests.faults.campaign.run import PARTITIONS, Run
 from tests.faults.campaign.scenarios_kafka import PATIENT
 from tests.faults.campaign.three_brokers import BROKER_SESSION_S, NODES, ThreeBrokers
-from tests.faults.harness import SESSION_S, Worker
+from tests.support import topics
+from tests.support.pipelines import SESSION_S, Worker
 
 LEADS = ("input", "changelog", "output", "coordinator")
 MOVED_S = 60.0
-"""Longest wait for another leader, on a loaded machine; a broker silent for BROKER_SESSION_S loses its own."""
+"""Longest wait for another leader, on a loaded machine.
+
+A broker that is silent for BROKER_SESSION_S loses its own.
+"""
 IMPATIENT = ("--publish-timeout-s", "10")
 UNREACHABLE = "no Kafka broker answers"
 
@@ -27,22 +33,34 @@ def brokers(run: Run) -> ThreeBrokers:
 
 
 def leads(run: Run, what: str, partition: int) -> int:
-    """Node that leads a partition of the input, the changelog, the output, or the group; -1: not known."""
+    """Returns the node that leads a partition of the input, changelog or output, or the group.
+
+    It is -1 if none is known.
+    """
     three, settings = brokers(run), run.settings
     if what == "coordinator":
         return three.coordinator(settings.app_id)
-    topics = {"input": settings.events_topic, "changelog": settings.changelog_topic, "output": settings.updates_topic}
+    topics = {
+        "input": settings.events_topic,
+        "changelog": settings.changelog_topic,
+        "output": settings.updates_topic,
+    }
     return three.leader(topics[what], partition)
 
 
 def leader_of(run: Run, what: str, partition: int) -> int:
     """As `leads`, once there is one and a broker has said so."""
-    node: int = run.wait(lambda: max(0, leads(run, what, partition)), MOVED_S, f"a leader of the {what}")
+    node: int = run.wait(
+        lambda: max(0, leads(run, what, partition)), MOVED_S, f"a leader of the {what}"
+    )
     return node
 
 
 def b1_leaders(run: Run) -> None:
-    """SIGKILL of the leader of the input, the changelog, the output and of the group coordinator; the others go on, it comes back."""
+    """Kills the leader of the input, the changelog and the output, and the group coordinator.
+
+    By SIGKILL; the others go on, and it comes back.
+    """
     worker = run.worker(*PATIENT)
     run.begin_load()
     for what in LEADS:
@@ -52,13 +70,19 @@ def b1_leaders(run: Run) -> None:
 
 
 def gone(run: Run, what: str, take: Callable[[list[int]], bool], how: str) -> None:
-    """Take away the broker that leads `what`; events are applied without it, then it starts again."""
+    """Takes away the broker that leads `what`.
+
+    Events are applied without it, then it starts again.
+    """
     three, partition = brokers(run), run.random.randrange(PARTITIONS)
     node, since = leader_of(run, what, partition), time.monotonic()
     hit = run.under_load() and take([node])
     seconds = moves(run, what, partition, node, since)
     run.trial(
-        f"{what}: leader {how}", hit and seconds is not None, since, f"broker {node}, another leads after {seconds} s"
+        f"{what}: leader {how}",
+        hit and seconds is not None,
+        since,
+        f"broker {node}, another leads after {seconds} s",
     )
     three.start()
 
@@ -72,7 +96,10 @@ def moves(run: Run, what: str, partition: int, node: int, since: float) -> float
 
 
 def b2(run: Run) -> None:
-    """SIGTERM of a leader or the coordinator, then a rolling restart of all three, which lead everything between them; two workers."""
+    """Ends a leader or the coordinator by SIGTERM, then restarts all three one after the other.
+
+    They lead everything between them; two workers.
+    """
     workers = [run.worker(*PATIENT), run.worker(*PATIENT)]
     run.begin_load()
     run.works(*workers)
@@ -84,7 +111,10 @@ def b2(run: Run) -> None:
 
 
 def b3(run: Run) -> None:
-    """SIGSTOP of a leader for 5 s and for 30 s (even seeds: 30 s and 90 s), then SIGCONT; two workers under a supervisor."""
+    """Stops a leader for 5 s and for 30 s (even seeds: 30 s and 90 s), then lets it go on.
+
+    By SIGSTOP and SIGCONT; two workers under a supervisor.
+    """
     three = brokers(run)
     run.expected = (
         r"not stopped after \d+ s; ending at once",
@@ -99,8 +129,15 @@ def b3(run: Run) -> None:
         three.pause(node)
         moved = moves(run, what, partition, node, since) if seconds > BROKER_SESSION_S else None
         time.sleep(max(0.0, since + seconds - time.monotonic()))  # the fault itself
-        hit = run.under_load() and node not in three.answering() and (seconds < BROKER_SESSION_S or moved is not None)
-        note = f"broker {node}, another leads after {moved} s, {committed(run) - before} events committed meanwhile"
+        hit = (
+            run.under_load()
+            and node not in three.answering()
+            and (seconds < BROKER_SESSION_S or moved is not None)
+        )
+        note = (
+            f"broker {node}, another leads after {moved} s, "
+            f"{committed(run) - before} events committed meanwhile"
+        )
         three.resume()
         run.trial(f"{what}: leader stopped for {seconds} s", hit, since, note)
         three.start()
@@ -116,10 +153,11 @@ def committed(run: Run) -> int:
 
 
 def replace_ended(run: Run, workers: list[Worker]) -> None:
-    """Another worker in the place of each that has ended by its fence or its watchdog.
+    """Starts another worker in the place of each that has ended by its fence or its watchdog.
 
-    To end or to go on, either is right: a client waits for a broker that hangs as long as for one that is slow, and the group may put it
-    out meanwhile (docs/upstream/a-heartbeat-waits-longer-than-the-session.md).
+    To end or to go on, either is right: a client waits for a broker that hangs as long as for one
+    that is slow, and the group may put it out meanwhile
+    (docs/understand/upstream/a-heartbeat-waits-longer-than-the-session.md).
     """
     for place, worker in enumerate(workers):
         if worker.process.poll() is not None:
@@ -128,13 +166,20 @@ def replace_ended(run: Run, workers: list[Worker]) -> None:
 
 
 def b4(run: Run) -> None:
-    """SIGKILL of the active controller; then of two brokers of three: the cluster stands still, and goes on when they are back."""
+    """Kills the active controller, then two brokers of three.
+
+    By SIGKILL; the cluster stands still, and goes on when they are back.
+    """
     three, worker = brokers(run), run.worker(*PATIENT)
     run.begin_load()
     run.works(worker)
     (epoch, node), since = three.controller(), time.monotonic()
     hit = run.under_load() and three.kill([node])
-    run.wait(lambda: three.controller() > (epoch, max(NODES)) and three.controller()[1] > 0, MOVED_S, "a controller")
+    run.wait(
+        lambda: three.controller() > (epoch, max(NODES)) and three.controller()[1] > 0,
+        MOVED_S,
+        "a controller",
+    )
     note = f"broker {node}, broker {three.controller()[1]} after {time.monotonic() - since:.1f} s"
     run.trial("active controller killed", hit, since, note)
     three.start()
@@ -149,23 +194,38 @@ def b4(run: Run) -> None:
 
 
 def b7(run: Run) -> None:
-    """No broker answers when a worker starts: it says so and ends, until they are back; then one of three is away at a start."""
+    """Starts a worker while no broker answers, then while one of three is away.
+
+    It reports that and ends, until they are back.
+    """
     three = brokers(run)
     run.begin_load()
-    hit, since, tries, starting = three.kill(), time.monotonic(), 0, threading.Thread(target=three.start, daemon=True)
+    hit, since, tries, starting = (
+        three.kill(),
+        time.monotonic(),
+        0,
+        threading.Thread(target=three.start, daemon=True),
+    )
     worker = run.worker(ready=False)
     while not starts(run, worker):
         run.ended(worker, 1)
         clear = "unexpected" not in worker.log and (UNREACHABLE in worker.log or tries >= 2)
         if not clear:
-            run.verdict.violations.setdefault("B7", []).append(f"no clear word: {worker.log[-400:]}")
+            run.verdict.violations.setdefault("B7", []).append(
+                f"no clear word: {worker.log[-400:]}"
+            )
         tries += 1
         if tries == 2:
             starting.start()
         time.sleep(min(2**tries, 8) / 2)  # as a supervisor waits, longer each time
         worker = run.worker(ready=False)
     starting.join()
-    run.trial("no broker at the start", hit and tries >= 2, since, f"the worker was started {tries + 1} times")
+    run.trial(
+        "no broker at the start",
+        hit and tries >= 2,
+        since,
+        f"the worker was started {tries + 1} times",
+    )
     run.kill(worker)
     run.crash_cut()
     since = time.monotonic()
@@ -180,7 +240,10 @@ def starts(run: Run, worker: Worker) -> bool:
     """Wait until it is ready or has ended with code 1: then False."""
     return bool(
         run.wait(
-            lambda: worker.process.poll() is not None or (worker.web and worker.get("/readyz")[0] == 200),
+            lambda: (
+                worker.process.poll() is not None
+                or (worker.web and worker.get("/readyz")[0] == 200)
+            ),
             120,
             "the worker is ready or has ended",
         )
@@ -189,27 +252,41 @@ def starts(run: Run, worker: Worker) -> bool:
 
 
 def b8(run: Run) -> None:
-    """Too few replicas in sync: one of three away and all go on; the changelog demands three and refuses; two of three away."""
+    """Leaves too few replicas in sync.
+
+    One of three is away and all go on; the changelog demands three and refuses; two of three are
+    away.
+    """
     three, changelog = brokers(run), run.settings.changelog_topic
     run.expected = (r"not stopped after \d+ s; ending at once",)  # with no cluster to leave
     worker = run.worker(*PATIENT)
     run.begin_load()
     run.works(worker)
-    away = run.random.choice([node for node in NODES if node != three.coordinator(run.settings.app_id)])
+    away = run.random.choice(
+        [node for node in NODES if node != three.coordinator(run.settings.app_id)]
+    )
     since, hit = time.monotonic(), run.under_load() and three.kill([away])
-    run.wait(lambda: {len(each) for each in three.in_sync(changelog)} == {2}, MOVED_S, "two in sync")
+    run.wait(
+        lambda: {len(each) for each in three.in_sync(changelog)} == {2}, MOVED_S, "two in sync"
+    )
     run.trial("one of three away, minimum two", hit, since)
-    # with nothing under way: what is appended already is held by the broker for as long as it is asked to wait, and not refused
-    worker.stop(timeout_s=30)
+    # with nothing under way: what is appended already is held by the broker for as long as it is
+    # asked to wait, and not refused
+    worker.stop()
     run.ended(worker, 0)
     since = time.monotonic()
-    admin.configure(run.settings, changelog, min_insync_replicas="3")
+    topics.configure(run.settings, changelog, min_insync_replicas="3")
     worker = run.worker(*IMPATIENT, ready=False)
     refused = ends_without_commit(run, worker) and "NotEnoughReplicas" in worker.log
     run.crash_cut()
-    admin.configure(run.settings, changelog, min_insync_replicas="2")
+    topics.configure(run.settings, changelog, min_insync_replicas="2")
     worker = run.worker(*IMPATIENT)
-    run.trial("two in sync, minimum three", refused and run.under_load(), since, "NotEnoughReplicas in its log")
+    run.trial(
+        "two in sync, minimum three",
+        refused and run.under_load(),
+        since,
+        "NotEnoughReplicas in its log",
+    )
     three.start()
     run.works(worker)
     since, hit = time.monotonic(), run.under_load() and three.kill(run.random.sample(NODES, 2))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from zlib import crc32
 
-from tests.faults.campaign import admin
 from tests.faults.campaign.proxy import COORDINATION, DOWN, PRODUCE, Rule
 from tests.faults.campaign.run import PARTITIONS, Run
 from tests.faults.campaign.scenarios_workers import leave, wind_up
-from tests.faults.harness import SESSION_S, Worker
+from tests.support import topics
+from tests.support.pipelines import SESSION_S, Worker
 
 PATIENT = ("--publish-timeout-s", "150", "--stall-timeout-s", "150")
-"""On a loaded machine a broker needs longer to come back than a worker waits by default, and here nobody starts a new one."""
+"""Longer than a worker waits by default.
+
+On a loaded machine a broker needs longer to come back, and here nobody starts a new worker.
+"""
 
 
 def b1(run: Run) -> None:
@@ -46,7 +49,12 @@ def b6(run: Run) -> None:
     since, hit = time.monotonic(), run.under_load() and run.broker.kill()
     time.sleep(70)  # the fault itself
     run.broker.start(timeout_s=90)
-    run.trial("broker away 70 s", hit, since, "worker lives" if worker.process.poll() is None else "worker ended")
+    run.trial(
+        "broker away 70 s",
+        hit,
+        since,
+        "worker lives" if worker.process.poll() is None else "worker ended",
+    )
 
 
 def b9(run: Run) -> None:
@@ -59,18 +67,21 @@ def b9(run: Run) -> None:
 
 def refused(run: Run, worker: Worker, what: str, **configs: str) -> None:
     since = time.monotonic()
-    admin.configure(run.settings, run.settings.changelog_topic, **configs)
+    topics.configure(run.settings, run.settings.changelog_topic, **configs)
     code = worker.process.wait(60)
     run.ended(worker, 1)
     run.crash_cut()
     ended_s = time.monotonic() - since
-    admin.configure(run.settings, run.settings.changelog_topic)
+    topics.configure(run.settings, run.settings.changelog_topic)
     run.worker()
     run.trial(what, code == 1 and run.under_load(), since, f"worker ended {ended_s:.1f} s after it")
 
 
 def n1(run: Run) -> None:
-    """A worker cut from the broker for half, one and a half, three session timeouts; another can take over."""
+    """Cuts a worker from the broker for half, one and a half, three session timeouts.
+
+    Another can take over.
+    """
     cut(run, Rule(), (0.5, 1.5, 3))
 
 
@@ -85,7 +96,10 @@ def n3(run: Run) -> None:
 
 
 def n4(run: Run) -> None:
-    """Writes arrive and their acknowledgements are lost with the connection, so they are sent again."""
+    """Lets writes arrive and loses their acknowledgements with the connection.
+
+    So they are sent again.
+    """
     cut(run, Rule(ways=(DOWN,), apis=frozenset({PRODUCE})), (0.3, 0.5, 1), reset=True)
 
 
@@ -100,7 +114,12 @@ def cut(run: Run, rule: Rule, sessions: tuple[float, ...], reset: bool = False) 
         run.proxy.block(rule)
         time.sleep(share * SESSION_S)  # the fault itself
         held = run.proxy.heal(reset)
-        run.trial(f"cut for {share:g} sessions", held > 0 and run.under_load(), since, f"{held} bytes held")
+        run.trial(
+            f"cut for {share:g} sessions",
+            held > 0 and run.under_load(),
+            since,
+            f"{held} bytes held",
+        )
         wind_up(run, victim)
 
 
@@ -117,7 +136,10 @@ def n6(run: Run) -> None:
 
 
 def p1(run: Run) -> None:
-    """Every kind of bad record: 10 % mixed in, then one partition full of nothing else, with a kill in between."""
+    """Sends every kind of bad record.
+
+    10 % are mixed in, then one partition is full of nothing else, with a kill in between.
+    """
     worker = run.worker("--max-consecutive-dead-letters", "100000")
     run.begin_load(poison=0.1)
     run.works(worker)
@@ -129,29 +151,37 @@ def p1(run: Run) -> None:
     flood: list[tuple[bytes | None, bytes | None]] = [
         (b"user-%d" % number, b"garbage %d" % number) for number in range(2_000)
     ]
-    admin.produce(run.settings, run.settings.events_topic, 0, flood)
+    topics.produce(run.settings, run.settings.events_topic, 0, flood)
     run.trial("2,000 bad in a row on one partition", run.under_load(), time.monotonic())
     run.unchecked = ("T3",)  # the flood was sent to one partition on purpose, whatever the key
 
 
 def p4(run: Run) -> None:
-    """Null keys, null values, empty keys, a key of 64 kB: the commit goes on, each is a dead letter."""
+    """Sends null keys, null values, empty keys and a key of 64 kB.
+
+    The commit goes on, and each is a dead letter.
+    """
     worker = run.worker()
     run.begin_load()
     run.works(worker)
     odd: list[tuple[bytes | None, bytes | None]] = [
-        (None, b"{}"), (b"user-1", None), (b"", b"{}"), (b"k" * 65_536, b"{}"), (None, None), (b"\xff\xfe", b"{}"),
+        (None, b"{}"), (b"user-1", None), (b"", b"{}"), (b"k" * 65_536, b"{}"), (None, None),
+        (b"\xff\xfe", b"{}"),
     ]  # fmt: skip
     for partition in range(PARTITIONS):
-        admin.produce(run.settings, run.settings.events_topic, partition, odd)
+        topics.produce(run.settings, run.settings.events_topic, partition, odd)
     run.trial("odd keys and values", run.under_load(), time.monotonic())
 
 
 def k1(run: Run) -> None:
     """The changelog is compacted all the time while workers are killed."""
     changelog = run.settings.changelog_topic
-    compaction = {"segment_ms": "1000", "min_cleanable_dirty_ratio": "0.01", "max_compaction_lag_ms": "1000"}
-    admin.configure(run.settings, changelog, **compaction)
+    compaction = {
+        "segment_ms": "1000",
+        "min_cleanable_dirty_ratio": "0.01",
+        "max_compaction_lag_ms": "1000",
+    }
+    topics.configure(run.settings, changelog, **compaction)
     worker = run.worker()
     run.begin_load(users=50)
     for _ in range(3):
@@ -169,10 +199,13 @@ def k1(run: Run) -> None:
 
 
 def k3(run: Run) -> None:
-    """The source topic is deleted and made anew: the worker refuses to start, with states and offsets, and says so."""
+    """Deletes the source topic and makes it anew.
+
+    The worker refuses to start, with states and offsets, and names the reason.
+    """
     apply_and_leave(run)
     before = run.history()
-    admin.recreate(run.settings, run.settings.events_topic, PARTITIONS)
+    topics.recreate(run.settings, run.settings.events_topic, PARTITIONS)
     refuses(run, "deleted and created again")
     run.reader.read(run.settings.changelog_topic)
     unchanged = len(run.history().changelog) == len(before.changelog)
@@ -189,6 +222,7 @@ def k3(run: Run) -> None:
         "U2",
         "U3",
         "U4",
+        "U5",
         "C1",
         "C2",
         "D1",
@@ -198,9 +232,12 @@ def k3(run: Run) -> None:
 
 
 def k4(run: Run) -> None:
-    """The changelog is deleted and made anew while offsets are committed: the worker refuses to start from nothing."""
+    """Deletes the changelog and makes it anew while offsets are committed.
+
+    The worker refuses to start from nothing.
+    """
     apply_and_leave(run)
-    admin.recreate(run.settings, run.settings.changelog_topic, PARTITIONS)
+    topics.recreate(run.settings, run.settings.changelog_topic, PARTITIONS)
     refuses(run, "the changelog")
     run.trial("changelog made anew", True)
     run.unchecked = ("A1", "A3", "T1", "T2", "T3", "T5", "U4", "C1", "D1")
@@ -211,7 +248,7 @@ def k7(run: Run) -> None:
     apply_and_leave(run, stop_load=False)
     run.operator_reset = True
     since = time.monotonic()
-    admin.reset_offsets(run.settings, dict.fromkeys(range(PARTITIONS), 0))
+    topics.reset_offsets(run.settings, dict.fromkeys(range(PARTITIONS), 0))
     worker = run.worker()
     run.trial("offsets to zero", run.under_load(), since)
     again = worker.metric("events_total", result="replayed")
@@ -220,7 +257,10 @@ def k7(run: Run) -> None:
 
 
 def k10(run: Run) -> None:
-    """A broken record in the middle of the changelog, of one of five kinds by seed: the worker refuses, and names the user."""
+    """Breaks a record in the middle of the changelog, in one of five ways by seed.
+
+    The worker refuses, and names the user.
+    """
     apply_and_leave(run)
     changelog = run.settings.changelog_topic
     record = run.reader.read(changelog)[0][-1]
@@ -239,8 +279,8 @@ def k10(run: Run) -> None:
     }
     kind = sorted(kinds)[run.seed % len(kinds)]
     run.forged = (kinds[kind],)
-    admin.produce(run.settings, changelog, record.partition, [(record.key, kinds[kind])])
-    refuses(run, "state of user", "CorruptRecordError", "faust.worker.*experienced a crash")
+    topics.produce(run.settings, changelog, record.partition, [(record.key, kinds[kind])])
+    refuses(run, "a state record", "CorruptRecordError", "faust.worker.*experienced a crash")
     run.trial(f"changelog record: {kind}", True)
 
 
@@ -258,7 +298,10 @@ def apply_and_leave(run: Run, stop_load: bool = True) -> None:
 
 
 def refuses(run: Run, words: str, *said: str) -> None:
-    """A worker that starts now ends with code 1 and these words. `said`: of other lines that it logs then."""
+    """Checks that a worker that starts now ends with code 1 and these words.
+
+    `said`: of other lines that it logs then.
+    """
     run.expected = ("RefusalError", *said)
     worker = run.worker(ready=False, planned=1)
     code = worker.process.wait(60)
@@ -270,6 +313,7 @@ def refuses(run: Run, words: str, *said: str) -> None:
 
 
 ALL = {
-    "B1": b1, "B5": b5, "B6": b6, "B9": b9, "N1": n1, "N2": n2, "N3": n3, "N4": n4, "N6": n6, "P1": p1, "P4": p4,
+    "B1": b1, "B5": b5, "B6": b6, "B9": b9, "N1": n1, "N2": n2, "N3": n3, "N4": n4, "N6": n6,
+    "P1": p1, "P4": p4,
     "K1": k1, "K3": k3, "K4": k4, "K7": k7, "K10": k10,
 }  # fmt: skip

@@ -1,13 +1,16 @@
-"""Scenarios W of killed workers. Names and numbers are those of the plan (docs/reliability.md)."""
+"""Holds the scenarios W of killed workers.
+
+Names and numbers are those of the plan (docs/measured/reliability.md).
+"""
 
 from __future__ import annotations
 
 import signal
 import time
 
-from stream.failpoints import BATCH_POINTS, POINTS
+from stream.worker.failpoints import BATCH_POINTS, POINTS
 from tests.faults.campaign.run import Run
-from tests.faults.harness import Worker
+from tests.support.pipelines import Worker
 
 BATCHES = ("--max-batch-events", "150")
 REPEATS = {"committed": 3, "dead_letters_sent": 2}
@@ -62,7 +65,10 @@ def w3(run: Run) -> None:
 
 
 def w4(run: Run) -> None:
-    """SIGKILL at each point of a batch, one worker; the next begins with an empty store each time."""
+    """Kills a worker by SIGKILL at each point of a batch.
+
+    One worker; the next begins with an empty store each time.
+    """
     run.begin_load(poison=0.03)
     points = list(BATCH_POINTS)
     run.random.shuffle(points)
@@ -82,12 +88,21 @@ def _killed_at(run: Run, dying: Worker, point: str) -> None:
 
 
 def w4_many(run: Run) -> None:
-    """SIGKILL at a random point of a worker's life, again and again: most workers die before they are ready. Odd seeds: the real model."""
+    """Kills a worker by SIGKILL at a random point of its life, again and again.
+
+    Most workers die before they are ready. Odd seeds: the real model.
+    """
     run.null_model = run.seed % 2 == 0
     run.begin_load(poison=0.03)
-    points = [point for point in POINTS if point in (*BATCH_POINTS, "assigned", "restoring", "recovered", "stopping")]
+    points = [
+        point
+        for point in POINTS
+        if point in (*BATCH_POINTS, "assigned", "restoring", "recovered", "stopping")
+    ]
     for number in range(MANY):
-        point = run.random.choice(points[3:] if number == 0 else points)  # the first finds no state to restore
+        point = run.random.choice(
+            points[3:] if number == 0 else points
+        )  # the first finds no state to restore
         at = 1 if point in ONCE else run.random.randrange(1, 1 + REPEATS.get(point, 6))
         dying = run.worker(*BATCHES, failpoints=f"{point}=kill@{at}", ready=point == "stopping")
         if point == "stopping":
@@ -113,11 +128,16 @@ def w4_three(run: Run) -> None:
 
 
 def w5(run: Run) -> None:
-    """SIGKILL during a rebalance: while partitions are given up, after the flush, when they are assigned."""
+    """Kills a worker by SIGKILL during a rebalance.
+
+    While partitions are given up, after the flush, when they are assigned.
+    """
     run.worker()
     run.begin_load()
     for point in ("revoking", "flushed"):
-        dying = run.worker(failpoints=f"{point}=kill@2")  # the first time is its own joining, with nothing in flight
+        dying = run.worker(
+            failpoints=f"{point}=kill@2"
+        )  # the first time is its own joining, with nothing in flight
         run.works(dying)
         third = run.worker(ready=False)
         hit = run.dies_at(dying, point, 40)
@@ -179,7 +199,10 @@ def w11(run: Run) -> None:
 
 
 def void(run: Run) -> None:
-    """One kill at a failpoint; shows, with the injector broken, that a fault which did not happen is counted as void."""
+    """Kills once at a failpoint.
+
+    It shows, with the injector broken, that a fault which did not happen is counted as void.
+    """
     run.begin_load()
     dying = run.worker(*BATCHES, failpoints="after_states=kill@2", ready=False)
     run.wait(lambda: "failpoint after_states" in dying.log, 60, "the point is reached")
@@ -188,6 +211,7 @@ def void(run: Run) -> None:
 
 
 ALL = {
-    "W1": w1, "W2": w2, "W3": w3, "W4": w4, "W4many": w4_many, "W4x3": w4_three, "W5": w5, "W6": w6, "W7": w7, "W11": w11,
+    "W1": w1, "W2": w2, "W3": w3, "W4": w4, "W4many": w4_many, "W4x3": w4_three, "W5": w5,
+    "W6": w6, "W7": w7, "W11": w11,
     "void": void,
 }  # fmt: skip

@@ -1,4 +1,7 @@
-"""Scenarios W of the group's members: rolling restarts, static membership, idle workers, none at all, and what a worker runs out of."""
+"""Holds the scenarios W of the group's members.
+
+Rolling restarts, static membership, idle workers, none at all, and what a worker runs out of.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from bisect import bisect_left
 from dataclasses import replace
 from pathlib import Path
 
-from stream.topics import create_topics
+from stream.kafka.topics import create_topics
 from tests.faults.campaign.run import Run
 from tests.faults.campaign.scenarios_kills import BATCHES
 from tests.faults.campaign.scenarios_workers import leave, regressions, wind_up
-from tests.faults.harness import Worker
+from tests.support.pipelines import Worker
 
 LATE_S = 1.0
 STATIC = ("--session-timeout-s", "30")
@@ -32,7 +35,9 @@ def w12_static(run: Run) -> None:
     run.static_members = True
     before, after = rolling_restart(run, rounds=2, static=True)
     if before != after:
-        run.verdict.violations.setdefault("W12", []).append(f"generation {before} before, {after} after")
+        run.verdict.violations.setdefault("W12", []).append(
+            f"generation {before} before, {after} after"
+        )
 
 
 def rolling_restart(run: Run, rounds: int, static: bool) -> tuple[int, int]:
@@ -46,11 +51,13 @@ def rolling_restart(run: Run, rounds: int, static: bool) -> tuple[int, int]:
         for place, given in enumerate(options):
             run.pause(0, 1)
             since = time.monotonic()
-            code = workers[place].stop(timeout_s=20)
+            code = workers[place].stop()
             run.ended(workers[place], 0)
             workers[place] = run.worker(*given)
             run.works(*workers)
-            run.trial(f"restart {place + 1} of round {number + 1}", code == 0 and run.under_load(), since)
+            run.trial(
+                f"restart {place + 1} of round {number + 1}", code == 0 and run.under_load(), since
+            )
     last = generation(run)
     run.trials[-1].note = f"{last - first} generations more; {lateness(run, events)}"
     return first, last
@@ -77,11 +84,15 @@ def lateness(run: Run, first: int) -> str:
         if (record.partition, record.offset) in history.reference.applied and at < len(offsets):
             late_s.append((times[offsets[at]] - record.timestamp_ms) / 1000)
     late = [each for each in late_s if each > LATE_S]
-    return f"{len(late)} of {len(late_s)} events later than {LATE_S:g} s, latest {max(late_s, default=0):.1f} s"
+    latest_s = max(late_s, default=0)
+    return f"{len(late)} of {len(late_s)} events later than {LATE_S:g} s, latest {latest_s:.1f} s"
 
 
 def w9_join(run: Run) -> None:
-    """Stopped for longer than a session just as the group has given it partitions: its assignment is of a generation that is over."""
+    """Stops a worker for longer than a session just as the group has given it partitions.
+
+    Its assignment is of a generation that is over.
+    """
     run.worker()
     run.begin_load()
     for _ in range(2):
@@ -97,10 +108,17 @@ def w9_join(run: Run) -> None:
 
 
 def w14(run: Run) -> None:
-    """More workers than partitions: the idle one takes over. Then none for a while, and one that catches up."""
+    """Runs more workers than partitions, and the idle one takes over.
+
+    Then none for a while, and one that catches up.
+    """
     workers = [run.worker() for _ in range(5)]
     run.begin_load()
-    busy = run.wait(lambda: [each for each in workers if each.metric("batches_total")][3:], 60, "four of five work")
+    busy = run.wait(
+        lambda: [each for each in workers if each.metric("batches_total")][3:],
+        60,
+        "four of five work",
+    )
     idle = next(each for each in workers if not each.metric("batches_total"))
     since, hit = time.monotonic(), run.kill(busy[0])
     run.crash_cut()
@@ -118,15 +136,23 @@ def w14(run: Run) -> None:
 
 
 def w23(run: Run) -> None:
-    """Two workers with one instance id, the first of them alive, stopped in the middle of a batch, and stopped with states on their way."""
+    """Starts two workers with one instance id.
+
+    The first of them is alive, stopped in the middle of a batch, or stopped with states on their
+    way.
+    """
     run.static_members = True
-    run.expected = (r"not stopped after \d+ s; ending at once",)  # its states were on their way when it lost its place
+    run.expected = (
+        r"not stopped after \d+ s; ending at once",
+    )  # its states were on their way when it lost its place
     first = run.worker("--instance-id", "same")
     run.begin_load()
     run.works(first)
     for point in ("", "computed", "states_sent"):
         if point:
-            first = run.worker(*BATCHES, "--instance-id", "same", failpoints=f"{point}=stop@4", ready=False)
+            first = run.worker(
+                *BATCHES, "--instance-id", "same", failpoints=f"{point}=stop@4", ready=False
+            )
             hit = run.stops_at(first, point)
         else:
             hit = run.under_load()
@@ -136,7 +162,9 @@ def w23(run: Run) -> None:
         before = regressions(run)
         if point:
             first.process.send_signal(signal.SIGCONT)
-        trial = run.trial(f"same id, the first one {f'stopped at {point}' if point else 'alive'}", hit, since)
+        trial = run.trial(
+            f"same id, the first one {f'stopped at {point}' if point else 'alive'}", hit, since
+        )
         fenced(run, first)
         run.works(second)
         trial.note = f"{regressions(run) - before} stale states written"
@@ -153,12 +181,17 @@ def fenced(run: Run, worker: Worker) -> None:
         code = -99
         worker.kill()
     run.ended(worker, 1)
-    if code != 1 or ("the place of instance_id" not in worker.log and "not ours any more" not in worker.log):
+    if code != 1 or (
+        "the place of instance_id" not in worker.log and "not ours any more" not in worker.log
+    ):
         run.verdict.violations.setdefault("W23", []).append(f"exit {code}: {worker.log[-500:]}")
 
 
 def w23_apps(run: Run) -> None:
-    """A second pipeline with the same app id and other topics: refused, and the first one goes on."""
+    """Starts a second pipeline with the same app id and other topics.
+
+    It is refused, and the first one goes on.
+    """
     worker = run.worker()
     run.begin_load()
     run.works(worker)
@@ -167,7 +200,9 @@ def w23_apps(run: Run) -> None:
         for each in ("events", "updates", "profiles", "dead_letters")
     }
     asyncio.run(create_topics(replace(run.settings, **names), 4, 1))  # type: ignore[arg-type]
-    options = [word for name, topic in names.items() for word in (f"--{name.replace('_', '-')}", topic)]
+    options = [
+        word for name, topic in names.items() for word in (f"--{name.replace('_', '-')}", topic)
+    ]
     since = time.monotonic()
     run.expected = ("RefusalError",)
     other = run.worker(*options, ready=False, planned=1)
@@ -184,10 +219,15 @@ def w23_apps(run: Run) -> None:
 
 
 def w24(run: Run) -> None:
-    """The model is slow with one batch while later ones come, then SIGKILL: nothing past the slow one is committed."""
+    """Makes the model slow with one batch while later ones come, then kills the worker by SIGKILL.
+
+    Nothing past the slow batch is committed.
+    """
     run.begin_load()
     for at in (3, 6):
-        slow = run.worker("--max-batch-events", "20", failpoints=f"mid_batch=sleep:60@{at}", ready=False)
+        slow = run.worker(
+            "--max-batch-events", "20", failpoints=f"mid_batch=sleep:60@{at}", ready=False
+        )
         run.wait(lambda: "failpoint mid_batch" in slow.log, 60, "a batch is slow")  # noqa: B023
         time.sleep(2)  # what was on its way before it becomes durable and is committed
         before = run.pipeline.offsets()
@@ -196,24 +236,38 @@ def w24(run: Run) -> None:
         waiting = sum(end for _, end in after.values()) - sum(end for _, end in before.values())
         hit = run.kill(slow)
         run.crash_cut()
-        run.trial(f"slow batch {at}, then SIGKILL", hit and waiting > 0, note=f"{waiting} events came meanwhile")
-        moved = {each: after[each][0] - done for each, (done, _) in before.items() if after[each][0] != done}
+        run.trial(
+            f"slow batch {at}, then SIGKILL",
+            hit and waiting > 0,
+            note=f"{waiting} events came meanwhile",
+        )
+        moved = {
+            each: after[each][0] - done
+            for each, (done, _) in before.items()
+            if after[each][0] != done
+        }
         if moved:
-            run.verdict.violations.setdefault("C1", []).append(f"committed past a batch in work: {moved}")
+            run.verdict.violations.setdefault("C1", []).append(
+                f"committed past a batch in work: {moved}"
+            )
     since = time.monotonic()
     run.worker()
     run.recovered(since)
 
 
 def w18(run: Run) -> None:
-    """No more memory is given to the worker, with the real model: it ends and says why; no good event becomes a dead letter."""
+    """Gives the worker no more memory, with the real model.
+
+    It ends and names the reason; no good event becomes a dead letter.
+    """
     run.null_model = False
     run.expected = (r"MemoryError|[Mm]emory|Traceback|mode\.|faust|asyncio",)
     worker = run.worker("--publish-timeout-s", "8", planned=1)
     since = time.monotonic()
     _, hard = resource.prlimit(worker.process.pid, resource.RLIMIT_AS)
     used = (
-        int(Path(f"/proc/{worker.process.pid}/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+        int(Path(f"/proc/{worker.process.pid}/statm").read_text(encoding="ascii").split()[0])
+        * resource.getpagesize()
     )
     resource.prlimit(worker.process.pid, resource.RLIMIT_AS, (used, hard))
     run.begin_load(rate=1_000)
@@ -230,5 +284,6 @@ def w18(run: Run) -> None:
 
 
 ALL = {
-    "W9join": w9_join, "W12": w12, "W12static": w12_static, "W14": w14, "W18": w18, "W23": w23, "W23apps": w23_apps, "W24": w24,
+    "W9join": w9_join, "W12": w12, "W12static": w12_static, "W14": w14, "W18": w18, "W23": w23,
+    "W23apps": w23_apps, "W24": w24,
 }  # fmt: skip

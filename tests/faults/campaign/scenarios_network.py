@@ -1,5 +1,7 @@
-"""Scenarios of a slow broker (B11) and of connections that break halfway (N5, N8), by the proxy. Names and numbers are those of the plan
-(docs/reliability.md)."""
+"""Holds the scenarios of a slow broker (B11) and of connections that break halfway (N5, N8).
+
+The proxy makes them. Names and numbers are those of the plan (docs/measured/reliability.md).
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,17 @@ from tests.faults.campaign.proxy import DOWN, Rule
 from tests.faults.campaign.run import Run
 from tests.faults.campaign.scenarios_kafka import PATIENT
 from tests.faults.campaign.scenarios_workers import wind_up
-from tests.faults.harness import Worker
+from tests.support.pipelines import Worker
 
 GROWTH_MB = 32.0
 """Most that a worker may grow while it waits for a slow broker."""
 
 
 def b11(run: Run) -> None:
-    """Every answer of the broker 200 ms late, then 2 s: events wait in Kafka and not in the worker's memory, and are caught up with."""
+    """Delays every answer of the broker by 200 ms, then by 2 s.
+
+    Events wait in Kafka and not in the worker's memory, and are caught up with.
+    """
     assert run.proxy is not None
     worker = run.worker(*PATIENT, "--max-batch-events", "500", proxied=True)
     run.begin_load(rate=800)
@@ -30,10 +35,15 @@ def b11(run: Run) -> None:
         hit, behind = run.proxy.heal() > 0 and run.under_load(), lag(run)
         growth = memory_mb(worker, "VmHWM") - before
         run.trial(
-            f"answers {late_s:g} s late", hit, since, f"{behind} events behind, worker grew by {growth:.0f} MB at most"
+            f"answers {late_s:g} s late",
+            hit,
+            since,
+            f"{behind} events behind, worker grew by {growth:.0f} MB at most",
         )
         if growth > GROWTH_MB:
-            run.verdict.violations.setdefault("B11", []).append(f"grew by {growth:.0f} MB, {behind} events behind")
+            run.verdict.violations.setdefault("B11", []).append(
+                f"grew by {growth:.0f} MB, {behind} events behind"
+            )
 
 
 def memory_mb(worker: Worker, field: str) -> float:
@@ -50,9 +60,14 @@ def lag(run: Run) -> int:
 
 
 def n5(run: Run) -> None:
-    """Answers are cut off in the middle by a reset; then every connection of a worker is half open: silent, and never closed."""
+    """Cuts answers off in the middle by a reset, then leaves every connection half open.
+
+    That is silent, and never closed.
+    """
     assert run.proxy is not None
-    run.expected = (r"not stopped after \d+ s; ending at once",)  # told to leave a group whose answers never come
+    run.expected = (
+        r"not stopped after \d+ s; ending at once",
+    )  # told to leave a group whose answers never come
     run.worker()
     run.begin_load()
     rules = {
@@ -74,7 +89,10 @@ def n5(run: Run) -> None:
 
 
 def n8(run: Run) -> None:
-    """A worker's connections die every 6 s and come back after 3 s, for a minute; another worker is there."""
+    """Breaks a worker's connections every 6 s for 3 s, for a minute.
+
+    Another worker is there.
+    """
     assert run.proxy is not None
     run.worker()
     run.begin_load()

@@ -1,4 +1,7 @@
-"""Scenario S1: hours of load with a random fault every 30 s, and what the workers use all the while."""
+"""Holds scenario S1: hours of load with a random fault every 30 s.
+
+It shows what the workers use all the while.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from typing import Any, Final
 
 import orjson
 
-from tests.faults.campaign import admin
 from tests.faults.campaign.proxy import DOWN, PRODUCE, Rule
 from tests.faults.campaign.run import Run, Trial, name_of
 from tests.faults.campaign.samples import Samples, slopes
 from tests.faults.campaign.scenarios_kafka import PATIENT
 from tests.faults.campaign.scenarios_workers import leave
-from tests.faults.harness import SESSION_S, Worker
+from tests.support import topics
+from tests.support.pipelines import SESSION_S, Worker
 
 MINUTES: Final = 10.0
 EVERY_S: Final = 30.0
@@ -27,22 +30,33 @@ POISON: Final = 0.001
 QUIET: Final = 0.25
 """Share of the 30 s in which nothing happens."""
 WARM_UP_S: Final = 600.0
-COMPACTED: Final = {"segment_ms": "60000", "min_cleanable_dirty_ratio": "0.1", "min_compaction_lag_ms": "300000"}
-"""Of the changelog: hours of it would take minutes to restore. Each state is read for the checks before it may be removed."""
+COMPACTED: Final = {
+    "segment_ms": "60000",
+    "min_cleanable_dirty_ratio": "0.1",
+    "min_compaction_lag_ms": "300000",
+}
+"""Of the changelog: hours of it would take minutes to restore.
+
+Each state is read for the checks before it may be removed.
+"""
 LOST_ACKS: Final = Rule(ways=(DOWN,), apis=frozenset({PRODUCE}))
 
 
 class Soak:
-    """Two workers with the real model. One, direct to the broker, meets nothing that ends a worker and lives as long as the broker does
-    not stay away for longer than a session, so that its memory means something; the other, behind the proxy, is killed, stopped and
-    cut. Whoever has ended is replaced."""
+    """Runs two workers with the real model.
+
+    One, direct to the broker, meets nothing that ends a worker and lives as long as the broker does
+    not stay away for longer than a session, so that its memory means something; the other, behind
+    the proxy, is killed, stopped and cut. Whoever has ended is replaced.
+    """
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.steady = run.worker(*PATIENT)
         self.victim = run.worker(*PATIENT, proxied=True)
         self.faults = {
-            "kill": self.kill, "stop": self.stop, "broker kill": self.broker_kill, "broker stop": self.broker_stop,
+            "kill": self.kill, "stop": self.stop, "broker kill": self.broker_kill,
+            "broker stop": self.broker_stop,
             "cut": self.cut, "acks lost": self.acks_lost, "delay": self.delay, "scale": self.scale,
         }  # fmt: skip
 
@@ -90,10 +104,15 @@ class Soak:
         worker.process.send_signal(signal.SIGSTOP)
         time.sleep(share * SESSION_S)  # the fault itself
         worker.process.send_signal(signal.SIGCONT)
-        self.run.trial(f"{what} for {share:g} sessions", self.run.under_load(), since, self.ends(worker))
+        self.run.trial(
+            f"{what} for {share:g} sessions", self.run.under_load(), since, self.ends(worker)
+        )
 
     def broker_kill(self) -> None:
-        """Without a broker for longer than a session both may find that they were put out, and end."""
+        """Kills the broker.
+
+        Without a broker for longer than a session both may find that they were put out, and end.
+        """
         self.may_end(self.steady, self.victim)
         since, hit = time.monotonic(), self.run.under_load() and self.run.broker.kill()
         self.run.broker.start(timeout_s=300)
@@ -126,7 +145,12 @@ class Soak:
         proxy.block(rule)
         time.sleep(for_s)  # the fault itself
         held = proxy.heal(reset)
-        self.run.trial(what, held > 0 and self.run.under_load(), since, f"{held} bytes held{self.ends(self.victim)}")
+        self.run.trial(
+            what,
+            held > 0 and self.run.under_load(),
+            since,
+            f"{held} bytes held{self.ends(self.victim)}",
+        )
 
     def scale(self) -> None:
         since, third = time.monotonic(), self.run.worker(*PATIENT)
@@ -135,7 +159,10 @@ class Soak:
         leave(self.run, third, "third worker leaves")
 
     def may_end(self, *workers: Worker) -> None:
-        """They may find that they were put out of the group, now or later, and end by their own fence."""
+        """Allows both workers to end by their own fence.
+
+        They may find that they were put out of the group, now or later.
+        """
         for worker in workers:
             self.run.planned[name_of(worker)] = (0, 1)
 
@@ -145,15 +172,23 @@ class Soak:
 
 
 def s1(run: Run, minutes: float = MINUTES) -> None:
-    """A random fault every 30 s, one in four quiet, two workers with the real model. Interrupted, it is checked as far as it went."""
+    """Brings a random fault every 30 s, one in four quiet; two workers with the real model.
+
+    Interrupted, it is checked as far as it went.
+    """
     run.null_model = False
-    run.expected = (r"not stopped after \d+ s; ending at once",)  # of one that is fenced while the broker is away
-    admin.configure(run.settings, run.settings.changelog_topic, **COMPACTED)
+    run.expected = (
+        r"not stopped after \d+ s; ending at once",
+    )  # of one that is fenced while the broker is away
+    topics.configure(run.settings, run.settings.changelog_topic, **COMPACTED)
     soak = Soak(run)
     run.tend = lambda: soak.replace(ready=False)
     run.begin_load(RATE, USERS, POISON)
     began = due = time.monotonic()
-    samples = Samples(lambda: {name_of(each): each.process.pid for each in run.alive()}, run.folder / "samples.jsonl")
+    samples = Samples(
+        lambda: {name_of(each): each.process.pid for each in run.alive()},
+        run.folder / "samples.jsonl",
+    )
     told = (run.folder / "faults.jsonl").open("ab", buffering=0)
     quiet = 0
     try:
@@ -166,7 +201,9 @@ def s1(run: Run, minutes: float = MINUTES) -> None:
                 continue
             name = run.random.choice(sorted(soak.faults))
             _try(soak, name, soak.faults[name])
-            told.write(orjson.dumps({"at_s": time.monotonic() - began, **vars(run.trials[-1])}) + b"\n")
+            told.write(
+                orjson.dumps({"at_s": time.monotonic() - began, **vars(run.trials[-1])}) + b"\n"
+            )
     except KeyboardInterrupt:
         run.verdict.figures["interrupted"] = True
         soak.mend()
@@ -181,7 +218,9 @@ def _try(soak: Soak, name: str, act: Callable[[], None]) -> None:
         act()
     except Exception as error:
         code = "L1" if isinstance(error, AssertionError) else "RUN"
-        soak.run.verdict.violations.setdefault(code, []).append(f"{name}: {type(error).__name__}: {str(error)[:2_000]}")
+        soak.run.verdict.violations.setdefault(code, []).append(
+            f"{name}: {type(error).__name__}: {str(error)[:2_000]}"
+        )
         soak.run.trials.append(Trial(name, True, note="did not recover in time"))
         soak.mend()
 

@@ -1,4 +1,7 @@
-"""Scenarios W of workers that stop, hang, sleep, join, leave and fail. Names and numbers are those of the plan (docs/reliability.md)."""
+"""Holds the scenarios W of workers that stop, hang, sleep, join, leave and fail.
+
+Names and numbers are those of the plan (docs/measured/reliability.md).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,15 @@ from contextlib import suppress
 
 from tests.faults.campaign.run import Run
 from tests.faults.campaign.scenarios_kills import BATCHES
-from tests.faults.harness import SESSION_S, Worker
 from tests.faults.planted import NO_LOOKS
+from tests.support.pipelines import SESSION_S, Worker
 
 
 def w8(run: Run) -> None:
-    """SIGTERM idle, loaded, twice, with a backlog, in recovery; TERM then KILL. A clean stop leaves nothing to replay."""
+    """Sends SIGTERM idle, loaded, twice, with a backlog, in recovery; TERM then KILL.
+
+    A clean stop leaves nothing to replay.
+    """
     leave(run, run.worker(), "SIGTERM, idle")
     run.begin_load()
     worker = run.worker()
@@ -30,7 +36,9 @@ def w8(run: Run) -> None:
     replayed(run, worker)
     leave(run, worker, "SIGTERM, backlog")
     leave(run, run.worker(ready=False), "SIGTERM, starting", codes=(0, -signal.SIGTERM))
-    worker = run.worker(failpoints="stopping=sleep:0.4")  # it would be gone within a few milliseconds
+    worker = run.worker(
+        failpoints="stopping=sleep:0.4"
+    )  # it would be gone within a few milliseconds
     run.works(worker)
     since = time.monotonic()
     worker.process.send_signal(signal.SIGTERM)
@@ -44,14 +52,16 @@ def w8(run: Run) -> None:
 def leave(run: Run, worker: Worker, what: str, codes: tuple[int, ...] = (0,)) -> None:
     since = time.monotonic()
     try:
-        code = worker.stop(timeout_s=20)
+        code = worker.stop()
     except subprocess.TimeoutExpired:
         code = -99
     run.ended(worker, *codes)
     run.trial(what, True, note=f"exit {code} after {time.monotonic() - since:.1f} s")
     run.disturbed.append((since - 1, time.monotonic() + 12))
     if code not in codes:
-        run.verdict.violations.setdefault("W8", []).append(f"{what}: exit {code}\n{worker.log[-500:]}")
+        run.verdict.violations.setdefault("W8", []).append(
+            f"{what}: exit {code}\n{worker.log[-500:]}"
+        )
 
 
 def replayed(run: Run, worker: Worker) -> None:
@@ -59,11 +69,16 @@ def replayed(run: Run, worker: Worker) -> None:
     run.works(worker)
     again = worker.metric("events_total", result="replayed")
     if again:
-        run.verdict.violations.setdefault("W8", []).append(f"{again:.0f} events replayed after a clean stop")
+        run.verdict.violations.setdefault("W8", []).append(
+            f"{again:.0f} events replayed after a clean stop"
+        )
 
 
 def w9(run: Run) -> None:
-    """SIGSTOP for half, one and a half, three session timeouts, then SIGCONT; another worker is there to take over."""
+    """Stops a worker for half, one and a half, three session timeouts, then lets it go on.
+
+    By SIGSTOP and SIGCONT; another worker is there to take over.
+    """
     run.worker()
     run.begin_load()
     for share in (0.5, 1.5, 3):
@@ -83,13 +98,17 @@ def wind_up(run: Run, worker: Worker) -> None:
     try:
         code = worker.process.wait(2)
     except subprocess.TimeoutExpired:
-        code = worker.stop(timeout_s=30)
+        code = worker.stop()
     run.ended(worker, 0, 1)
     run.trials[-1].note += f" exit {code}{', fenced' if 'not ours any more' in worker.log else ''}"
 
 
 def w10(run: Run) -> None:
-    """A zombie at the worst points: stopped in the middle of publishing, others go on, then it wakes; rebuild from the changelog."""
+    """Makes a zombie at the worst points.
+
+    It is stopped in the middle of publishing, others go on, then it wakes; rebuild from the
+    changelog.
+    """
     run.null_model = False
     run.worker()
     run.begin_load()
@@ -111,7 +130,10 @@ def w10(run: Run) -> None:
 
 
 def w10_fence(run: Run) -> None:
-    """W10 by workers that never ask whether they are still the owner: the broker alone keeps a zombie's states out."""
+    """Runs W10 by workers that never ask whether they are still the owner.
+
+    The broker alone keeps a zombie's states out.
+    """
     run.planted = NO_LOOKS
     w10(run)
 
@@ -155,7 +177,9 @@ def w16(run: Run) -> None:
 
 def w17(run: Run) -> None:
     """Scoring hangs for ever: the watchdog ends the process, another worker takes over."""
-    run.expected = (r"not stopped after \d+ s; ending at once",)  # a hung thread cannot finish its batch
+    run.expected = (
+        r"not stopped after \d+ s; ending at once",
+    )  # a hung thread cannot finish its batch
     run.begin_load()
     hanging = run.worker("--stall-timeout-s", "8", failpoints="mid_batch=hang@4", ready=False)
     run.wait(lambda: "failpoint mid_batch" in hanging.log, 60, "scoring hangs")
@@ -165,11 +189,19 @@ def w17(run: Run) -> None:
     detected_s = time.monotonic() - since
     run.crash_cut()
     run.worker()
-    run.trial("scoring hangs", code == 1, since, f"ended {detected_s:.1f} s after the hang; stall timeout 8 s")
+    run.trial(
+        "scoring hangs",
+        code == 1,
+        since,
+        f"ended {detected_s:.1f} s after the hang; stall timeout 8 s",
+    )
 
 
 def m8(run: Run) -> None:
-    """An exception in the middle of a batch, in the model: the batch is tried again in halves; in publishing: the worker ends."""
+    """Raises an exception in the middle of a batch.
+
+    In the model: the batch is tried again in halves; in publishing: the worker ends.
+    """
     run.begin_load()
     worker = run.worker(*BATCHES, failpoints="mid_batch=raise@3")
     with suppress(AssertionError):
@@ -189,7 +221,10 @@ def m8(run: Run) -> None:
 
 
 def planted(run: Run) -> None:
-    """For the planted bugs: two kills at points where a replay follows, an error, a zombie, and a fresh worker at the end."""
+    """Brings what the planted bugs need.
+
+    Two kills at points where a replay follows, an error, a zombie, and a fresh worker at the end.
+    """
     run.null_model = False
     run.begin_load(rate=300, users=2_000, poison=0.03)
     for point in ("after_states", "after_updates"):

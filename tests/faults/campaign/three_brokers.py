@@ -1,6 +1,7 @@
-"""Three brokers that are also the three controllers, as processes of this machine: replication 3, minimum ISR 2, no unclean election.
+"""Runs three brokers that are also the three controllers, as processes of this machine.
 
-They run only while scenarios need them: two cores are too few for more. What is asked of the cluster is asked of brokers that answer.
+Replication 3, minimum ISR 2, no unclean election. They run only while scenarios need them: two
+cores are too few for more. What is asked of the cluster is asked of brokers that answer.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+from stream.broker.folder import KafkaFolder
+from stream.broker.local_kafka import LocalKafka, java_environment
+from stream.broker.ports import free_ports
 from stream.errors import BrokerError
-from stream.kafka_client import admin_client
-from stream.kafka_folder import KafkaFolder
-from stream.local_kafka import LocalKafka, _environment
-from stream.ports import free_ports
+from stream.kafka.client import admin_client
 
 CLUSTER: Final = "dGhyZWUtYnJva2Vycy1pbg"
 NODES: Final = (1, 2, 3)
@@ -30,7 +31,7 @@ QUICK: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 """They start often and live shortly."""
 START_S: Final = 240.0
 WHOLE_S: Final = 120.0
-"""Longest waits for brokers to serve, and for every replica to be in sync again, on a loaded machine."""
+"""Longest waits on a loaded machine: for brokers to serve, and for every replica to be in sync."""
 
 PROPERTIES: Final = """\
 node.id={node}
@@ -59,15 +60,24 @@ class NodeFolder(KafkaFolder):
     def write_properties(self, port: int, controller_port: int) -> None:
         super().write_properties(port, controller_port)
         with self.properties.open("a", encoding="ascii") as properties:
-            properties.write(PROPERTIES.format(node=self.node, voters=self._voters, session_ms=1000 * BROKER_SESSION_S))
+            properties.write(
+                PROPERTIES.format(
+                    node=self.node, voters=self._voters, session_ms=1000 * BROKER_SESSION_S
+                )
+            )
 
     def check_data(self) -> None:
         """Made by this campaign, and the stock check knows one node only."""
 
     def quorum(self) -> tuple[int, int]:
-        """Epoch and leader of the controllers as this node has last written them down; leader -1: none that it knows."""
+        """Returns epoch and leader of the controllers as this node has last written them down.
+
+        Leader -1: none that it knows.
+        """
         try:
-            state = json.loads((self.data / "__cluster_metadata-0" / "quorum-state").read_text(encoding="utf-8"))
+            state = json.loads(
+                (self.data / "__cluster_metadata-0" / "quorum-state").read_text(encoding="utf-8")
+            )
         except (OSError, ValueError):
             return -1, -1
         return state["leaderEpoch"], state["leaderId"]
@@ -79,15 +89,15 @@ class Node(LocalKafka):
     folder: NodeFolder
     pid = 0
 
-    def _java(self, class_path: str, heap_mb: int, *options: str) -> list[str]:
-        return super()._java(class_path, heap_mb, *QUICK, *options)
+    def java_command(self, class_path: str, heap_mb: int, *options: str) -> list[str]:
+        return super().java_command(class_path, heap_mb, *QUICK, *options)
 
-    def _format(self, class_path: str) -> None:
+    def prepare_data(self, class_path: str) -> None:
         if self.folder.formatted():
             return
-        tool = self._java(class_path, 256, "kafka.tools.StorageTool", "format")
+        tool = self.java_command(class_path, 256, "kafka.tools.StorageTool", "format")
         arguments = ["-t", CLUSTER, "-c", str(self.folder.properties)]
-        subprocess.run([*tool, *arguments], check=True, capture_output=True, env=_environment())
+        subprocess.run([*tool, *arguments], check=True, capture_output=True, env=java_environment())
 
     def start(self, timeout_s: float = START_S) -> bool:
         started = super().start(timeout_s)
@@ -96,7 +106,10 @@ class Node(LocalKafka):
 
 
 class ThreeBrokers:
-    """The cluster as one; where a method takes nodes, only those are meant. In place of LocalKafka for a run."""
+    """Runs the cluster as one, in place of LocalKafka for a run.
+
+    Where a method takes nodes, only those are meant.
+    """
 
     replication = 3
 
@@ -132,7 +145,8 @@ class ThreeBrokers:
         while not self.whole():
             if time.monotonic() > deadline:
                 raise BrokerError(
-                    f"not every replica is in sync again after {WHOLE_S:.0f} s; logs in {self.root}/*/kafka.log"
+                    f"not every replica is in sync again after {WHOLE_S:.0f} s; logs in "
+                    f"{self.root}/*/kafka.log"
                 )
             time.sleep(0.25)
 
@@ -163,7 +177,12 @@ class ThreeBrokers:
     def leader(self, topic: str, partition: int = 0) -> int:
         """Node that leads a partition; -1: none, or nobody could be asked."""
         return next(
-            (each["leader"] for name, each in self._partitions() if (name, each["partition"]) == (topic, partition)), -1
+            (
+                each["leader"]
+                for name, each in self._partitions()
+                if (name, each["partition"]) == (topic, partition)
+            ),
+            -1,
         )
 
     def in_sync(self, topic: str) -> list[set[int]]:
@@ -183,13 +202,18 @@ class ThreeBrokers:
         return -1 if found is None else found
 
     def controller(self) -> tuple[int, int]:
-        """Epoch and node of the active controller, as those that run have it; by epoch, so a later one is another term."""
+        """Returns epoch and node of the active controller, as those that run have it.
+
+        By epoch, so a later one is another term.
+        """
         return max(self.nodes[each].folder.quorum() for each in self.answering())
 
     def answering(self) -> list[int]:
         """Nodes that are not paused and whose process lives."""
         return [
-            node for node, broker in self.nodes.items() if node not in self._paused and broker._running() is not None
+            node
+            for node, broker in self.nodes.items()
+            if node not in self._paused and broker._running() is not None
         ]
 
     def _partitions(self) -> list[tuple[str, Any]]:
@@ -200,7 +224,9 @@ class ThreeBrokers:
         """Of the brokers that answer; None when nobody does."""
 
         async def ask() -> Any:
-            async with admin_client([self.nodes[node].bootstrap for node in self.answering()], 5.0) as admin:
+            async with admin_client(
+                [self.nodes[node].bootstrap for node in self.answering()], 5.0
+            ) as admin:
                 return await asyncio.wait_for(question(admin), 5.0)
 
         try:

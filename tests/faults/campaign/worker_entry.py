@@ -1,12 +1,18 @@
-"""A worker that leaves evidence, and, if told so, has a planted bug. Run as `python -m tests.faults.campaign.worker_entry worker ...`.
+"""Runs a worker that leaves evidence and that has a planted bug, if the environment names one.
 
-EVIDENCE names a file; lines of JSON go there, each at once, so that a killed worker's are whole:
+Run as `python -m tests.faults.campaign.worker_entry worker ...`. EVIDENCE names a file; lines of
+JSON go there, each at once, so that a killed worker's are whole:
 
-    {"states": p, "generation": g, "offset": o}                  a batch of states acknowledged at an offset of the changelog
-    {"table": p, "user": "...", "value": "hex"}                  the tables of a worker that stops, a line a user
-    {"replayed": n}                                              events of a batch that were skipped, because their state was durable
-    {"inflight_at_revocation": n}                                batches under way when a rebalance took partitions away
-    {"at_s": t, "tasks": n}                                      asyncio tasks at a moment of the host's monotonic clock, each 10 s
+    {"states": p, "generation": g, "offset": o}
+        a batch of states acknowledged at an offset of the changelog
+    {"table": p, "user": "...", "value": "hex"}
+        the tables of a worker that stops, a line a user
+    {"replayed": n}
+        events of a batch that were skipped, because their state was durable
+    {"inflight_at_revocation": n}
+        batches under way when a rebalance took partitions away
+    {"at_s": t, "tasks": n}
+        asyncio tasks at a moment of the host's monotonic clock, each 10 s
 
 MODEL_FAILS_ON names items whose events the model cannot take: "item-7=raise,item-8=nan".
 PLANTED and PLANTED_EVERY name a bug of tests/faults/planted.py.
@@ -19,17 +25,19 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import orjson
 
 from models.compact import hash64
-from stream.agents import Pipeline
-from stream.app import InterestApp
 from stream.cli import main
-from stream.scoring import Scoring
-from stream.transport import Consumer, Delivery
+from stream.kafka.batch_consumer import BatchConsumer
+from stream.kafka.consumer_thread import HookedTransport
+from stream.kafka.host import Acknowledgement
+from stream.pipeline.delivery import Delivery
+from stream.pipeline.scoring import Scoring
+from stream.worker.app import InterestApp
 from tests.faults.planted import plant
 
 TASKS_EVERY_S = 10.0
@@ -42,25 +50,28 @@ def observe(path: str) -> None:
     def tell(**facts: Any) -> None:
         os.write(file, orjson.dumps(facts) + b"\n")
 
-    publish, deliver, on_stop = Pipeline._publish, Pipeline._deliver, InterestApp.on_stop
+    publish, deliver, on_stop = Delivery.publish, Delivery.deliver, InterestApp.on_stop
     generation = 0  # of the batch being published; they are published one after the other
     notice = _notices(tell)
 
-    async def watched_publish(self: Pipeline, job: Any) -> None:
+    async def watched_publish(self: Delivery, job: Any) -> None:
         nonlocal generation
         notice(job)
         generation = max((each or 0 for _, each in job.read), default=generation)
         await publish(self, job)
 
     async def watched_deliver(
-        self: Pipeline, sending: Mapping[str, Awaitable[list[Delivery]]], partition: int, sent_point: str
+        self: Delivery,
+        sending: Mapping[str, Awaitable[list[Acknowledgement]]],
+        partition: int,
+        sent_point: str,
     ) -> dict[str, int]:
         if sent_point != "states_sent":
             return await deliver(self, sending, partition, sent_point)
         [(topic, queued)] = sending.items()
         deliveries, written_in = await queued, generation
 
-        async def same() -> list[Delivery]:
+        async def same() -> list[Acknowledgement]:
             return deliveries
 
         last = await deliver(self, {topic: same()}, partition, sent_point)
@@ -74,20 +85,22 @@ def observe(path: str) -> None:
                 tell(table=partition, user=user.decode(), value=(arena.encoded(user) or b"").hex())
         await on_stop(self)
 
-    Pipeline._publish = watched_publish  # type: ignore[method-assign]
-    Pipeline._deliver = watched_deliver  # type: ignore[method-assign]
+    Delivery.publish = watched_publish  # type: ignore[method-assign]
+    Delivery.deliver = watched_deliver  # type: ignore[method-assign]
     InterestApp.on_stop = watched_stop  # type: ignore[method-assign]
     _observe_revocations(tell)
 
 
 def _observe_revocations(tell: Callable[..., None]) -> None:
-    revoke = Consumer.on_partitions_revoked
+    revoke = BatchConsumer.on_partitions_revoked
 
-    async def watched(self: Consumer, revoked: Any) -> None:
-        tell(inflight_at_revocation=int(self.app.metrics.inflight._value.get()))  # type: ignore[attr-defined]
+    async def watched(self: BatchConsumer, revoked: Any) -> None:
+        registry = cast(HookedTransport, self.transport).hooks.host.metrics.registry
+        inflight = registry.get_sample_value("interest_stream_inflight_batches")
+        tell(inflight_at_revocation=int(inflight or 0))
         await revoke(self, revoked)
 
-    Consumer.on_partitions_revoked = watched  # type: ignore[method-assign]
+    BatchConsumer.on_partitions_revoked = watched  # type: ignore[method-assign]
 
 
 def _notices(tell: Callable[..., None]) -> Callable[[Any], None]:
@@ -112,7 +125,10 @@ def fail_on(items: Mapping[str, str]) -> None:
     def watched(self: Scoring, predictor: Any, *rest: Any, **more: Any) -> None:
         step, raising, nan = (
             predictor.step,
-            *([hash64(item) for item, way in items.items() if way == each] for each in ("raise", "nan")),
+            *(
+                [hash64(item) for item, way in items.items() if way == each]
+                for each in ("raise", "nan")
+            ),
         )
 
         def failing(state: Any, events: Any, sizes: Any, previous_ms: Any) -> Any:

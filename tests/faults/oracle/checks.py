@@ -20,6 +20,7 @@ CHECKS: Final[dict[str, Callable[[History], list[str]]]] = {
     "U2": updates.u2_last_update_is_the_state,
     "U3": updates.u3_every_update_is_right,
     "U4": updates.u4_no_state_without_update,
+    "U5": updates.u5_profiles_are_of_who_is_left,
     "O1": groups.o1_one_writer_a_partition,
     "C1": events.c1_commit_is_covered,
     "C2": groups.c2_commits_stay_in_bounds,
@@ -34,9 +35,19 @@ CHECKS: Final[dict[str, Callable[[History], list[str]]]] = {
 
 def violations(history: History, without: tuple[str, ...] = ()) -> dict[str, list[str]]:
     """Of each invariant that does not hold, what was found."""
-    return {code: found for code, check in CHECKS.items() if code not in without and (found := check(history))}
+    return {
+        code: found
+        for code, check in CHECKS.items()
+        if code not in without and (found := check(history))
+    }
 
 
 def figures(history: History) -> dict[str, float]:
-    """Permitted observations, counted: updates repeated, replay cuts, and how long an event waited for an update of its partition."""
-    return {**updates.figures(history), "longest_wait_s": round(liveness.longest_wait_s(history), 2)}
+    """Returns permitted observations, counted.
+
+    Updates repeated, replay cuts, and how long an event waited for an update of its partition.
+    """
+    return {
+        **updates.figures(history),
+        "longest_wait_s": round(liveness.longest_wait_s(history), 2),
+    }

@@ -1,4 +1,7 @@
-"""What a run leaves behind, as plain data: the input of every invariant. Times are seconds of one monotonic clock (the host's)."""
+"""Holds what a run leaves behind, as plain data: the input of every invariant.
+
+Times are seconds of one monotonic clock (the host's).
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from zlib import crc32
 
 import orjson
 
-from stream.audit import RECORD, Held, Replay
-from stream.audit_events import Limits
+from stream.audit.compare import RECORD, Held, Replay, held_in
+from stream.audit.documents import Shape
+from stream.audit.event_rules import Limits
 
 Place = tuple[int, int]
 """Partition and offset."""
@@ -35,9 +39,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A line of the journal: one event, or bad record, that the load generator tried to send.
+    """Is a line of the journal: one event, or bad record, that the load generator tried to send.
 
-    outcome: `ok` (acknowledged, then place is where), `fail` (certainly not in the topic), `info` (nobody knows).
+    outcome: `ok` (acknowledged, then place is where), `fail` (certainly not in the topic), `info`
+    (nobody knows).
     """
 
     event_id: str
@@ -52,7 +57,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Production:
-    """A worker wrote a batch of states, read in a generation of the group. What it never saw acknowledged is left out; T4 sees it."""
+    """Is a batch of states that a worker wrote, read in a generation of the group.
+
+    What it never saw acknowledged is left out; T4 sees it.
+    """
 
     worker: str
     partition: int
@@ -81,11 +89,12 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A user's state after one more applied event."""
+    """A user's state after one more applied event, or a control."""
 
     offset: int
     count: int
     digest: int
+    gone: bool = False  # a control left nothing of the user
 
 
 @dataclass
@@ -97,28 +106,31 @@ class History:
     changelog: list[Record] = field(default_factory=list)
     updates: list[Record] = field(default_factory=list)
     letters: list[Record] = field(default_factory=list)
+    profiles: list[Record] = field(default_factory=list)
     committed: dict[int, int] = field(default_factory=dict)
     journal: list[Sent] = field(default_factory=list)
     productions: list[Production] = field(default_factory=list)
     polls: list[Poll] = field(default_factory=list)
-    disturbed: list[tuple[float, float]] = field(default_factory=list)  # from a fault until the workers are ready again
+    disturbed: list[tuple[float, float]] = field(
+        default_factory=list
+    )  # from a fault until the workers are ready again
     tables: dict[str, dict[UserPlace, bytes]] = field(
         default_factory=dict
     )  # of workers that stopped last: state records
     logs: dict[str, str] = field(default_factory=dict)
     exits: list[Exit] = field(default_factory=list)
     limits: Limits = field(default_factory=Limits)
+    shape: Shape | None = None  # of the events; None: the contract's
     epoch_s: float | None = None  # time.time() when the monotonic clock was 0, if known
     operator_reset: bool = False  # group offsets were set by hand
-    static_members: bool = (
-        False  # workers have instance ids, and a process may take the place of another within a generation
-    )
+    # workers have instance ids, and a process may take the place of another within a generation
+    static_members: bool = False
     expected: tuple[str, ...] = ()  # log lines, as regular expressions, that the fault brings about
 
     @cached_property
     def reference(self) -> Reference:
         """The source topic, replayed one event at a time."""
-        reference = Reference(self.limits)
+        reference = Reference(self.limits, self.shape)
         reference.extend(self.source)
         return reference
 
@@ -131,12 +143,22 @@ class History:
 
     @property
     def parsed_updates(self) -> Iterator[tuple[Record, dict[str, Any]]]:
-        """Updates with their JSON, parsed anew each time: of a million they would not fit in memory."""
-        return ((record, orjson.loads(record.value)) for record in self.updates if record.value is not None)
+        """Yields updates with their JSON, parsed anew each time.
+
+        Of a million they would not fit in memory.
+        """
+        return (
+            (record, orjson.loads(record.value))
+            for record in self.updates
+            if record.value is not None
+        )
 
 
 class States:
-    """Of each user the changelog record with the highest source offset; grows with the changelog."""
+    """Holds of each user the changelog record with the highest source offset.
+
+    It grows with the changelog.
+    """
 
     def __init__(self) -> None:
         self.best: dict[UserPlace, Held] = {}
@@ -155,13 +177,22 @@ class States:
 
 
 class Reference:
-    """What the source topic says the states must be. Shares no code with the worker (stream/audit.py)."""
+    """Holds what the states must be according to the source topic.
 
-    def __init__(self, limits: Limits) -> None:
-        self.replay = Replay(limits)
+    It shares no code with the worker (stream/audit/compare.py).
+    """
+
+    def __init__(self, limits: Limits, shape: Shape | None = None) -> None:
+        self.replay = Replay(limits, shape=shape)
         self.marks: dict[UserPlace, list[Mark]] = {}
         self.applied: dict[Place, bytes] = {}  # to the user
-        self.filtered: set[Place] = set()  # repeated event ids
+        self.counts: dict[Place, int] = {}  # events that are applied, of records with several
+        # nothing of them is applied: repeated event ids, late events, suppressed ones
+        self.filtered: set[Place] = set()
+        self.left_out: set[Place] = set()  # they hold no event: left out on purpose, or bad by part
+        self.controls: set[Place] = set()
+        # the offset up to which nothing of a user is left: erased, or the silence was too long
+        self.blanked: dict[UserPlace, int] = {}
         self.at: dict[tuple[int, bytes, int], Mark] = {}
         self.failing: dict[
             str, str
@@ -171,7 +202,14 @@ class Reference:
     @property
     def invalid(self) -> set[Place]:
         """Bad records."""
-        return set(self.replay.invalid)
+        return {(each[0], each[1]) for each in self.replay.invalid if len(each) == 2}
+
+    @property
+    def documents(self) -> dict[tuple[int, ...], bytes]:
+        """Bad documents of records that hold several, with their bytes."""
+        return {
+            place: value for place, (_, value) in self.replay.invalid.items() if len(place) == 3
+        }
 
     def extend(self, source: list[Record]) -> None:
         """Replay what is new at the end of a growing source."""
@@ -180,31 +218,61 @@ class Reference:
         self._seen = len(source)
 
     def _add(self, record: Record) -> None:
-        origin = next((value.decode() for name, value in record.headers if name == "is.origin" and value), None)
+        origin = next(
+            (value.decode() for name, value in record.headers if name == "is.origin" and value),
+            None,
+        )
         if any(f'"item_id":"{item}"'.encode() in (record.value or b"") for item in self.failing):
             self.replay.invalid[record.partition, record.offset] = record.key, record.value
             return
-        before = self.replay.applied, self.replay.repeated
-        self.replay.add(record.partition, record.offset, record.key, record.value, record.timestamp_ms, origin)
+        before = self.replay.applied, self._dropped, self.replay.controls
+        self.replay.add(
+            record.partition,
+            record.offset,
+            record.key,
+            record.value,
+            record.timestamp_ms,
+            origin,
+            record.headers,
+        )
         place = record.partition, record.offset
-        if self.replay.repeated > before[1]:
+        control, count = self.replay.controls > before[2], self.replay.applied - before[0]
+        if count > 1:
+            self.counts[place] = count
+        if self._dropped > before[1] and not count:
             self.filtered.add(place)
-        if self.replay.applied > before[0] and record.key is not None:
+        elif not (control or count or place in self.replay.invalid):
+            self.left_out.add(place)
+        if (control or self.replay.applied > before[0]) and record.key is not None:
             user = record.partition, record.key
             state = self.replay.users[user]
-            mark = Mark(state.offset, state.count, state.digest)
+            mark = Mark(state.offset, state.count, state.digest, gone=not state.count)
             self.marks.setdefault(user, []).append(mark)
-            self.applied[place] = record.key
             self.at[record.partition, record.key, record.offset] = mark
+            if control:
+                self.controls.add(place)
+            else:
+                self.applied[place] = record.key
+            if mark.gone:
+                self.blanked[user] = record.offset
+            elif mark.count == count and not control:
+                self.blanked[user] = record.offset - 1
+
+    @property
+    def _dropped(self) -> int:
+        return self.replay.repeated + self.replay.erased + self.replay.suppressed
 
 
 def held(record: Record) -> Held | None:
     """The header of a state record; None if it is no sound one."""
     value = record.value
-    if value is None or len(value) < RECORD.size + 4 or crc32(value[:-4]) != int.from_bytes(value[-4:], "little"):
+    if (
+        value is None
+        or len(value) < RECORD.size + 4
+        or crc32(value[:-4]) != int.from_bytes(value[-4:], "little")
+    ):
         return None
-    fields = RECORD.unpack_from(value)
-    return Held(record.partition, fields[3], fields[5], fields[7], fields[8], fields[9])
+    return held_in(record.partition, value)
 
 
 def fingerprint(value: bytes | None) -> str:

@@ -1,4 +1,7 @@
-"""Invariants of time: L1, L2, L3. A fault may hold things up while it lasts and until the workers have recovered, not longer."""
+"""Checks the invariants of time: L1, L2, L3.
+
+A fault may hold things up while it lasts and until the workers have recovered, not longer.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,24 @@ from typing import Final
 from tests.faults.oracle.history import History, Poll
 
 STUCK_S: Final = 15.0
-"""Longest wait outside of a fault and its recovery. Two commit intervals are the promise on a machine of one's own; here the campaign
-shares two cores with brokers and others."""
+"""Longest wait outside of a fault and its recovery.
+
+Two commit intervals are the promise on a machine of one's own; here the campaign shares two cores
+with brokers and others.
+"""
 
 
 def l1_lag_recovers(history: History, within_s: float = STUCK_S) -> list[str]:
-    """What a partition held when a fault was over is committed soon after, unless another fault came meanwhile."""
+    """Checks that what a partition held when a fault was over is committed soon after.
+
+    Unless another fault came meanwhile.
+    """
     alone = [
         over_s
         for place, (_, over_s) in enumerate(history.disturbed)
-        if not _is_disturbed(over_s, over_s + within_s, history.disturbed[:place] + history.disturbed[place + 1 :])
+        if not _is_disturbed(
+            over_s, over_s + within_s, history.disturbed[:place] + history.disturbed[place + 1 :]
+        )
     ]
     violations = []
     for partition, polls in _by_partition(history).items():
@@ -31,7 +42,8 @@ def l1_lag_recovers(history: History, within_s: float = STUCK_S) -> list[str]:
             late = polls[at : bisect_left(times, over_s + within_s) + 1]
             if all(poll.committed < held for poll in late):
                 violations.append(
-                    f"partition {partition}: {late[-1].committed} of {held} committed {within_s:.0f} s after a fault was over"
+                    f"partition {partition}: {late[-1].committed} of {held} committed "
+                    f"{within_s:.0f} s after a fault was over"
                 )
     return violations
 
@@ -51,14 +63,18 @@ def l2_lag_makes_progress(history: History, stuck_s: float = STUCK_S) -> list[st
                 since = poll
             elif poll.at_s - since.at_s > stuck_s:
                 violations.append(
-                    f"partition {partition}: committed {poll.committed} of {poll.end} for {poll.at_s - since.at_s:.0f} s"
+                    f"partition {partition}: committed {poll.committed} of {poll.end} for "
+                    f"{poll.at_s - since.at_s:.0f} s"
                 )
                 since = poll
     return violations
 
 
 def l3_no_partition_starves(history: History, longest_s: float = STUCK_S) -> list[str]:
-    """Without a fault an event is followed by an update of its partition, however busy other partitions are."""
+    """Checks that without a fault an event is followed by an update of its partition.
+
+    However busy other partitions are.
+    """
     return [
         f"partition {partition}: no update for {waited:.0f} s after an event"
         for partition, waits in update_waits(history).items()
@@ -68,9 +84,10 @@ def l3_no_partition_starves(history: History, longest_s: float = STUCK_S) -> lis
 
 
 def update_waits(history: History) -> dict[int, list[tuple[float, float]]]:
-    """Of each partition: when each applied event was sent, and how long until the next update of that partition; seconds.
+    """Returns of each partition when each applied event was sent, and its wait for an update.
 
-    Empty where nothing tells how the two clocks stand to one another (histories made in memory).
+    The wait is until the next update of that partition; seconds. Empty where nothing says how the
+    two clocks stand to one another (histories made in memory).
     """
     if history.epoch_s is None:
         return {}
@@ -91,7 +108,9 @@ def update_waits(history: History) -> dict[int, list[tuple[float, float]]]:
 
 def longest_wait_s(history: History) -> float:
     """The longest of all, faults included."""
-    return max((waited for waits in update_waits(history).values() for _, waited in waits), default=0.0)
+    return max(
+        (waited for waits in update_waits(history).values() for _, waited in waits), default=0.0
+    )
 
 
 def _by_partition(history: History) -> dict[int, list[Poll]]:

@@ -1,6 +1,7 @@
-"""T2: the memory of every user, against the source topic replayed by one thread, one event of a user at a time.
+"""Checks T2: the memory of every user, against the source topic replayed by one thread.
 
-Shared with the worker: the numeric cell (models/predict.py) and the reduction of an event to what the cell sees (stream/events.py).
+It replays one event of a user at a time. Shared with the worker: the numeric cell
+(models/predict.py) and the reduction of an event to what the cell sees (pipeline/decode.py).
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.asking import Predictor
-from stream.audit import RECORD
-from stream.events import Decoder, Limits
+from models.contract import Predictor
+from stream.audit.compare import RECORD, memory_at
+from stream.contracts.event import Limits
+from stream.pipeline.decode import Decoder
 from tests.faults.oracle.history import History, UserPlace
 
 TOLERANCE: Final = 1e-5
 
 
-def t2_numbers_are_right(history: History, predictor: Predictor, tolerance: float = TOLERANCE) -> list[str]:
+def t2_numbers_are_right(
+    history: History, predictor: Predictor, tolerance: float = TOLERANCE
+) -> list[str]:
     """Largest difference of any component of any user."""
     return [
         f"{place}: a component of its memory is off by {error:.2e}"
@@ -36,11 +40,16 @@ def differences(history: History, predictor: Predictor) -> dict[UserPlace, float
 
 
 def reference(history: History, predictor: Predictor) -> dict[UserPlace, np.ndarray[Any, Any]]:
-    """Memory float32 [S] of each user after its last applied event. Round r applies the r-th event of every user that has so many."""
+    """Returns memory float32 [S] of each user after its last applied event.
+
+    Round r applies the r-th event of every user that has so many.
+    """
     decoder = Decoder(Limits())
     events: dict[UserPlace, list[np.ndarray[Any, Any]]] = {}
     for record in history.source:
-        if (record.partition, record.offset) in history.reference.applied and record.key is not None:
+        blanked = history.reference.blanked.get((record.partition, record.key or b""), -1)
+        applied = (record.partition, record.offset) in history.reference.applied
+        if applied and record.key is not None and record.offset > blanked:
             event = decoder.decode(history.topic, record.partition, [_Raw(record)]).compact
             events.setdefault((record.partition, record.key), []).append(event)
     memory = dict.fromkeys(events, np.zeros(predictor.info.state_size, np.float32))
@@ -57,7 +66,10 @@ def reference(history: History, predictor: Predictor) -> dict[UserPlace, np.ndar
 
 
 def memories(history: History) -> dict[UserPlace, np.ndarray[Any, Any]]:
-    """Memory of each user as the changelog has it, from the record with the highest source offset."""
+    """Returns the memory of each user as the changelog has it.
+
+    It is that of the record with the highest source offset.
+    """
     found: dict[UserPlace, np.ndarray[Any, Any]] = {}
     highest: dict[UserPlace, int] = {}
     for record in history.changelog:
@@ -66,7 +78,7 @@ def memories(history: History) -> dict[UserPlace, np.ndarray[Any, Any]]:
         place, fields = (record.partition, record.key), RECORD.unpack_from(record.value)
         if fields[7] >= highest.get(place, -1):
             highest[place] = fields[7]
-            found[place] = np.frombuffer(record.value, "<f4", fields[2], RECORD.size)
+            found[place] = np.frombuffer(record.value, "<f4", fields[2], memory_at(record.value))
     return found
 
 
@@ -74,5 +86,10 @@ class _Raw:
     """A record as a consumer hands it to the decoder."""
 
     def __init__(self, record: Any) -> None:
-        self.key, self.value, self.offset, self.headers = record.key, record.value, record.offset, record.headers
+        self.key, self.value, self.offset, self.headers = (
+            record.key,
+            record.value,
+            record.offset,
+            record.headers,
+        )
         self.timestamp, self.partition = record.timestamp_ms, record.partition

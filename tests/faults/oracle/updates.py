@@ -1,4 +1,7 @@
-"""Invariants of interest updates: U1-U4, in the form of offsets and counts; the numbers of the states are T2 (numbers.py)."""
+"""Checks the invariants of interest updates: U1-U4, in the form of offsets and counts.
+
+The numbers of the states are T2 (numbers.py).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,18 @@ import orjson
 from tests.faults.oracle.history import History, Record, held
 
 TOLERANCE: Final = 1e-4
-"""Between two computations of one update. Probabilities and scores are rounded to 1e-5; batches differ in size."""
+"""Between two computations of one update.
+
+Probabilities and scores are rounded to 1e-5; batches differ in size.
+"""
 
 
 def u1_updates_never_go_back(history: History) -> list[str]:
-    """Per user, after dropping repeats, source offsets rise. A repeat has the id and the content of an earlier one; an update
-    below the highest whose id is new is a replay cut elsewhere: allowed after a fault only, and right at its offset (U3)."""
+    """Checks that source offsets of a user's updates rise, after dropping repeats.
+
+    A repeat has the id and the content of an earlier one; an update below the highest whose id is
+    new is a replay cut elsewhere: allowed after a fault only, and right at its offset (U3).
+    """
     highest: dict[tuple[int, bytes | None], int] = {}
     seen: dict[tuple[bytes | None, str], Record] = {}
     violations = []
@@ -22,10 +31,13 @@ def u1_updates_never_go_back(history: History) -> list[str]:
         place, offset = (record.partition, record.key), update["source"]["offset"]
         earlier = seen.setdefault((record.key, update["update_id"]), record)
         if earlier is not record and not same(orjson.loads(earlier.value or b""), update):
-            violations.append(f"{update['update_id']} of {record.key!r} came twice with other content")
+            violations.append(
+                f"{update['update_id']} of {record.key!r} came twice with other content"
+            )
         if earlier is record and offset <= highest.get(place, -1) and not history.disturbed:
             violations.append(
-                f"{update['update_id']} of {record.key!r} is older than one before it, and no fault explains it"
+                f"{update['update_id']} of {record.key!r} is older than one before it, and no "
+                "fault explains it"
             )
         highest[place] = max(offset, highest.get(place, -1))
     return violations
@@ -36,34 +48,66 @@ def u2_last_update_is_the_state(history: History) -> list[str]:
     newest: dict[tuple[int, bytes | None], tuple[int, int]] = {}
     for record, update in history.parsed_updates:
         place = record.partition, record.key
-        newest[place] = max((update["source"]["offset"], update["events_seen"]), newest.get(place, (-1, 0)))
+        newest[place] = max(
+            (update["source"]["offset"], update["events_seen"]), newest.get(place, (-1, 0))
+        )
     return [
-        f"{place}: newest update {newest.get(place)}, the topic says {(marks[-1].offset, marks[-1].count)}"
+        f"{place}: newest update {newest.get(place)}, the topic says "
+        f"{(marks[-1].offset, marks[-1].count)}"
         for place, marks in history.reference.marks.items()
-        if newest.get(place) != (marks[-1].offset, marks[-1].count)
+        if newest.get(place) != (marks[-1].offset, marks[-1].count) and not marks[-1].gone
     ]
 
 
 def u3_every_update_is_right(history: History) -> list[str]:
-    """Each update, also a repeated or replayed one, counts the events that the topic has up to its source."""
+    """Checks that each update counts the events that the topic has up to its source.
+
+    A repeated or replayed one too.
+    """
     violations = []
     for record, update in history.parsed_updates:
-        mark = history.reference.at.get((record.partition, record.key or b"", update["source"]["offset"]))
+        mark = history.reference.at.get(
+            (record.partition, record.key or b"", update["source"]["offset"])
+        )
         if mark is None or mark.count != update["events_seen"]:
-            violations.append(f"{update['update_id']} of {record.key!r} says {update['events_seen']} events")
+            violations.append(
+                f"{update['update_id']} of {record.key!r} says {update['events_seen']} events"
+            )
     return violations
 
 
 def u4_no_state_without_update(history: History) -> list[str]:
-    """A state is written once its update is acknowledged, so each state in the changelog has one."""
+    """Checks that each state in the changelog has an update.
+
+    A state is written once its update is acknowledged.
+    """
     published = {
-        (record.partition, record.key, update["source"]["offset"]) for record, update in history.parsed_updates
+        (record.partition, record.key, update["source"]["offset"])
+        for record, update in history.parsed_updates
     }
     violations = []
     for record in history.changelog:
         state = held(record)
+        gone = (record.partition, state and state.offset) in history.reference.controls
+        if gone and state is not None and not state.count:
+            continue
         if state is not None and (record.partition, record.key, state.offset) not in published:
             violations.append(f"state of {record.key!r} at offset {state.offset} has no update")
+    return violations
+
+
+def u5_profiles_are_of_who_is_left(history: History) -> list[str]:
+    """Checks that at rest nobody who was erased has a profile, and all others the newest one."""
+    last = {(each.partition, each.key): each.value for each in history.profiles}
+    violations = []
+    for place, marks in history.reference.marks.items():
+        value = last.get(place)
+        if marks[-1].gone and value is not None:
+            violations.append(f"{place}: erased at offset {marks[-1].offset}, and has a profile")
+        elif not marks[-1].gone and history.profiles:
+            offset = orjson.loads(value)["source"]["offset"] if value else None
+            if offset != marks[-1].offset:
+                violations.append(f"{place}: profile of {offset}, last at {marks[-1].offset}")
     return violations
 
 
@@ -91,13 +135,22 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     if any(one[name] != other[name] for name in exact):
         return False
     return all(
-        _near({each[key]: each[number] for each in one[part]}, {each[key]: each[number] for each in other[part]})
-        for part, key, number in (("interests", "interest", "probability"), ("items", "item_id", "score"))
+        _near(
+            {each[key]: each[number] for each in one[part]},
+            {each[key]: each[number] for each in other[part]},
+        )
+        for part, key, number in (
+            ("interests", "interest", "probability"),
+            ("items", "item_id", "score"),
+        )
     )
 
 
 def _near(one: dict[str, float], other: dict[str, float]) -> bool:
-    """Names at the edge of a list may change places with equals; all numbers that both have agree."""
+    """Returns whether all numbers that both lists have agree.
+
+    Names at the edge of a list may change places with equals.
+    """
     common = one.keys() & other.keys()
     scale = max((abs(number) for number in one.values()), default=1.0)
     return len(common) >= len(one) - 1 and all(

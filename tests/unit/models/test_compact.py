@@ -1,4 +1,4 @@
-"""The stored form of an event: its layout and its hashes are in users' clusters and must not move."""
+"""The layout and the hashes of a stored event are in users' clusters and must not move."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from hashlib import blake2b
 import numpy as np
 import pytest
 
-from models.compact import ACTION_CODES, ACTIONS, COMPACT, RECENT, TEXT_BYTES, hash64, of_last_session, text_of
+from models.compact import (
+    ACTION_CODES,
+    ACTIONS,
+    ALIASES,
+    COMPACT,
+    RECENT,
+    SPELLINGS_KEPT,
+    TEXT_BYTES,
+    hash64,
+    of_last_session,
+    text_of,
+)
 
 
 def test_the_layout_is_the_one_in_stored_states() -> None:
@@ -45,10 +56,51 @@ def test_the_order_of_actions_is_the_one_in_stored_states_and_weights() -> None:
     assert ACTION_CODES["buy"] == ACTIONS.index("purchase")
 
 
+@pytest.mark.parametrize(
+    ("action", "spellings"),
+    [
+        ("view", ["View", "VIEW", "page_view", "pageview", "$pageview", "Page View", "view_item"]),
+        ("view", ["Product Viewed", "productViewed", "ViewContent", "detail-page-view", "pv"]),
+        ("click", ["select_item", "Product Clicked", "click", "clickout item"]),
+        ("search", ["Products Searched", "view_search_results", "search"]),
+        ("add_to_cart", ["addtocart", "AddToCart", "add-to-cart", "Product Added", "cart"]),
+        ("add_to_cart", ["begin_checkout", "Checkout Started"]),
+        ("purchase", ["Order Completed", "transaction", "purchase", "Purchase", "buy"]),
+        ("remove_from_cart", ["Product Removed", "remove_from_cart", "removefromcart"]),
+        ("impression", ["view_item_list", "Product List Viewed"]),
+        ("save", ["add_to_wishlist", "Product Added to Wishlist", "fav"]),
+        ("share", ["Product Shared"]),
+        ("other", ["other", "teleport", "", "_", "浏览", "view_item_2"]),
+    ],
+)
+def test_usual_names_of_actions_are_known_in_any_spelling(
+    action: str, spellings: list[str]
+) -> None:
+    assert {ACTIONS[ACTION_CODES[each]] for each in spellings} == {action}
+
+
+def test_no_name_stands_for_two_actions() -> None:
+    names = [name for aliases in ALIASES.values() for name in aliases.split()]
+    assert len(names) == len(set(names))
+    assert ALIASES.keys() < set(ACTIONS)
+    assert not set(names) & set(ACTIONS)
+    folded = [name.replace("_", "") for name in (*names, *ACTIONS)]
+    assert len(folded) == len(set(folded))
+
+
+def test_spellings_that_nobody_knows_do_not_fill_the_memory() -> None:
+    for number in range(SPELLINGS_KEPT + 100):
+        assert ACTION_CODES[f"strange-{number}"] == 0
+    assert len(ACTION_CODES) <= len(ACTIONS) + SPELLINGS_KEPT
+    assert ACTION_CODES["purchase"] == ACTIONS.index("purchase")
+
+
 @pytest.mark.parametrize("text", ["", "item-1", "普洱茶", "\ud800"])
 def test_keys_are_the_first_eight_bytes_of_blake2b(text: str) -> None:
-    """BLAKE2b with an output of 8 bytes (RFC 7693), read little-endian; a zero would mark an empty slot."""
-    expected = int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    """BLAKE2b with 8 bytes of output (RFC 7693), little-endian; a zero would mark an empty slot."""
+    expected = int.from_bytes(
+        blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
+    )
     assert hash64(text) == expected != 0
 
 

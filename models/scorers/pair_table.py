@@ -1,0 +1,246 @@
+"""Scores items by a table of pairs: each item has a row of others with weights.
+
+The weights are summed over a user's recent events; the score is the logarithm of an item's share in
+that sum. Subclasses of PairScorer learn such tables, each in its own way.
+
+Glossary: P pairs of items, U users, V items (row 0: unknown), K others an item, R recent events,
+newest first, A <= R of them that are looked back at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, embedding_bag
+
+from models.scorers.scorer import (
+    Family,
+    Pull,
+    RecentItems,
+    Scored,
+    Scorer,
+    ScorerInput,
+    Tensors,
+)
+
+Array = np.ndarray[Any, Any]
+
+DENSE_ITEMS: Final = 4_096
+"""Up to here all pairs are held as a matrix, 32 MB at most."""
+MANY: Final = 512
+FEW: Final = 64
+"""Others that an item keeps.
+
+MANY where they cost a matrix's row all the same (16 MB of a model directory), FEW beyond.
+"""
+WINDOW: Final = 10
+"""Events from one item to another that is near, at most."""
+PART: Final = 500_000
+"""Events whose pairs are counted at once: 10 million pairs, some 500 MB while they are sorted."""
+EPSILON: Final = 1e-6
+FLOOR: Final = 1e-4
+"""Share of a user's sum over a table of pairs that is as good as none."""
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """Holds for each item other items with weights, and how events count in a sum over them."""
+
+    neighbours: Array  # int32 [V + 1, K] item rows, 0: none
+    weights: Array  # float32 [V + 1, K], 0 where there is none
+    decay: float  # what an event counts for, of the one after it
+    look_back: int  # A
+
+    @cached_property
+    def _dense(self) -> Tensor | None:
+        """Returns all weights as float16 [V + 1, V + 1]; None where that would be large.
+
+        It is half the memory to read and as good for a logarithm.
+        """
+        items = len(self.neighbours)
+        if items > DENSE_ITEMS:
+            return None
+        dense = np.zeros((items, items), np.float32)
+        np.add.at(dense, (np.arange(items)[:, None], self.neighbours), self.weights)
+        dense[:, 0] = 0
+        return torch.from_numpy(dense).half()
+
+    def permuted(self, order: Array) -> PairTable:
+        """Returns each item with the neighbours of another: order int64 [V + 1], 0 first."""
+        return replace(self, neighbours=self.neighbours[order], weights=self.weights[order])
+
+    def strongest(self, most: int) -> PairTable:
+        """Returns the table with no more than that many neighbours an item."""
+        return replace(self, neighbours=self.neighbours[:, :most], weights=self.weights[:, :most])
+
+    def sums(self, rows: Tensor) -> Tensor:
+        """Returns the weights of every item summed over the last events, float32 [U, V + 1].
+
+        rows: int64 [U, R] item rows, newest first, 0: none.
+        """
+        rows = rows[:, : self.look_back]
+        # one product with the matrix of all pairs, where there is one
+        if self._dense is not None:
+            shares = self.shares(rows).half().expand(rows.shape[0], -1).contiguous()
+            return embedding_bag(
+                rows.contiguous(), self._dense, mode="sum", per_sample_weights=shares
+            ).float()
+        # else only the neighbours that there are
+        neighbours, given = self.given(rows)
+        sums = torch.zeros(rows.shape[0], len(self.neighbours))
+        sums.scatter_add_(1, neighbours.flatten(1), given.flatten(1))
+        sums[:, 0] = 0
+        return sums
+
+    def given(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what each event gives: item rows int64 and weights, [U, A, K] each.
+
+        rows: [U, A].
+        """
+        neighbours, weights = torch.from_numpy(self.neighbours), torch.from_numpy(self.weights)
+        return embedding(rows, neighbours).long(), embedding(rows, weights) * self.shares(rows)[
+            :, None
+        ]
+
+    def shares(self, rows: Tensor) -> Tensor:
+        """Returns what the events of rows [U, A] count for, [A]."""
+        return self.decay ** torch.arange(rows.shape[1], dtype=torch.float32)
+
+
+class PairScorer(Scorer):
+    """Scores an item by the logarithm of its share in the sum over a table of pairs."""
+
+    family = Family.PAIRS
+    decay: ClassVar[float]
+    """What an event counts for, of the one after it."""
+    look_back: ClassVar[int]
+    """How many recent events are looked at."""
+
+    def __init__(self, table: PairTable) -> None:
+        self.table = table
+
+    @classmethod
+    def of(cls, neighbours: Array, weights: Array) -> Self:
+        """Returns the scorer of neighbours int32 and their weights float32, [V + 1, K] each."""
+        return cls(PairTable(neighbours, weights, cls.decay, cls.look_back))
+
+    @classmethod
+    def load(cls, tensors: Tensors) -> Self | None:
+        """Returns the scorer as a model stored it; None: the model has no such table."""
+        neighbours, weights = (f"{cls.tensors_prefix}{name}" for name in ("neighbours", "weights"))
+        if weights not in tensors:
+            return None
+        return cls.of(tensors[neighbours].numpy(), tensors[weights].numpy())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns the table as tensors."""
+        return {
+            f"{self.tensors_prefix}neighbours": torch.from_numpy(self.table.neighbours),
+            f"{self.tensors_prefix}weights": torch.from_numpy(self.table.weights),
+        }
+
+    def scores(self, given: ScorerInput) -> Scored:
+        """Returns log shares [U, V + 1]; it keeps the sums that they are shares of."""
+        sums = self.table.sums(given.recent.rows)
+        return Scored(log_share(sums), sums)
+
+    def lost(self, recent: RecentItems, kept: Tensor | None, pull: Pull) -> Tensor | None:
+        """Returns what the log-odds lose without each event, [U, A], the logarithm taken as linear.
+
+        An event's neighbours lose what it gives; all others gain as shares.
+        """
+        assert kept is not None
+        neighbours, given = self.table.given(recent.rows[:, : self.look_back])
+        total = kept.sum(1, keepdim=True) + EPSILON
+        slope = pull.items / (kept + FLOOR * total)
+        lost = (slope.gather(1, neighbours.flatten(1)).view_as(given) * given).sum(2)
+        gained = (slope * kept).sum(1, keepdim=True) / total * given.sum(2)
+        return pull.weight * (lost - gained)
+
+    def pruned(self, most: int) -> Self:
+        """Returns the scorer with no more than `most` neighbours an item."""
+        return type(self)(self.table.strongest(most))
+
+    def permuted(self, order: Array) -> Self:
+        """Returns the scorer with each item's neighbours those of another."""
+        return type(self)(self.table.permuted(order))
+
+
+def distinct_users(pairs: Array, owners: Array, count: int) -> Array:
+    """Returns how many different users each of `count` pairs occurs with, int64 [count].
+
+    pairs: the number of a pair, int [N], 0..count - 1; owners: its user.
+    """
+    users = int(owners.max(initial=0)) + 1
+    return np.bincount(np.unique(pairs.astype(np.int64) * users + owners) // users, minlength=count)
+
+
+def users_near(rows: Array, owner: Array, first: Array, second: Array) -> Array:
+    """Returns how many different users met both items of each pair near each other, int64 [P].
+
+    Near is with at most WINDOW - 1 events between, in any order; of an item with itself: who met it
+    again. rows, owner: int [N], the items that were met and by whom, user after user; first,
+    second: int [P] item rows.
+    """
+    # a pair and its reverse are one
+    items = int(max(rows.max(initial=0), first.max(initial=0), second.max(initial=0)))
+    wanted, place = np.unique(_either_way(first, second, items), return_inverse=True)
+    count, users = np.zeros(len(wanted), np.int64), int(owner.max(initial=-1)) + 1
+    if not len(wanted):
+        return count
+    # PART events at a time, of whole users, so that nobody counts twice
+    start = 0
+    while start < len(rows):
+        end = int(np.searchsorted(owner, owner[min(start + PART, len(rows)) - 1], side="right"))
+        mine, by = rows[start:end], owner[start:end]
+        found = []
+        for distance in range(1, min(WINDOW, len(mine) - 1) + 1):
+            same = by[:-distance] == by[distance:]
+            keys = _either_way(mine[:-distance][same], mine[distance:][same], items)
+            at = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
+            hit = wanted[at] == keys
+            found.append(at[hit] * users + by[:-distance][same][hit])
+        if found:
+            count += np.bincount(np.unique(np.concatenate(found)) // users, minlength=len(wanted))
+        start = end
+    return count[place]
+
+
+def _either_way(first: Array, second: Array, items: int) -> Array:
+    """Returns the numbers of pairs of items, the same for a pair and its reverse, int64."""
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    return low.astype(np.int64) * (items + 1) + high
+
+
+def log_share(sums: Tensor) -> Tensor:
+    """Returns the log share of each item in sums over a table of pairs, both [U, V + 1]."""
+    return (sums / (sums.sum(1, keepdim=True) + EPSILON)).add_(FLOOR).log_()
+
+
+def most_kept(items: int) -> int:
+    """Returns how many others an item keeps (K) in a catalogue of that many items."""
+    return MANY if items < DENSE_ITEMS else FEW
+
+
+def strongest(
+    first: Array, second: Array, strength: Array, items: int, most: int
+) -> tuple[Array, Array]:
+    """Returns the `most` strongest `second` of each `first`, best first, and their strengths.
+
+    first, second, strength: [P], a pair once. The result is int32 and float32 [V + 1, K], 0 where
+    there is none. Among equals the lower row comes first.
+    """
+    order = np.lexsort((second, -strength, first))
+    first, second, strength = first[order], second[order], strength[order]
+    rank = np.arange(len(first)) - np.searchsorted(first, np.arange(items + 1))[first]
+    kept = rank < most
+    width = int(min(most, rank.max(initial=0) + 1))
+    rows, values = np.zeros((items + 1, width), np.int32), np.zeros((items + 1, width), np.float32)
+    rows[first[kept], rank[kept]] = second[kept]
+    values[first[kept], rank[kept]] = strength[kept]
+    return rows, values

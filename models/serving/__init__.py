@@ -1,0 +1,8 @@
+"""Serves a loaded model: LSTM steps across users, one scoring pass a touched user, causes.
+
+`predictor` is what a worker holds and `trained_model` what it is made of; `reading` is what is
+known of some users at once; `scoring_pass` turns that into scores, as one compiled operation;
+`because` says which past events an answer rests on. `allocator` keeps the memory that tensors leave
+behind. `model_directory`, `llm`, `evaluation` and `training` import this room. Begin with
+`predictor`.
+"""

@@ -1,0 +1,123 @@
+"""Says which recent events the user's first interest rests on.
+
+The cause of an event is what the log-odds of the interest would lose, scorer by scorer, had the
+event not been read:
+
+    language model   the last block attends to the other events instead
+    pairs of items   the items that the event speaks for lose that
+    what followed    the item before the last one is the newest instead of the last
+    seen, lately     the event's own item is no longer one that was seen, or seen in this session
+    own counters     one event less touches the interest
+
+All but the counters are taken as linear at their values. What reached the answer through the LSTM's
+memory or an earlier block is credited to no event. How well this agrees with replaying the history
+without the event: models/evaluation/explanations.py measures it. What each scorer loses is in its
+own file (models/scorers); here they are added up, with the two that are no scorers of items alone.
+
+Glossary: U users, V items (row 0: unknown), C interests, D width, n events read as tokens,
+R = 32 recent events, newest first, F scorers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from models.network.language_model import Block, LanguageModel
+from models.scorers import blend as blending
+from models.scorers.blend import Blend
+from models.scorers.registry import EXPLAINED, NAMES, ScorerSet
+from models.scorers.scorer import Pull
+from models.serving.reading import Reading
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """Holds what events act through: the language model, the scorers and their weights."""
+
+    language_model: LanguageModel
+    scorers: ScorerSet  # of few neighbours an item
+    blend: Blend
+    membership: Tensor  # [V + 1, C] 1 where an item belongs to an interest
+    answers: Tensor  # [V + 1, D] candidates that the language model's answer is held against
+    interests: Tensor  # [C, D]
+    looks_inside: bool = True  # False: another language model answered, credited to no event
+
+    def log_odds_lost(self, reading: Reading, which: Tensor) -> Tensor:
+        """Returns what the log-odds of interests [U] lose without each recent event, [U, R].
+
+        It is 0 where there is no event.
+        """
+        recent = reading.recent
+        weights = self.blend.item_weights(recent).t().unsqueeze(2)  # [F, U, 1]
+        opinion = dict(zip(blending.INTEREST_FEATURES, self.blend.interest.tolist(), strict=True))
+        # how the interest moves with each item's score, and with the items of the events
+        mine = self.membership.t()[which]
+        pull = opinion["items"] * pull_of_items(reading.items, mine)
+        of_events = pull.gather(1, recent.rows)
+
+        # the user's own counters, then each scorer by its weight
+        lost = lost_by_counters(reading, mine, self.blend.base[which], opinion)
+        for place in EXPLAINED:
+            scorer = self.scorers.each[place]
+            if scorer is None:
+                continue
+            given = scorer.lost(
+                recent, reading.scored[place].kept, Pull(pull, of_events, weights[place])
+            )
+            if given is not None:
+                lost[:, : given.shape[1]] += given
+
+        # the language model acts through the items and on the interest directly
+        if self.looks_inside:
+            own = opinion["language_model"] * self.interests[which]
+            towards = weights[NAMES.index("language_model")] * (pull @ self.answers) + own
+            read = reading.there.shape[1]
+            lost[:, :read] += lost_by_language_model(reading, towards, self.language_model)
+        return lost.masked_fill_(~recent.held, 0)
+
+
+def lost_by_language_model(reading: Reading, towards: Tensor, model: LanguageModel) -> Tensor:
+    """Returns what the answer loses along a direction without each event, [U, n], newest first.
+
+    towards: [U, D], the derivative of the log-odds by the answer.
+    """
+    block = cast(Block, model.blocks[-1])
+    lost = block.unread(reading.tokens, reading.bias, model.norm, towards)
+    return lost[:, : reading.there.shape[1]].masked_fill(~reading.there, 0).flip(1)
+
+
+def lost_by_counters(
+    reading: Reading, mine: Tensor, base: Tensor, opinion: dict[str, float]
+) -> Tensor:
+    """Returns what the own counters of one interest a user lose without each event, [U, R].
+
+    It is blend.own_shares with and without the event. mine: [U, V + 1], 1 at the items of the
+    interest; base: [U], its base rate; opinion: the weight of each interest feature.
+    """
+    held = reading.recent.held
+    touched = mine.gather(1, reading.recent.rows) * held
+    lost = torch.zeros_like(touched)
+    for name, half_life, prior in blending.COUNTERS:
+        decay = 0.5 ** (torch.arange(touched.shape[1]) / half_life) * held
+        hits = (decay * touched).sum(1, keepdim=True) + prior * base.unsqueeze(1)
+        total = decay.sum(1, keepdim=True) + prior
+        without = (hits - decay * touched) / (total - decay)
+        lost += opinion[name] * (torch.logit(hits / total, 1e-5) - torch.logit(without, 1e-5))
+    return lost
+
+
+def pull_of_items(items: Tensor, mine: Tensor) -> Tensor:
+    """Returns the derivative of an interest's log-odds by the item scores, [U, V + 1].
+
+    mine: [U, V + 1], 1 where an item belongs to the interest.
+    """
+    share = torch.softmax(items, 1)
+    within = share * mine
+    outside = share - within
+    return within / within.sum(1, keepdim=True).clamp(1e-5) - outside / outside.sum(
+        1, keepdim=True
+    ).clamp(1e-5)

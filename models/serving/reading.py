@@ -1,0 +1,50 @@
+"""Holds what a scoring pass knows of some users, and what it has made of that.
+
+Glossary: U users, D width, S floats of state, V items (row 0: unknown), n recent events read,
+k soft tokens, H heads, R = 32 recent events, newest first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from models.scorers.scorer import RecentItems, Scored
+
+
+class Known(NamedTuple):
+    """Holds what a pass knows of U users; all of it are tensors, so that a pass can be traced."""
+
+    x: Tensor  # [U, n, D] vectors of the recent events, oldest first
+    there: Tensor  # bool [U, n], which of them exist
+    memory: Tensor  # [U, S]
+    rows: Tensor  # int64 [U, R] item rows, newest first
+    held: Tensor  # bool [U, R], which of them exist
+    session: Tensor  # bool [U, R], which of them are of the newest one's session
+    titles: Tensor  # what a hosted language model reads of the n events; of no size without one
+    log_recent: Tensor  # [1, V + 1] log share of each item lately; or of each moment, [U, V + 1]
+
+    @property
+    def recent(self) -> RecentItems:
+        """Returns the recent events as the scorers see them."""
+        return RecentItems(self.rows, self.held, self.session)
+
+
+@dataclass(slots=True)
+class Reading:
+    """Holds what the models made of some users: values that scores and explanations share."""
+
+    answer: Tensor  # [U, D] of the language model
+    tokens: Tensor  # [U, n + k, D] input of its last block
+    bias: Tensor  # [U, H, n + k, n + k]
+    there: Tensor  # bool [U, n], oldest first
+    recent: RecentItems
+    scored: list[Scored]  # by each scorer, in the order of registry.SCORERS
+    items: Tensor  # [U, V + 1] the blend of their scores
+
+    @property
+    def scores(self) -> list[Tensor]:
+        """Returns the item scores of each scorer, [U, V + 1] each, in the order of SCORERS."""
+        return [each.scores for each in self.scored]

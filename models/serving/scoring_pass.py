@@ -1,0 +1,288 @@
+"""Computes the tensor half of a predictor: from what is known of some users to their scores.
+
+Serving runs it as one operation. Each operation of PyTorch gives Python's lock back and takes it
+again, and a pass has some two hundred: while another thread decodes or packs, each may wait for
+that thread's turn. Traced once (torch.jit.trace), the same operations run without the lock and give
+the same numbers (docs/understand/decisions/0009-one-operation.md). A trace adapts to
+`tensor.shape[0]`; `len(tensor)` would be fixed for ever.
+
+Glossary: U users, D width, S floats of state, V items (row 0: unknown), C interests, P phrases,
+K interests and B causes of an update, n recent events read, k soft tokens, F features.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, linear
+
+from models.compact import RECENT
+from models.errors import ModelDataError
+from models.network.bfloat16 import Reader, faster_reader
+from models.network.interest_network import InterestNetwork
+from models.scorers import blend as blending
+from models.scorers import zero_shot
+from models.scorers.pair_table import FEW
+from models.scorers.scorer import ScorerInput
+from models.serving.because import Explainer
+from models.serving.reading import Known, Reading
+from models.serving.trained_model import TrainedModel
+
+Columns = tuple[Tensor, ...]
+"""The fields of models.contract.Scores, as tensors."""
+
+SLOW: Final = "own_16"
+NOTICEABLE: Final = 0.05
+"""A change of probability smaller than this is `steady`."""
+NEWEST: Final = 4
+"""Of the recent events; an interest that only they touched is `new`."""
+
+
+class ScoringPass:
+    """Reads, weighs and explains; it holds no state of any user."""
+
+    looks_inside = True  # for causes: the answer is the small language model's
+
+    def __init__(self, trained: TrainedModel) -> None:
+        self.trained = trained
+        network, blend = trained.network.eval(), trained.blend
+        self._network = network
+        self._blend = blend
+        self._membership = torch.from_numpy(trained.membership)
+        self._phrases: zero_shot.Phrases | None = None
+        with torch.inference_mode():
+            self._tables = _Tables(network, blend.log_popularity)
+            self._explainer = Explainer(
+                language_model=network.language_model,
+                scorers=trained.scorers.pruned(FEW),
+                blend=blend,
+                membership=self._membership,
+                answers=self._tables.answers,
+                interests=self._tables.interests,
+                looks_inside=self.looks_inside,
+            )
+        self._reader: Reader | None = None
+        self._serving = False
+        self._operations: dict[tuple[int, int, int, bool], Callable[..., tuple[Tensor, ...]]] = {}
+        self._live = False
+        self.log_recent = blend.log_recent[None]
+        """Recent popularity in the next pass: [1, V + 1] or [U, V + 1]."""
+
+    def serve(self, precision: str) -> str:
+        """Makes a pass one operation and returns in which precision it reads, and why.
+
+        From now on nothing is trained. precision: float32, bfloat16, or "" for the one that is
+        faster here.
+        """
+        self._network.requires_grad_(False)
+        self._serving = True
+        self._operations.clear()
+        with torch.inference_mode():
+            if not precision:
+                self._reader, why = faster_reader(self._network.language_model)
+                return why
+            self._reader = (
+                Reader(self._network.language_model, torch.bfloat16)
+                if precision == "bfloat16"
+                else None
+            )
+        return f"{precision}: as set"
+
+    def use_popularity(self, log_recent: Tensor) -> None:
+        """Uses a live recent popularity from now on.
+
+        log_recent: [1, V + 1], or [U, V + 1] of the moments of the users that come next. Raises
+        ModelDataError for a model that was not fitted to it.
+        """
+        if not self._live:
+            blend = self._blend.live()
+            if blend is None:
+                raise ModelDataError(
+                    "the model was trained without live popularity (or on events without times); "
+                    "train it again"
+                )
+            self._blend, self._live = blend, True
+            self._explainer = replace(self._explainer, blend=blend)
+        self.log_recent = log_recent
+
+    def columns(self, known: Known, interests: int, items: int, because: int) -> Columns:
+        """Returns the columns of models.contract.Scores, of as many interests and so on.
+
+        While serving, the pass runs as one operation, which is traced when a size is first met.
+        """
+        if not self._serving:
+            return self._columns(known, interests, items, because)
+        size = interests, items, because, self._live
+        operation = self._operations.get(size)
+        if operation is None:
+            operation = one_operation(
+                lambda *each: self._columns(Known(*each), interests, items, because), known
+            )
+            self._operations[size] = operation
+        return operation(*known)
+
+    def _columns(self, known: Known, interests: int, items: int, because: int) -> Columns:
+        """Returns the same, operation by operation."""
+        reading = self.read_known(known)
+        # one interest at least is looked at, since causes are those of the first one
+        probability, slow = self._interests(reading)
+        best, which = probability.topk(min(max(interests, 1), probability.shape[1]), dim=1)
+        slots, weights = self._because(reading, which, because)
+        best, which = best[:, :interests], which[:, :interests]
+        # how each interest moves against the user's slower average
+        change = best - slow.gather(1, which)
+        trend = self._trend(reading, which, change)
+        item_score, item = reading.items.topk(min(items, len(self._membership) - 1), dim=1)
+        return (
+            which.to(torch.int32),
+            best,
+            change,
+            trend.to(torch.uint8),
+            (item - 1).to(torch.int32),
+            item_score,
+            slots.to(torch.int8),
+            weights,
+            self._phrase_probabilities(reading),
+        )
+
+    def read_known(self, known: Known) -> Reading:
+        """Returns one language-model pass over U users and their item scores."""
+        # the networks: the LSTM's feature, the language model's answer, and logits of both
+        feature = self._network.lstm.feature(known.x[:, -1], known.memory)
+        answer, tokens, bias = self.answer(known, feature)
+        tables = self._tables
+        biases = tables.biases(known.log_recent)
+        given = ScorerInput(
+            recent=known.recent,
+            language_model=_logits(answer, tables.answers, biases),
+            lstm=_logits(feature, tables.items, biases),
+            log_popularity=self._blend.log_popularity,
+            log_recent=known.log_recent,
+        )
+        # all scorers, and their blend
+        scored = self.trained.scorers.scores(given)
+        weights = self._blend.item_weights(given.recent)
+        return Reading(
+            answer=answer,
+            tokens=tokens,
+            bias=bias,
+            there=known.there,
+            recent=given.recent,
+            scored=scored,
+            items=blending.weighted([each.scores for each in scored], weights),
+        )
+
+    def answer(self, known: Known, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the language model's answer, and what its last block read: tokens and bias.
+
+        The answer is [U, D], as is the LSTM's feature.
+        """
+        model = self._network.language_model
+        tokens, bias = self._network.serving_tokens(known.x, known.there, feature)
+        if self._reader is not None:
+            return *self._reader(tokens, bias), bias
+        for block in model.blocks[:-1]:
+            tokens = block(tokens, bias)
+        return model.norm(model.blocks[-1](tokens, bias, last=1)[:, -1]), tokens, bias
+
+    def _interests(self, reading: Reading) -> tuple[Tensor, Tensor]:
+        """Returns the probability of each interest and the user's slower average, [U, C] each."""
+        features, slow = self.interest_features(reading)
+        return torch.sigmoid(features @ self._blend.interest), slow
+
+    def interest_features(self, reading: Reading) -> tuple[Tensor, Tensor]:
+        """Returns the features of each interest [U, C, F] and the slower average [U, C]."""
+        tables, base = self._tables, self._blend.base
+        touched = embedding(reading.recent.rows, self._membership)
+        there = reading.recent.held.float()
+        own = blending.own_shares(touched, there, base)
+        by_items = torch.softmax(reading.items, 1) @ self._membership
+        direct = linear(reading.answer, tables.interests, tables.interest_bias)
+        features = blending.interest_features(by_items, direct, own, base)
+        return features, own[SLOW]
+
+    def _phrase_probabilities(self, reading: Reading) -> Tensor:
+        """Returns the probability [U, P] of each interest in words."""
+        if self._phrases is None:
+            return torch.zeros(reading.answer.shape[0], 0)
+        return zero_shot.probabilities(
+            self._phrases,
+            reading.items,
+            reading.answer,
+            reading.recent,
+            self._blend.interest,
+        )
+
+    def _trend(self, reading: Reading, which: Tensor, change: Tensor) -> Tensor:
+        """Returns the trend of each interest [U, K], a place in models.contract.TRENDS."""
+        older = embedding(reading.recent.rows[:, NEWEST:], self._membership).sum(1).gather(1, which)
+        trend = torch.zeros_like(which)
+        trend[change > NOTICEABLE] = 1
+        trend[change < -NOTICEABLE] = 2
+        trend[(older == 0) & (change > NOTICEABLE)] = 3
+        return trend
+
+    def _because(self, reading: Reading, which: Tensor, most: int) -> tuple[Tensor, Tensor]:
+        """Returns the recent events that the first interest rests on: slots and shares, [U, B].
+
+        Only what raises it counts.
+        """
+        lost = self._explainer.log_odds_lost(reading, which[:, 0]).clamp(min=0)
+        weights, slots = (lost / lost.sum(1, keepdim=True).clamp(min=1e-9)).topk(
+            min(most, RECENT), dim=1
+        )
+        return torch.where(weights > 0, slots, -1), weights
+
+
+class _Tables:
+    """Holds products of weights alone, computed once."""
+
+    def __init__(self, network: InterestNetwork, log_popularity: Tensor) -> None:
+        config = network.config
+        rows = torch.arange(config.items + 1)
+        self.known = network.item(rows) * config.width**0.5 + network.text_in(network.text)
+        self.known[0] = network.text_in.bias
+        self.action, self.gap = network.action.weight, network.gap.weight
+        self.items, self._bias = network.item_candidates(), network.item_bias
+        unmet = (network.item.weight == 0).all(1)  # see InterestNetwork.start_items
+        self._unmet = unmet if unmet[1:].any() else None
+        self._average = log_popularity[~unmet].mean()
+        self.answers = self.items  # the candidates that the language model's answer is held against
+        self.interests, self.interest_bias = network.interest_candidates(), network.interest_bias
+
+    def biases(self, log_recent: Tensor) -> Tensor:
+        """Returns the bias of each item, [1, V + 1] or [U, V + 1] as log_recent.
+
+        An item that no training met has the one that a training would start with now.
+        """
+        if self._unmet is None:
+            return self._bias[None]
+        return torch.where(self._unmet, log_recent - self._average, self._bias)
+
+
+def _logits(hidden: Tensor, candidates: Tensor, biases: Tensor) -> Tensor:
+    """Returns the products with all candidates and their biases, [U, V + 1].
+
+    biases: [1, V + 1] (always so in a traced pass) or [U, V + 1].
+    """
+    if biases.shape[0] == 1:
+        return linear(hidden, candidates, biases[0])
+    return linear(hidden, candidates) + biases
+
+
+def one_operation(
+    program: Callable[..., tuple[Tensor, ...]], given: tuple[Tensor, ...]
+) -> Callable[..., Any]:
+    """Returns the program for any number of users, traced with some."""
+    with warnings.catch_warnings():
+        # that tracing is deprecated, and that constants are taken for constants
+        warnings.simplefilter("ignore")
+        traced: Callable[..., Any] = torch.jit.trace(  # type: ignore[no-untyped-call]
+            program, given, check_trace=False
+        )
+    return traced

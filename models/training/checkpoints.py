@@ -1,0 +1,123 @@
+"""Stores where a training stands, after each epoch of each stage.
+
+Tensors are safetensors, the rest is JSON; each file is put in place in one rename.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models.data.prepare import Dataset
+from models.errors import ModelDataError
+
+STEPS: Final = "a target counts the same in every batch"
+"""Says how weights move: what was begun by another rule does not go on by this one."""
+
+
+def digest_of(dataset: Dataset) -> str:
+    """Returns a hash of a data set, which is part of the identity of a training."""
+    data = sha256(dataset.events.tobytes())
+    data.update(dataset.user_start.tobytes())
+    names = [dataset.item_ids, dataset.titles, dataset.interests, dataset.categories]
+    data.update(json.dumps(names).encode())
+    for places in dataset.membership:  # which items belong to which interest
+        data.update(places.tobytes())
+    return data.hexdigest()
+
+
+class Checkpoints:
+    """Keeps weights, optimiser and curve of each stage after each epoch, in a folder.
+
+    Weights are handed in as tensors that loading writes into. Raises ModelDataError when the folder
+    belongs to a training of another identity (data, settings, and how steps are taken).
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+        self._folder, identity = folder, {**identity, "steps": STEPS}
+        place = folder / "identity.json"
+        if place.exists() and json.loads(place.read_text(encoding="utf-8")) != identity:
+            raise ModelDataError(
+                f"{folder} holds the checkpoints of a training with other data or settings; "
+                "repeat with those, or start over with --restart"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps(identity), encoding="utf-8")
+
+    def load(self, stage: str, weights: dict[str, Tensor]) -> dict[str, Any]:
+        """Fills the weights with the newest of a stage, or with the best if the stage is done.
+
+        Returns its curve and whether it is done; empty if the stage has not begun.
+        """
+        place = self._folder / f"{stage}.json"
+        if not place.exists():
+            return {}
+        state: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+        self.fill(f"{stage}.{'best' if state['done'] else 'last'}", weights)
+        return state
+
+    def load_optimiser(self, stage: str, optimiser: torch.optim.Optimizer) -> None:
+        """Puts the moments of a stage back into its optimiser, if there are any."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in self.tensors(f"{stage}.optimiser").items():
+            number, _, name = key.partition(".")
+            state.setdefault(int(number), {})[name] = value
+        if state:
+            whole = optimiser.state_dict()
+            whole["state"] = state
+            optimiser.load_state_dict(whole)
+
+    def save(
+        self,
+        stage: str,
+        weights: dict[str, Tensor],
+        optimiser: torch.optim.Optimizer,
+        curve: list[Any],
+        *,
+        best: dict[str, Tensor] | None,
+    ) -> None:
+        """Stores the state after an epoch; best: weights to end with, if it gave better ones."""
+        self.keep(f"{stage}.last", weights)
+        if best is not None:
+            self.keep(f"{stage}.best", best)
+        moments = {
+            f"{number}.{name}": value
+            for number, tensors in optimiser.state_dict()["state"].items()
+            for name, value in tensors.items()
+        }
+        self.keep(f"{stage}.optimiser", moments)
+        self._note(stage, curve, done=False)
+
+    def finish(self, stage: str, weights: dict[str, Tensor], curve: list[Any]) -> None:
+        """Fills the weights with the best of the stage and marks the stage as done."""
+        self.fill(f"{stage}.best", weights)
+        self._note(stage, curve, done=True)
+
+    def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
+        """Writes tensors under a name."""
+        fresh = self._folder / f"{name}.new"
+        save_file({key: value.contiguous() for key, value in tensors.items()}, fresh)
+        fresh.rename(self._folder / f"{name}.safetensors")
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """Returns the tensors that were kept under a name; none if nothing was."""
+        place = self._folder / f"{name}.safetensors"
+        found: dict[str, Tensor] = load_file(place) if place.exists() else {}
+        return found
+
+    def fill(self, name: str, weights: dict[str, Tensor]) -> None:
+        """Copies what was kept under a name into some weights, if anything was."""
+        for key, value in self.tensors(name).items():
+            weights[key].copy_(value)
+
+    def _note(self, stage: str, curve: list[Any], *, done: bool) -> None:
+        """Writes the curve of a stage, and whether the stage is done."""
+        fresh = self._folder / f"{stage}.new"
+        fresh.write_text(json.dumps({"curve": curve, "done": done}), encoding="utf-8")
+        fresh.rename(self._folder / f"{stage}.json")

@@ -1,0 +1,37 @@
+"""Knows the shapes that the audit can read, by the names that `--event-format` takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from stream.audit.documents import Shape
+from stream.audit.mapping_rules import MappedShape
+from stream.audit.owners.calls import posthog, rudderstack, segment
+from stream.audit.owners.envelopes import cloudevents, debezium
+from stream.audit.owners.ga4 import ga4
+from stream.audit.owners.snowplow import snowplow
+from stream.config import CONTRACT, MAPPING, Settings
+
+SHAPES: Final[dict[str, Shape]] = {
+    "segment": segment,
+    "rudderstack": rudderstack,
+    "snowplow": snowplow,
+    "ga4": ga4,
+    "posthog": posthog,
+    "cloudevents": cloudevents,
+    "debezium": debezium,
+}
+"""The shapes that need no file."""
+
+
+def shape_of(settings: Settings) -> Shape | None:
+    """Returns the shape of the input topic; None: it is the contract's.
+
+    What `--rekey` forwards is of the contract, whatever it came from.
+    """
+    if settings.rekey or settings.event_format == CONTRACT:
+        return None
+    if settings.event_format == MAPPING:
+        return MappedShape(Path(settings.mapping).read_text(encoding="utf-8"))
+    return SHAPES[settings.event_format]

@@ -1,0 +1,118 @@
+"""Holds the events of one fetched batch as columns, joins batches, and cuts them.
+
+It is what hops 2 to 5 hand on, and what rules about events look at. Pure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from zlib import crc32
+
+import numpy as np
+
+from models.compact import COMPACT
+from stream.contracts.control import PlacedControl
+from stream.contracts.faults import BadEvent, Reject
+
+Array = np.ndarray[Any, Any]
+
+_COLUMNS: Final = ("offsets", "checksums", "compact", "timestamps_ms")
+
+
+@dataclass(slots=True)
+class EventBatch:
+    """Holds the N events of one fetched batch as columns, in log order, and its other records.
+
+    Events of one record have the same offset. They are applied together, or none is.
+    """
+
+    topic: str
+    partition: int
+    first_offset: int  # of the fetched batch, bad records included; -1 if it was empty
+    last_offset: int
+    users: list[bytes]  # [N]
+    offsets: Array  # int64 [N]
+    checksums: Array  # uint32 [N], of the value bytes (digest.checksums_of)
+    compact: Array  # COMPACT [N]
+    timestamps_ms: Array  # int64 [N], the broker's
+    rejects: list[Reject]
+    controls: list[PlacedControl] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)  # on purpose, by why
+
+
+@dataclass(slots=True)
+class Collected:
+    """Collects what the records of a fetched batch hold, and makes columns of it."""
+
+    records: list[Any] = field(default_factory=list)  # of each event, so one may come again
+    rows: list[tuple[Any, ...]] = field(default_factory=list)  # of COMPACT
+    checksums: list[int] = field(default_factory=list)  # none: each record is one event
+    rejects: list[Reject] = field(default_factory=list)
+    controls: list[PlacedControl] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def refuse(self, record: Any, fault: BadEvent) -> None:
+        """Notes that a record is neither an event nor a control."""
+        reject = Reject(record.offset, fault.reason, fault.error, str(fault), record)
+        self.rejects.append(reject)
+
+    def batch(self, topic: str, partition: int, fetched: Sequence[Any]) -> EventBatch:
+        """Returns the columns of all that was fetched."""
+        good = self.records
+        checksums = self.checksums or [crc32(record.value) for record in good]
+        return EventBatch(
+            topic=topic,
+            partition=partition,
+            first_offset=fetched[0].offset if fetched else -1,
+            last_offset=fetched[-1].offset if fetched else -1,
+            users=[record.key for record in good],
+            offsets=np.array([record.offset for record in good], np.int64),
+            checksums=np.array(checksums, np.uint32),
+            compact=np.array(self.rows, COMPACT),
+            timestamps_ms=np.array([record.timestamp for record in good], np.int64),
+            rejects=self.rejects,
+            controls=self.controls,
+            dropped=self.dropped,
+        )
+
+
+def joined(batches: Sequence[EventBatch]) -> EventBatch:
+    """Returns batches of one partition that follow each other as one."""
+    if len(batches) == 1:
+        return batches[0]
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(batch, name) for batch in batches]) for name in _COLUMNS
+    }
+    return dataclasses.replace(
+        batches[0],
+        last_offset=batches[-1].last_offset,
+        users=[user for batch in batches for user in batch.users],
+        rejects=[reject for batch in batches for reject in batch.rejects],
+        controls=[control for batch in batches for control in batch.controls],
+        dropped=sum((batch.dropped for batch in batches), Counter[str]()),
+        **columns,
+    )
+
+
+def stretch(batch: EventBatch, places: slice | Array) -> EventBatch:
+    """Returns some events of a batch, without its bad records and controls."""
+    if isinstance(places, slice):
+        users = batch.users[places]
+    else:
+        users = [batch.users[place] for place in places.tolist()]
+    cut = {name: getattr(batch, name)[places] for name in _COLUMNS}
+    none = Counter[str]()
+    return dataclasses.replace(batch, users=users, rejects=[], controls=[], dropped=none, **cut)
+
+
+def halves(batch: EventBatch) -> tuple[EventBatch, EventBatch]:
+    """Returns a batch of several records in two, cut between records: one is never divided."""
+    middle = batch.offsets[len(batch.users) // 2]
+    cut = int(np.searchsorted(batch.offsets, middle))
+    if not cut:  # the first record reaches beyond the middle
+        cut = int(np.searchsorted(batch.offsets, middle, "right"))
+    return stretch(batch, slice(None, cut)), stretch(batch, slice(cut, None))

@@ -1,0 +1,155 @@
+"""Reads CloudEvents 1.0: structured (one JSON object) and binary (attributes in the headers).
+
+An envelope does not say what a user did, its `data` does: the fields of the contract, under their
+own or their usual names (usual_names.py). What the data leaves out the envelope gives: the action
+is the end of `type` (com.example.shop.product_viewed.v1), the time is `time`, and the event_id is
+`source` and `id` together, which the specification keeps unique. Data of another shape is read by
+a mapping, whose paths begin with `data.`. An event with neither user nor item is no behaviour.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from models.compact import ACTION_CODES
+from stream.contracts.event import Event
+from stream.contracts.faults import BadEvent, shown
+from stream.formats.commerce import DROPPED, action_named
+from stream.formats.decoding import decoded, id_of, moment_ms, utc_ms, words_of
+from stream.formats.event_format import Headers, Reading
+from stream.formats.usual_names import Layouts, Named
+
+PREFIX: Final = "ce_"
+"""Before the name of an attribute in a header, as the Kafka binding has it."""
+
+_VERSION: Final = re.compile(r"v?\d+([._]\d+)*")
+_WORDS: Final = re.compile(r"[./:]")
+_JSON_TYPE: Final = re.compile(r"[^;]*[/+]json\s*(;.*)?", re.IGNORECASE)
+_WHAT: Final = "a CloudEvent as JSON, or its attributes in headers with ce_ before their names"
+_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    """Holds the attributes that are read, and the data."""
+
+    specversion: Any = None
+    id: Any = None
+    source: Any = None
+    type: Any = None
+    time: Any = None
+    datacontenttype: Any = None
+    data: Any = None
+    data_base64: Any = None
+
+
+class CloudeventsFormat:
+    """Reads one CloudEvent."""
+
+    name = "cloudevents"
+
+    def __init__(self) -> None:
+        """Makes the decoder."""
+        self._decode = msgspec.json.Decoder(_Envelope).decode
+        self._layouts = Layouts()
+
+    def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
+        """Returns the event of a document; raises BadEvent."""
+        attributes: dict[str, Any] = {
+            name.lower().removeprefix(PREFIX): (given or b"").decode("utf-8", "replace")
+            for name, given in headers
+            if name[:3].lower() == PREFIX or name.lower() == "content-type"
+        }
+        if "specversion" in attributes:
+            attributes["datacontenttype"] = attributes.pop("content-type", None) or None
+            envelope = msgspec.convert(attributes, _Envelope)
+            _check(envelope)
+            data: Mapping[str, Any] = decoded(
+                _object, value, "a JSON object as the data of a CloudEvent"
+            )
+        else:
+            envelope = decoded(self._decode, value, _WHAT)
+            _check(envelope)
+            data = _data(envelope)
+        return self._event(envelope, data, received_ms)
+
+    def _event(
+        self, envelope: _Envelope, data: Mapping[str, Any], received_ms: int | None
+    ) -> Reading:
+        named = self._layouts.read(data)
+        action = _action(named.words("action") or words_of(envelope.type, "type") or "")
+        subject, user_id = named.subject(action), named.id("user_id")
+        if subject is None:
+            return DROPPED
+        if user_id is None:
+            raise BadEvent(
+                "missing-field",
+                "data has no user_id, userId or the like; "
+                "name the field that says who it was in a mapping",
+            )
+        event_id = named.id("event_id") or _unique(envelope)
+        time_ms = _time(named, envelope, received_ms)
+        return Reading((Event(user_id, action, time_ms, event_id=event_id, **subject),))
+
+
+def _check(envelope: _Envelope) -> None:
+    version = envelope.specversion
+    if not isinstance(version, str) or not version.startswith("1."):
+        given = "missing" if version is None else shown(version)
+        raise BadEvent("missing-field", f"specversion is {given} and not 1.0; send {_WHAT}")
+    kind = envelope.datacontenttype
+    if kind is not None and not (isinstance(kind, str) and _JSON_TYPE.fullmatch(kind)):
+        raise BadEvent(
+            "wrong-type", f"datacontenttype is {shown(kind)}; send data as application/json"
+        )
+
+
+def _data(envelope: _Envelope) -> Mapping[str, Any]:
+    """Returns the data of a structured event, an empty object where there is none."""
+    data = envelope.data
+    if data is None and envelope.data_base64 is not None:
+        try:
+            raw = base64.b64decode(envelope.data_base64, validate=True)
+        except (binascii.Error, ValueError, TypeError) as error:
+            raise BadEvent("wrong-type", f"data_base64 is not Base64: {error}") from None
+        return decoded(_object, raw, "in data_base64 a JSON object")
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise BadEvent("wrong-type", f"data is {shown(data)}; send a JSON object")
+    return data
+
+
+def _action(name: str) -> str:
+    """Returns the action that a type ends with: its last word, or its last two."""
+    words = [word for word in _WORDS.split(name) if word]
+    while len(words) > 1 and _VERSION.fullmatch(words[-1]):
+        words.pop()
+    last = words[-1] if words else "other"
+    both = "_".join(words[-2:])
+    return action_named(both if not ACTION_CODES[last] and ACTION_CODES[both] else last)
+
+
+def _unique(envelope: _Envelope) -> str | None:
+    event_id = id_of(envelope.id, "id")
+    if event_id is None:
+        return None
+    source = id_of(envelope.source, "source")
+    return f"{source}#{event_id}" if source else event_id
+
+
+def _time(named: Named, envelope: _Envelope, received_ms: int | None) -> int:
+    """Returns when it happened: as the data says, else the envelope, else the broker."""
+    found = moment_ms(named.get("time"), "time")
+    if found is None:
+        found = utc_ms(envelope.time, "time")
+    if found is None:
+        found = received_ms
+    if found is None:
+        raise BadEvent("missing-field", "time is missing in the data and in the envelope; send it")
+    return found

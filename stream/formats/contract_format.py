@@ -1,0 +1,33 @@
+"""Reads the published contract (contracts/event.py), as one format among the others.
+
+Workers read the contract without it, by the contract's own parser; it serves what takes any format.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from stream.contracts.event import Event
+from stream.contracts.faults import fault_of
+from stream.contracts.times import parse_time
+from stream.formats.event_format import Headers, Reading
+
+_decode: Final = msgspec.json.Decoder(Event).decode
+
+
+class ContractFormat:
+    """Reads one JSON object with the fields of the contract as one event."""
+
+    name = "contract"
+
+    def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
+        """Returns the event of a document; raises BadEvent."""
+        try:
+            event = _decode(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise fault_of(value, error) from None
+        if isinstance(event.time, str):
+            event.time = parse_time(event.time)
+        return Reading((event,))

@@ -1,0 +1,144 @@
+"""Reads the rows that Debezium's connectors see written into a table of behaviour.
+
+A row is read by the usual names of its columns (usual_names.py). An inserted row (`op` c) is an
+event, and so is one that a snapshot read (r). What happened later to a row (u, d, t) is no
+behaviour of its user, and is dropped, as are messages (m) and tombstones. The time is the row's
+own; one without is as old as its commit (`source.ts_ms`), but a row of a snapshot may be of any
+age, so that it is refused. The event_id is the row's, else its table and primary key `id`. The
+envelope may lie in `payload`, beside its schema; and the row may be flat, with `__op`, as
+Debezium's transformation ExtractNewRecordState leaves it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from stream.contracts.event import Event
+from stream.contracts.faults import BadEvent, shown
+from stream.formats.commerce import DROPPED, action_named
+from stream.formats.decoding import child, decoded, id_of, moment_ms
+from stream.formats.event_format import Headers, Reading
+from stream.formats.usual_names import Layouts, Named
+from stream.formats.values import moment_of
+
+INSERTED: Final = "c"
+SNAPSHOT: Final = "r"
+COLUMNS_NAMED: Final = 20
+OTHER_CHANGES: Final = ("u", "d", "t", "m")
+
+_WHAT: Final = "a change event of Debezium, as JSON"
+_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class DebeziumFormat:
+    """Reads one change event."""
+
+    name = "debezium"
+
+    def __init__(self) -> None:
+        """Remembers no layouts yet."""
+        self._layouts = Layouts()
+
+    def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
+        """Returns the event of a document; raises BadEvent."""
+        change = decoded(_object, value, _WHAT)
+        if isinstance(change.get("payload"), dict):
+            change = change["payload"]
+        if "op" not in change and "__op" in change:
+            return self._flat(change)
+        op = change.get("op")
+        if op in OTHER_CHANGES:
+            return DROPPED
+        if op not in (INSERTED, SNAPSHOT):
+            given = "missing" if op is None else shown(op)
+            raise BadEvent(
+                "missing-field" if op is None else "wrong-type",
+                f"op is {given}; it must be c, r, u, d, t or m: send {_WHAT}",
+            )
+        source = change.get("source")
+        committed = child(source, "ts_ms")
+        return self._row(
+            _document(change.get("after")),
+            str(child(source, "table") or child(source, "collection") or "row"),
+            change.get("ts_ms") if committed is None else committed,
+            snapshot=op == SNAPSHOT,
+        )
+
+    def _flat(self, row: dict[str, Any]) -> Reading:
+        """Returns the event of a row that was taken out of its envelope."""
+        op, deleted = row["__op"], row.get("__deleted")
+        if op in OTHER_CHANGES or deleted in ("true", True):
+            return DROPPED
+        committed = row.get("__source_ts_ms")
+        return self._row(
+            row,
+            str(row.get("__table") or "row"),
+            row.get("__ts_ms") if committed is None else committed,
+            snapshot=op == SNAPSHOT,
+        )
+
+    def _row(self, row: dict[str, Any], table: str, committed: Any, *, snapshot: bool) -> Reading:
+        named = self._layouts.read({name: _plain(value) for name, value in row.items()})
+        action = action_named(named.words("action") or "view")
+        subject, user_id = named.subject(action), named.id("user_id")
+        if subject is None and user_id is None:
+            return DROPPED
+        if subject is None or user_id is None:
+            what = "an item, such as item_id" if subject is None else "the user, such as user_id"
+            raise BadEvent(
+                "missing-field",
+                f"no column of the row names {what}: it has {_listed(row)}; use a mapping",
+            )
+        key = id_of(_plain(row.get("id", row.get("_id"))), "id")
+        event_id = named.id("event_id") or (f"{table}:{key}" if key else None)
+        time_ms = _time(named, committed, snapshot=snapshot)
+        return Reading((Event(user_id, action, time_ms, event_id=event_id, **subject),))
+
+
+def _time(named: Named, committed: Any, *, snapshot: bool) -> int:
+    found = moment_ms(named.get("time"), "time")
+    if found is not None:
+        return found
+    if snapshot:
+        raise BadEvent(
+            "missing-field",
+            "a row that a snapshot read has no column with its time, such as created_at; "
+            "name it in a mapping, or set snapshot.mode of the connector to no_data",
+        )
+    found = moment_of(committed, "ms", "source.ts_ms")
+    if found is None:
+        raise BadEvent("missing-field", f"source.ts_ms is missing; send {_WHAT}")
+    return found
+
+
+def _document(after: Any) -> dict[str, Any]:
+    """Returns the row; the connector of MongoDB writes it as a text of JSON."""
+    if isinstance(after, str):
+        after = decoded(_object, after.encode("utf-8", "surrogatepass"), "in after a JSON object")
+    if not isinstance(after, dict):
+        raise BadEvent(
+            "wrong-type", f"after is {shown(after)}; an inserted row has its columns there"
+        )
+    return after
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value of MongoDB's extended JSON as what it means, any other as it is."""
+    if isinstance(value, dict) and len(value) == 1:
+        name, inner = next(iter(value.items()))
+        if name in (
+            "$oid",
+            "$numberLong",
+            "$numberInt",
+            "$numberDouble",
+            "$numberDecimal",
+            "$date",
+        ):
+            return _plain(inner)
+    return value
+
+
+def _listed(row: dict[str, Any]) -> str:
+    return ", ".join(list(row)[:COLUMNS_NAMED])

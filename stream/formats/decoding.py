@@ -1,0 +1,121 @@
+"""Decodes the documents of the owners' formats: faults that name the field, ids, and moments.
+
+What a format needs of a document is a struct whose fields are Any, so a field is judged where it is
+read, and one that is not read may hold anything. Ids are texts; numbers become their digits. What
+programs write where they know no id ("null", "undefined", "(not set)") is no id: else all visitors
+whose id was lost would be one user.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from stream.contracts.faults import BadEvent, fault_of, shown
+from stream.contracts.times import FIRST_TIME_MS, MAX_TIME_MS, parse_time, read_number, time_fault
+from stream.formats.values import number_of, text_of
+
+NOT_GIVEN: Final = frozenset(
+    ("null", "none", "nil", "nan", "n/a", "undefined", "(not set)", "(null)", "(none)", "\\n")
+)
+"""What programs write, in small letters, where there is no id."""
+
+LONGEST_NOT_GIVEN: Final = max(map(len, NOT_GIVEN))
+_PATH: Final = re.compile(r" - at `\$\.?(.*)`$")
+_NAIVE: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?", re.ASCII)
+_SHORT_ZONE: Final = re.compile(r"(.*\d)([+-]\d\d):?(\d\d)?", re.ASCII)
+
+_Document = TypeVar("_Document")
+
+
+def decoded(decode: Callable[[bytes], _Document], value: bytes, what: str) -> _Document:
+    """Returns a document as its struct; `what` names it in messages. Raises BadEvent."""
+    try:
+        return decode(value)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        found = _PATH.search(text)
+        where = found[1] if found and found[1] else "the value"
+        reason = "not-object" if where == "the value" else "wrong-type"
+        said = text[: found.start()] if found else text
+        raise BadEvent(
+            reason, f"{where}: {said}; send {what}, or name another format", type(error).__name__
+        ) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise fault_of(value, error) from None
+
+
+def id_of(value: Any, where: str) -> str | None:
+    """Returns an id without the spaces around it, None where none is given. Raises BadEvent."""
+    if type(value) is not str:
+        value = text_of(value, where)
+        if value is None:
+            return None
+    text: str = value.strip()
+    if not text or (len(text) <= LONGEST_NOT_GIVEN and text.lower() in NOT_GIVEN):
+        return None
+    return text
+
+
+def words_of(value: Any, where: str) -> str | None:
+    """Returns a title or a query without the spaces around it, None where none is given."""
+    if type(value) is not str:
+        value = text_of(value, where)
+        if value is None:
+            return None
+    text: str = value.strip()
+    return text or None
+
+
+def weight_of(value: Any) -> float | None:
+    """Returns a price or rating, None where it is no number: `$ 19` says nothing certain."""
+    if type(value) is float and value - value == 0:
+        return value
+    try:
+        return number_of(value, "")
+    except BadEvent:
+        return None
+
+
+def utc_ms(value: Any, where: str) -> int | None:
+    """Returns Unix milliseconds of an ISO 8601 time, None where none is given.
+
+    One without a zone is UTC, as the specifications of these formats say. Raises BadEvent.
+    """
+    if value is None or value == "":
+        return None
+    if type(value) is not str:
+        raise BadEvent("bad-time", f"{where}: {shown(value)} is no text; send ISO 8601 in UTC")
+    try:
+        return parse_time(value)
+    except BadEvent as error:
+        # a zone may be missing, or be written as +0000 or +00
+        if _NAIVE.fullmatch(value):
+            return parse_time(value + "Z")
+        zoned = _SHORT_ZONE.fullmatch(value)
+        if zoned is not None and _NAIVE.fullmatch(zoned[1]):
+            return parse_time(f"{zoned[1]}{zoned[2]}:{zoned[3] or '00'}")
+        raise BadEvent(error.reason, f"{where}: {error}") from None
+
+
+def moment_ms(value: Any, where: str) -> int | None:
+    """Returns the milliseconds of a time as a text, or as a number of the unit that it looks like.
+
+    Raises BadEvent.
+    """
+    if isinstance(value, str) and value.isdecimal() and value.isascii() and len(value) < 20:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return utc_ms(value, where)
+    found = read_number(value, FIRST_TIME_MS, MAX_TIME_MS)
+    if found is None:
+        raise time_fault(value)
+    return found.time_ms
+
+
+def child(value: Any, name: str) -> Any:
+    """Returns what an object holds under a name, None where it is no object."""
+    return value.get(name) if isinstance(value, Mapping) else None

@@ -1,0 +1,319 @@
+"""Reads events of Google Analytics 4: rows of the BigQuery export, and Measurement Protocol bodies.
+
+A row of the export (as JSON, where 64-bit integers are texts) is one event of the site; a body of
+the Measurement Protocol holds up to 25. The user is `user_id`, else `user_pseudo_id` (`client_id`,
+`app_instance_id` in a body): a login joins nothing, and before it a visitor is another user. The
+time is `event_timestamp` (`timestamp_micros`), in microseconds; a body without one happened when
+the record was written, as the protocol says. Each of the `items` is an event; else `item_id`, the
+`search_term`, or the title of the page, screen or video that was seen. What has none of them
+(session_start, scroll, user_engagement) is no behaviour. Dropped for consent: analytics_storage
+"No" in a row; ad_personalization or ad_user_data DENIED in a body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from stream.contracts.event import Event
+from stream.contracts.faults import BadEvent, shown
+from stream.formats.commerce import DROPPED, SEARCH, action_named, numbered
+from stream.formats.decoding import decoded, id_of, weight_of, words_of
+from stream.formats.event_format import CONSENT, NO_BEHAVIOUR, Headers, Reading
+from stream.formats.values import moment_of
+
+ACTIONS: Final = {
+    "view_cart": "view",
+    "select_promotion": "click",
+    "video_complete": "play",
+}
+"""Names of recommended and automatic events that models/compact.py does not list."""
+
+TITLES: Final = {
+    "page_view": "page_title",
+    "screen_view": "firebase_screen",
+    "video_start": "video_title",
+    "video_complete": "video_title",
+}
+"""The parameter that says what was seen, of events that have no item."""
+
+READ: Final = ("item_id", "search_term", "ga_session_id", "session_id", *TITLES.values())
+"""Parameters that are read."""
+
+LEVELS: Final = tuple(f"item_category{level}" for level in ("", 2, 3, 4, 5))
+_DENIED: Final = ("No", "no", False)
+_WHAT: Final = "a row of GA4's BigQuery export, or a body of its Measurement Protocol"
+
+
+class _Value(msgspec.Struct, gc=False):
+    """Holds the value of a parameter, of which one field is set."""
+
+    string_value: Any = None
+    int_value: Any = None
+    float_value: Any = None
+    double_value: Any = None
+
+
+class _Parameter(msgspec.Struct, gc=False):
+    """Holds one parameter of a row."""
+
+    key: str
+    value: _Value | None = None
+
+
+class _Item(msgspec.Struct, gc=False):
+    """Holds what is read of an item."""
+
+    item_id: Any = None
+    item_name: Any = None
+    item_category: Any = None
+    item_category2: Any = None
+    item_category3: Any = None
+    item_category4: Any = None
+    item_category5: Any = None
+    price: Any = None
+
+
+class _Privacy(msgspec.Struct, gc=False):
+    """Holds what the user allowed, as a row says it."""
+
+    analytics_storage: Any = None
+
+
+class _Consent(msgspec.Struct, gc=False):
+    """Holds what the user allowed, as a body says it."""
+
+    ad_user_data: Any = None
+    ad_personalization: Any = None
+
+
+class _Sent(msgspec.Struct, gc=False):
+    """Holds one event of a body."""
+
+    name: Any = None
+    params: dict[str, Any] | None = None
+    timestamp_micros: Any = None
+
+
+class _Document(msgspec.Struct, gc=False):
+    """Holds what is read of a row or a body."""
+
+    event_name: Any = None
+    event_timestamp: Any = None
+    event_params: list[_Parameter] | None = None
+    items: list[_Item] | None = None
+    user_id: Any = None
+    user_pseudo_id: Any = None
+    privacy_info: _Privacy | None = None
+    batch_page_id: Any = None
+    batch_ordering_id: Any = None
+    batch_event_index: Any = None
+    client_id: Any = None
+    app_instance_id: Any = None
+    timestamp_micros: Any = None
+    consent: _Consent | None = None
+    events: list[_Sent] | None = None
+
+
+class _Subject(NamedTuple):
+    """Holds what an event is about."""
+
+    item_id: str | None = None
+    title: str | None = None
+    query: str | None = None
+    categories: list[str] | None = None
+    value: float | None = None
+    place: int | None = None  # in the list of items
+
+
+class Ga4Format:
+    """Reads a row of the export, or a body of the Measurement Protocol."""
+
+    name = "ga4"
+
+    def __init__(self) -> None:
+        """Makes the decoders."""
+        self._decode = msgspec.json.Decoder(_Document).decode
+
+    def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
+        """Returns the events of a document; raises BadEvent."""
+        document = decoded(self._decode, value, _WHAT)
+        if document.events is not None:
+            return _of_body(document, document.events, received_ms)
+        return _of_row(document)
+
+
+def _of_row(row: _Document) -> Reading:
+    """Returns the events of a row of the export."""
+    if row.privacy_info is not None and row.privacy_info.analytics_storage in _DENIED:
+        return Reading(dropped={CONSENT: 1})
+    name = words_of(row.event_name, "event_name")
+    if name is None:
+        raise BadEvent("missing-field", f"event_name is missing; send {_WHAT}")
+    parameters = _parameters(row.event_params or ())
+    subjects = _subjects(name, parameters, row.items or (), "items")
+    if not subjects:
+        return DROPPED
+    time_ms = moment_of(row.event_timestamp, "us", "event_timestamp")
+    if time_ms is None:
+        raise BadEvent("missing-field", "event_timestamp is missing; send Unix microseconds")
+    user_id = id_of(row.user_id, "user_id") or id_of(row.user_pseudo_id, "user_pseudo_id")
+    if user_id is None:
+        raise BadEvent(
+            "missing-field", "user_id and user_pseudo_id are both missing; every event needs one"
+        )
+    return _reading(subjects, user_id, name, time_ms, _row_id(row, name), parameters)
+
+
+def _of_body(body: _Document, sent: list[_Sent], received_ms: int | None) -> Reading:
+    """Returns the events of a body of the Measurement Protocol."""
+    consent = body.consent
+    if consent is not None and "DENIED" in (consent.ad_user_data, consent.ad_personalization):
+        return Reading(dropped={CONSENT: max(1, len(sent))})
+    events: list[Event] = []
+    dropped = 0
+    of_body = moment_of(body.timestamp_micros, "us", "timestamp_micros")
+    for place, each in enumerate(sent):
+        name = words_of(each.name, f"events.{place}.name")
+        if name is None:
+            raise BadEvent("missing-field", f"events.{place}.name is missing; name the event")
+        parameters = each.params or {}
+        where = f"events.{place}.params.items"
+        subjects = _subjects(name, parameters, _items(parameters.get("items"), where), where)
+        if not subjects:
+            dropped += 1
+            continue
+        time_ms = moment_of(each.timestamp_micros, "us", f"events.{place}.timestamp_micros")
+        for moment in (of_body, received_ms):
+            time_ms = moment if time_ms is None else time_ms
+        if time_ms is None:
+            raise BadEvent("missing-field", "timestamp_micros is missing; send Unix microseconds")
+        found = _reading(subjects, _sender(body), name, time_ms, None, parameters)
+        events += found.events
+        dropped += found.dropped.get(NO_BEHAVIOUR, 0)
+    if not events and not dropped:
+        return DROPPED
+    return Reading(events, {NO_BEHAVIOUR: dropped} if dropped else {})
+
+
+def _reading(
+    subjects: list[_Subject | None],
+    user_id: str,
+    name: str,
+    time_ms: int,
+    event_id: str | None,
+    parameters: Mapping[str, Any],
+) -> Reading:
+    """Returns an event of each subject; an item without id and name is none."""
+    session = parameters.get("ga_session_id")
+    session_id = id_of(parameters.get("session_id") if session is None else session, "session_id")
+    action = action_named(name, ACTIONS)
+    events = [
+        Event(
+            user_id,
+            action,
+            time_ms,
+            item_id=subject.item_id,
+            title=subject.title,
+            categories=subject.categories,
+            query=subject.query,
+            event_id=event_id if subject.place is None else numbered(event_id, subject.place),
+            session_id=session_id,
+            value=subject.value,
+        )
+        for subject in subjects
+        if subject is not None
+    ]
+    without = len(subjects) - len(events)
+    return Reading(events, {NO_BEHAVIOUR: without} if without else {})
+
+
+def _subjects(
+    name: str, parameters: Mapping[str, Any], items: Sequence[_Item], where: str
+) -> list[_Subject | None]:
+    """Returns what an event is about: an entry an item, or the one query, item or page."""
+    if action_named(name) == SEARCH:
+        query = words_of(parameters.get("search_term"), "search_term")
+        return [_Subject(query=query)] if query else []
+    if items:
+        return [_product(item, place, f"{where}.{place}") for place, item in enumerate(items)]
+    item_id = id_of(parameters.get("item_id"), "item_id")
+    title = id_of(parameters.get(TITLES[name]), TITLES[name]) if name in TITLES else None
+    return [_Subject(item_id=item_id, title=title)] if item_id or title else []
+
+
+def _product(item: _Item, place: int, where: str) -> _Subject | None:
+    """Returns an item of a list, None where it has neither id nor name."""
+    item_id = id_of(item.item_id, f"{where}.item_id")
+    title = id_of(item.item_name, f"{where}.item_name")
+    if not (item_id or title):
+        return None
+    levels = [id_of(getattr(item, level), f"{where}.{level}") for level in LEVELS]
+    path = " > ".join(level for level in levels if level)
+    return _Subject(
+        item_id,
+        title,
+        categories=[path] if path else None,
+        value=weight_of(item.price),
+        place=place,
+    )
+
+
+def _items(given: Any, where: str) -> list[_Item]:
+    """Returns the items of an event of a body."""
+    if given is None:
+        return []
+    try:
+        return msgspec.convert(given, list[_Item])
+    except msgspec.ValidationError:
+        raise BadEvent(
+            "wrong-type", f"{where} is {shown(given)}; send a list of objects with an item_id"
+        ) from None
+
+
+def _parameters(given: Any) -> dict[str, Any]:
+    """Returns the parameters of a row that are read, by their keys."""
+    found: dict[str, Any] = {}
+    for parameter in given:
+        value = parameter.value
+        if value is None or parameter.key not in READ:
+            continue
+        for each in (value.string_value, value.int_value, value.double_value, value.float_value):
+            if each is not None:
+                found[parameter.key] = each
+                break
+    return found
+
+
+def _row_id(row: _Document, name: str) -> str | None:
+    """Returns an id of a row, where the export says its place in the batch of a device.
+
+    The export has no id of an event; without its place two of a kind in one batch look alike.
+    """
+    if row.batch_event_index is None:
+        return None
+    parts = (
+        row.user_pseudo_id,
+        row.event_timestamp,
+        name,
+        row.batch_page_id,
+        row.batch_ordering_id,
+        row.batch_event_index,
+    )
+    return ".".join(id_of(part, "batch_event_index") or "" for part in parts)
+
+
+def _sender(body: _Document) -> str:
+    for value, where in (
+        (body.user_id, "user_id"),
+        (body.client_id, "client_id"),
+        (body.app_instance_id, "app_instance_id"),
+    ):
+        if (found := id_of(value, where)) is not None:
+            return found
+    raise BadEvent(
+        "missing-field",
+        "user_id, client_id and app_instance_id are all missing; every body needs one",
+    )

@@ -1,0 +1,111 @@
+"""Reads a record of any format, and judges its events as the contract judges its own.
+
+It is `contracts.event.parse_event` for other shapes: the same limits, the key that must be the
+user, times that must not be ahead, an origin in place of a missing event_id. A document is good if
+all its events are. Pure: the caller hands its clock over.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from stream.contracts.control import is_control
+from stream.contracts.event import (
+    ControlRecordError,
+    Event,
+    Limits,
+    check_event,
+    future_fault,
+    key_fault,
+    origin_of,
+    unreadable,
+)
+from stream.contracts.faults import BadEvent, Reject, UnreadableBytes
+from stream.contracts.times import FIRST_TIME_MS
+from stream.formats.documents import read_documents
+from stream.formats.event_format import (
+    NO_BEHAVIOUR,
+    TOMBSTONES,
+    EventFormat,
+    Headers,
+    Reading,
+)
+
+
+class DocumentRecord(NamedTuple):
+    """Stands for one document of a record that holds several, with its own bytes as value."""
+
+    key: bytes | None
+    value: bytes
+    headers: Headers
+    offset: int
+    timestamp: int
+
+
+def read_record(
+    record: Any,
+    event_format: EventFormat,
+    limits: Limits,
+    now_ms: int | None = None,
+    *,
+    keyed: bool = True,
+) -> Reading:
+    """Returns the events of one record, with their times in Unix milliseconds.
+
+    Raises BadEvent if nothing of it can be read, ControlRecordError for a control. `now_ms` is the
+    caller's clock; `keyed`: the key must be the user of each event.
+    """
+    value, headers = record.value, record.headers or ()
+    if value is None and event_format.name in TOMBSTONES and not is_control(headers):
+        return Reading(dropped={NO_BEHAVIOUR: 1})
+    missing = value is None or (keyed and record.key is None) or type(value) is UnreadableBytes
+    if missing or len(value) > limits.max_value_bytes:
+        raise unreadable(record, limits)
+    if headers and is_control(headers):
+        raise ControlRecordError("bad-control", "the record is a control and no event")
+    received_ms = record.timestamp if record.timestamp >= FIRST_TIME_MS else None
+    clock_ms = now_ms if received_ms is None else received_ms
+    latest_ms = None if clock_ms is None else clock_ms + limits.max_future_s * 1000
+
+    def judge(event: Event) -> None:
+        if keyed and event.user_id.encode() != record.key:
+            raise key_fault(record.key, event.user_id)
+        time_ms = check_event(event, limits, _most_bytes(event))
+        if event.dwell_ms is not None and event.dwell_ms < 0:
+            raise BadEvent("out-of-range", f"dwell_ms is {event.dwell_ms}; it must be 0 or more")
+        if latest_ms is not None and time_ms > latest_ms:
+            raise future_fault(time_ms, clock_ms or 0, received_ms is None, limits)
+
+    reading = read_documents(event_format, value, headers, received_ms, judge)
+    if headers and (origin := origin_of(headers)) is not None:
+        several = len(reading.events) > 1
+        for place, event in enumerate(reading.events):
+            event.event_id = event.event_id or (f"{origin}#{place}" if several else origin)
+    return reading
+
+
+def _most_bytes(event: Event) -> int:
+    """Returns more bytes than any text of an event has; a character has at most four."""
+    texts = (event.item_id, event.title, event.query, event.event_id, event.session_id)
+    count = len(event.user_id) + len(event.action)
+    for text in texts:
+        if text is not None:
+            count += len(text)
+    return 4 * (count + sum(map(len, event.categories or ())))
+
+
+def rejects_of(record: Any, reading: Reading) -> list[Reject]:
+    """Returns a reject for each document of a record that could not be read."""
+    partial = bool(reading.events or reading.dropped)
+    return [
+        Reject(
+            record.offset,
+            bad.fault.reason,
+            bad.fault.error,
+            str(bad.fault),
+            DocumentRecord(record.key, bad.value, record.headers, record.offset, record.timestamp),
+            document=number,
+            partial=partial,
+        )
+        for number, bad in enumerate(reading.bad)
+    ]

@@ -1,0 +1,159 @@
+"""Reads the calls of Segment's specification: track, page and screen (Spec v2, E-Commerce v2).
+
+The user is `userId`, else `anonymousId`. A login joins nothing: before it a visitor is one user,
+after it another. The time is `timestamp`, which Segment has corrected for the clock of the device;
+where it is missing, it is computed as Segment does, receivedAt - (sentAt - originalTimestamp). A
+call whose `context.consent.categoryPreferences` denies a category is dropped. identify, group and
+alias are no behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from stream.contracts.faults import BadEvent, shown
+from stream.formats.commerce import (
+    DROPPED,
+    HEARTBEATS,
+    Occurrence,
+    Properties,
+    action_named,
+    called,
+)
+from stream.formats.decoding import child, decoded, id_of, utc_ms, words_of
+from stream.formats.documents import each_document
+from stream.formats.event_format import CONSENT, Headers, Reading
+
+DENIED: Final = Reading(dropped={CONSENT: 1})
+NO_BEHAVIOUR_CALLS: Final = ("identify", "group", "alias", "merge", "reset", "delete")
+_WHAT: Final = "a call as Segment's specification has it"
+
+
+class Context(msgspec.Struct, gc=False):
+    """Holds what is read of the context of a call."""
+
+    consent: Any = None
+    page: Any = None
+
+    def denied(self) -> bool:
+        """Returns whether the user denied a category."""
+        preferences = child(self.consent, "categoryPreferences")
+        return isinstance(preferences, dict) and any(each is False for each in preferences.values())
+
+    def session(self) -> str | None:
+        """Returns the session of the call, which Segment's specification has no field for."""
+        return None
+
+
+class Call(msgspec.Struct, gc=False, rename="camel"):
+    """Holds what is read of a call."""
+
+    type: Any = None
+    event: Any = None
+    name: Any = None
+    user_id: Any = None
+    anonymous_id: Any = None
+    message_id: Any = None
+    timestamp: Any = None
+    original_timestamp: Any = None
+    sent_at: Any = None
+    received_at: Any = None
+    context: Context | None = None
+    properties: Properties | None = None
+    batch: list[msgspec.Raw] | None = None
+
+
+class SegmentFormat:
+    """Reads a call, or the body of a batch of calls."""
+
+    name = "segment"
+
+    def __init__(self) -> None:
+        """Makes the decoder."""
+        self._decode = msgspec.json.Decoder(Call).decode
+
+    def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
+        """Returns the events of a document; raises BadEvent."""
+        call = decoded(self._decode, value, _WHAT)
+        return read_call(call, received_ms, lambda each: self.read(each, headers, received_ms))
+
+
+def read_call(call: Call, received_ms: int | None, read: Callable[[bytes], Reading]) -> Reading:
+    """Returns the events of a call; `read` reads one of a batch. Raises BadEvent."""
+    context = call.context
+    if context is not None and context.denied():
+        return DENIED if not call.batch else Reading(dropped={CONSENT: len(call.batch)})
+    if call.batch is not None:
+        return each_document([bytes(each) for each in call.batch], read)
+
+    # Which call it is: only some say what a user did.
+    kind = call.type
+    if kind in NO_BEHAVIOUR_CALLS:
+        return DROPPED
+    name = page = None
+    properties = call.properties or Properties()
+    if kind == "track":
+        name = words_of(call.event, "event")
+        if name is None:
+            raise BadEvent("missing-field", "event is missing; a track call needs its name")
+        action = action_named(name)
+        if action in HEARTBEATS:
+            return DROPPED
+    elif kind in ("page", "screen"):
+        action = "view"
+        page = _title(call, context)
+    else:
+        given = "missing" if kind is None else shown(kind)
+        raise BadEvent(
+            "missing-field" if kind is None else "wrong-type",
+            f"type is {given}; it must be track, page, screen, identify, group or alias",
+        )
+
+    return called(
+        Occurrence(
+            _user(call),
+            action,
+            _time(call, received_ms),
+            id_of(call.message_id, "messageId"),
+            context.session() if context is not None else None,
+        ),
+        properties,
+        name=name or "",
+        page=page,
+    )
+
+
+def _user(call: Call) -> str:
+    found = id_of(call.user_id, "userId") or id_of(call.anonymous_id, "anonymousId")
+    if found is None:
+        raise BadEvent(
+            "missing-field", "userId and anonymousId are both missing; every call needs one"
+        )
+    return found
+
+
+def _time(call: Call, received_ms: int | None) -> int:
+    """Returns when the user did it, corrected for the clock of the device where that is known."""
+    if (found := utc_ms(call.timestamp, "timestamp")) is not None:
+        return found
+    original = utc_ms(call.original_timestamp, "originalTimestamp")
+    received = utc_ms(call.received_at, "receivedAt")
+    sent = utc_ms(call.sent_at, "sentAt")
+    if original is not None:
+        return original if received is None or sent is None else received - (sent - original)
+    for moment in (received, sent, received_ms):
+        if moment is not None:
+            return moment
+    raise BadEvent(
+        "missing-field",
+        "timestamp, originalTimestamp, receivedAt and sentAt are all missing; send timestamp",
+    )
+
+
+def _title(call: Call, context: Context | None) -> str | None:
+    """Returns the title of the page, else the name of the page or screen."""
+    title = words_of(child(context.page, "title"), "context.page.title") if context else None
+    return title or words_of(call.name, "name")

@@ -1,0 +1,346 @@
+"""Reads the profiles and the updates into the store, for ever, and knows how old the answers are.
+
+The profiles come first: until this process has read them up to the ends that they had at the start,
+it answers nothing. Then both topics are followed. "As of" is the moment of the last look at the
+ends of the profiles whose records are all in the store. A broker that is away makes no answer wrong
+but older, so the service goes on and says how old.
+
+A null is kept in a compacted topic for `delete.retention.ms` at least. Who was away for longer may
+have missed one, and would answer for an erased user for ever. So after half of that, or where
+the topic does not go on at the position, or is another one of the same name, all is read anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from stream.config import Settings
+from stream.errors import BrokerError, TopicError
+from stream.kafka.client import admin_client, client_options
+from stream.kafka.consumer import open_consumer, partitions_of, ranges_of
+from stream.kafka.topic_identity import Shape, replaced, shapes
+from stream.kafka.topics import describe
+from stream.plain_text import told
+from stream.serving.feed import Feed
+from stream.serving.meters import Meters
+from stream.serving.store import DAY_MS, HISTORY_MS, Changes, Known, Place, Store
+
+log = logging.getLogger("interest_stream")
+
+RECORDS: Final = 2_000
+"""In one transaction: enough to be fast, few enough that the store is never long in writing."""
+
+WAIT_MS: Final = 100
+LOOK_S: Final = 0.5
+"""Between looks at the ends of the profiles."""
+
+ANSWER_S: Final = 10.0
+"""A broker that says nothing for longer is away."""
+
+RETRY_S: Final = 2.0
+IDENTITY_S: Final = 30.0
+"""Between looks whether the topics are still the same ones."""
+
+PRUNE_S: Final = 6 * 3_600.0
+LEAST_RETENTION_MS: Final = DAY_MS
+"""What is taken where the broker does not let us read `delete.retention.ms`: Kafka's default."""
+
+STALE_MS: Final = 60_000
+"""Answers that are older are told to be: /readyz says 503."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Says where reading begins."""
+
+    positions: dict[Place, int]
+    anew: str = ""  # why all is read anew; empty: it goes on
+
+
+class ChangedError(Exception):
+    """Says that the topics are not those any more which are being read."""
+
+
+def where_to_begin(
+    known: Known,
+    ids: Mapping[str, Shape],
+    begins: Mapping[Place, int],
+    ends: Mapping[Place, int],
+    longest_away_ms: int,
+    now_ms: int,
+) -> Start:
+    """Returns where to go on in the profiles, or that all has to be read anew, and why. Pure."""
+    positions = {each: known.positions.get(each, -1) for each in begins}
+    reason = ""
+    if not known.topic_ids and not known.as_of_ms:
+        reason = "the store is empty"
+    elif gone := replaced(known.topic_ids, ids):
+        reason = f"{', '.join(gone)} was deleted and created again"
+    elif known.topic_ids.keys() != ids.keys():
+        reason = "the store is of other topics"
+    elif now_ms - known.as_of_ms > longest_away_ms:
+        reason = "it was away for so long that it may have missed that users were erased"
+    elif any(positions[each] < begins[each] for each in begins):
+        reason = "the topic does not go on where the store ends"
+    elif any(positions[each] > ends[each] for each in ends):
+        reason = "the store is ahead of the topic"
+    return Start(dict(begins), reason) if reason else Start(positions)
+
+
+class Follower:
+    """Keeps a store up to date with the topics."""
+
+    def __init__(self, settings: Settings, store: Store, feed: Feed, meters: Meters) -> None:
+        self._settings = settings
+        self._store = store
+        self._feed = feed
+        self._meters = meters
+        self._writing = ThreadPoolExecutor(1, "store")
+        self.ready = False
+        self.history_ready = False
+        self.as_of_ms = 0
+        self.models: dict[str, str] = {}  # names and versions of those met, by fingerprint
+        self._away = False
+        self._positions: dict[Place, int] = {}
+        self._updates_ends: dict[TopicPartition, int] = {}
+
+    # -- what others ask
+
+    def lag_ms(self, now_ms: int) -> int:
+        """Returns how old an answer of now may be."""
+        return max(0, now_ms - self.as_of_ms)
+
+    def why_not_ready(self, now_ms: int) -> list[str]:
+        """Returns what keeps this process from being asked; empty: nothing does."""
+        if not self.ready:
+            return ["the profiles are being read"]
+        lag_ms = self.lag_ms(now_ms)
+        return [f"nothing was heard of Kafka for {lag_ms // 1000} s"] if lag_ms > STALE_MS else []
+
+    def position(self, place: Place) -> int:
+        """Returns the next offset of a partition that is not in the store yet."""
+        return self._positions.get(place, 0)
+
+    # -- following
+
+    async def run(self) -> None:
+        """Follows the topics until it is cancelled, whatever the broker does meanwhile."""
+        while True:
+            try:
+                await self._follow()
+            except ChangedError as change:
+                log.warning("%s: reading the profiles again", change)
+                self.ready = self.history_ready = False
+            except (KafkaError, BrokerError, TopicError, TimeoutError, OSError) as error:
+                if not self._away:  # once: it is asked every few seconds
+                    log.warning("profiles cannot be read now (%s); answers get older", told(error))
+                self._away = True
+                await asyncio.sleep(RETRY_S)
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._writing.shutdown()
+
+    async def _follow(self) -> None:
+        settings = self._settings
+        longest_ms = await self._retention_ms() // 2
+        consumer = await open_consumer(settings, auto_offset_reset="none", max_poll_records=RECORDS)
+        try:
+            names = [settings.profiles_topic, settings.updates_topic]
+            profiles, updates = [await partitions_of(consumer, name) for name in names]
+            ids = await shapes(consumer, names)
+            await self._read_profiles(consumer, profiles, ids, longest_ms)
+            await self._seek_updates(consumer, profiles, updates)
+            await self._keep_up(consumer, profiles, ids, longest_ms)
+        finally:
+            await consumer.stop()
+
+    async def _retention_ms(self) -> int:
+        """Returns for how long a null stays in the profiles at least."""
+        options, name = client_options(self._settings), self._settings.profiles_topic
+        try:
+            async with admin_client(options.pop("bootstrap_servers"), **options) as admin:
+                found = (await describe(admin, [name])).get(name)
+        except TopicError:  # the right to read the settings is missing
+            found = None
+        if found is None:
+            return LEAST_RETENTION_MS
+        return int(found.settings.get("delete.retention.ms", LEAST_RETENTION_MS))
+
+    async def _read_profiles(
+        self,
+        consumer: AIOKafkaConsumer,
+        profiles: list[TopicPartition],
+        ids: Mapping[str, Shape],
+        longest_ms: int,
+    ) -> None:
+        """Reads the profiles up to the ends that they have now."""
+        begun_ms = _now_ms()
+        ranges = await ranges_of(consumer, profiles)
+        begins = {_place(each): begin for each, (begin, _) in ranges.items()}
+        ends = {_place(each): end for each, (_, end) in ranges.items()}
+        known = await self._in_thread(self._store.known)
+        start = where_to_begin(known, ids, begins, ends, longest_ms, begun_ms)
+        if start.anew:
+            log.info("reading all profiles anew: %s", start.anew)
+            self.ready = False
+            topic_ids = {name: shape.topic_id for name, shape in ids.items()}
+            await self._in_thread(self._store.begin_anew, topic_ids)
+            known = Known(topic_ids, {}, 0)
+        self._positions = {**known.positions, **start.positions}
+
+        # only now may what is read count as of this moment: nulls were there, or come behind it
+        consumer.assign(profiles)
+        for each in profiles:
+            consumer.seek(each, start.positions[_place(each)])
+        goal = {each: ends[_place(each)] for each in profiles}
+        while not await _is_past(consumer, goal):
+            await self._take(consumer, await self._fetch(consumer), profiles)
+            if _now_ms() - begun_ms > longest_ms:
+                raise ChangedError("reading took longer than nulls are kept")
+        await self._write([], [], {}, begun_ms)
+        self.as_of_ms = begun_ms
+        if self._away:
+            log.warning("profiles are read again")
+        self._away = False
+        if not self.ready:
+            self.ready = True
+            log.info("ready: the profiles are read")
+
+    async def _seek_updates(
+        self,
+        consumer: AIOKafkaConsumer,
+        profiles: list[TopicPartition],
+        updates: list[TopicPartition],
+    ) -> None:
+        """Adds the updates to what is read, from where histories go on or begin."""
+        since_ms = _now_ms() - HISTORY_MS
+        ranges = await ranges_of(consumer, updates)
+        found = await consumer.offsets_for_times(dict.fromkeys(updates, since_ms))
+        places = {}
+        for each, (begin, end) in ranges.items():
+            first = end if found.get(each) is None else max(begin, found[each].offset)
+            known = self._positions.get(_place(each), first)
+            places[each] = known if first <= known <= end else first
+        at = {each: await consumer.position(each) for each in profiles}
+        consumer.assign([*profiles, *updates])
+        for each, offset in {**at, **places}.items():
+            consumer.seek(each, offset)
+            self._positions[_place(each)] = offset
+        self._updates_ends = {each: end for each, (_, end) in ranges.items()}
+
+    async def _keep_up(
+        self,
+        consumer: AIOKafkaConsumer,
+        profiles: list[TopicPartition],
+        ids: Mapping[str, Shape],
+        longest_ms: int,
+    ) -> None:
+        """Follows both topics, and looks at the ends of the profiles twice a second."""
+        loop = asyncio.get_running_loop()
+        looked = identified = loop.time()
+        pruned = looked
+        goal: tuple[int, dict[TopicPartition, int]] | None = None
+        while True:
+            if not self.history_ready:  # a week of updates must not hold up the profiles
+                await self._take(consumer, await self._fetch(consumer, profiles, 0), profiles)
+            await self._take(consumer, await self._fetch(consumer), profiles)
+            if goal is not None and await _is_past(consumer, goal[1]):
+                self.as_of_ms, goal = goal[0], None
+                self._meters.lag.set(self.lag_ms(_now_ms()) / 1000)
+            if not self.history_ready and await _is_past(consumer, self._updates_ends):
+                self.history_ready, pruned = True, loop.time()
+                await self._in_thread(self._store.prune, _now_ms())
+            if goal is None and loop.time() - looked > LOOK_S:
+                looked, asked_ms = loop.time(), _now_ms()
+                async with asyncio.timeout(ANSWER_S):
+                    goal = asked_ms, await consumer.end_offsets(profiles)
+            if loop.time() - identified > IDENTITY_S:
+                identified = loop.time()
+                await self._ensure_same(consumer, ids)
+                await self._write([], [], {}, self.as_of_ms)
+            if self.lag_ms(_now_ms()) > longest_ms:
+                raise ChangedError("nulls may have been missed")
+            if loop.time() - pruned > PRUNE_S:
+                pruned = loop.time()
+                await self._in_thread(self._store.prune, _now_ms())
+
+    async def _ensure_same(self, consumer: AIOKafkaConsumer, ids: Mapping[str, Shape]) -> None:
+        """Raises ChangedError if a topic is another one by now, or has more partitions."""
+        async with asyncio.timeout(ANSWER_S):
+            now = await shapes(consumer, ids)
+        if gone := replaced({name: shape.topic_id for name, shape in ids.items()}, now):
+            raise ChangedError(f"{', '.join(gone)} was deleted and created again")
+        if any(now[name].partitions != ids[name].partitions for name in now):
+            raise ChangedError("a topic has more partitions now")
+
+    async def _fetch(
+        self,
+        consumer: AIOKafkaConsumer,
+        only: Sequence[TopicPartition] = (),
+        wait_ms: int = WAIT_MS,
+    ) -> dict[TopicPartition, list[Any]]:
+        found: dict[TopicPartition, list[Any]] = await consumer.getmany(
+            *only, timeout_ms=wait_ms, max_records=RECORDS
+        )
+        return found
+
+    async def _take(
+        self,
+        consumer: AIOKafkaConsumer,
+        fetched: Mapping[TopicPartition, list[Any]],
+        profiles: list[TopicPartition],
+    ) -> None:
+        """Stores what was fetched and hands new updates on."""
+        if not fetched:
+            return
+        topic = profiles[0].topic
+        kept = [each for place, some in fetched.items() if place.topic == topic for each in some]
+        told_of = [each for place, some in fetched.items() if place.topic != topic for each in some]
+        # the position is behind the last record, and behind what ends a transaction
+        positions = {_place(each): await consumer.position(each) for each in fetched}
+        await self._write(kept, told_of, positions, self.as_of_ms or None)
+        self._meters.records.labels("profiles").inc(len(kept))
+        self._meters.records.labels("updates").inc(len(told_of))
+
+    async def _write(
+        self,
+        profiles: list[Any],
+        updates: list[Any],
+        positions: dict[Place, int],
+        as_of_ms: int | None,
+    ) -> None:
+        changes: Changes = await self._in_thread(
+            self._store.apply, profiles, updates, positions, as_of_ms
+        )
+        self._positions.update(positions)
+        self._meters.take(changes)
+        self.models.update(changes.models)
+        if self.history_ready:  # what was there before is no news
+            for update, value in changes.updates:
+                self._feed.publish(update, value)
+
+    async def _in_thread(self, work: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._writing, work, *arguments)
+
+
+async def _is_past(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> bool:
+    """Returns whether reading has come to these ends."""
+    return all([await consumer.position(each) >= end for each, end in ends.items()])
+
+
+def _place(partition: TopicPartition) -> Place:
+    return partition.topic, partition.partition
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

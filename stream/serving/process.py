@@ -1,0 +1,156 @@
+"""Runs a serving process: store, follower and web server, until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from stream.config import Settings
+from stream.errors import Failure, SettingsError
+from stream.kafka.consumer import open_consumer, partitions_of
+from stream.serving.app import build_app
+from stream.serving.context import Readers, Serving
+from stream.serving.erasures import Erasures
+from stream.serving.feed import Feed
+from stream.serving.follower import Follower
+from stream.serving.guard import Guard, Rates
+from stream.serving.ingest import Ingest
+from stream.serving.meters import Meters
+from stream.serving.store import Store
+
+log = logging.getLogger("interest_stream")
+
+LEAVE_S: Final = 5
+"""Requests that are being answered at a signal may take so long."""
+
+HEADER_BYTES: Final = 16_384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """Holds what the command line asks for."""
+
+    host: str
+    port: int  # 0: a free one
+    data: Path
+    guard: Guard
+    rate_limit: float
+    titles: Mapping[str, str]
+
+
+class Server(uvicorn.Server):
+    """Serves until it is told to end; signals are handled by whoever runs it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves signals alone: uvicorn raises them again at the end, which would be the end."""
+        yield
+
+
+async def serve(settings: Settings, options: ServeOptions) -> None:
+    """Serves until SIGTERM or Ctrl-C; raises UsageError, BrokerError, TopicError, Failure."""
+    await _check_topics(settings)
+    pseudonym_key = settings.pseudonym_key()
+    listening = listen(options.host, options.port)
+    store = Store(options.data)
+    meters, feed = Meters(), Feed()
+    follower = Follower(settings, store, feed, meters)
+    serving = Serving(
+        settings=settings,
+        readers=Readers(store),
+        following=follower,
+        feed=feed,
+        ingest=Ingest(settings, meters),
+        erasures=Erasures(settings, follower.position),
+        guard=options.guard,
+        rates=Rates(options.rate_limit),
+        meters=meters,
+        titles=options.titles,
+        pseudonym_key=pseudonym_key,
+    )
+    server = Server(
+        uvicorn.Config(
+            build_app(serving),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=LEAVE_S,
+            h11_max_incomplete_event_size=HEADER_BYTES,
+            lifespan="off",
+            ws="none",
+        )
+    )
+    try:
+        log.info("serving on %s", address_of(listening))
+        await _run(server, follower, feed, listening)
+    finally:
+        await serving.ingest.close()
+        follower.close()
+        serving.readers.close()
+        store.close()
+        listening.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens there; raises Failure, SettingsError."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2_048)
+    except OSError as error:
+        # a port may be free again after a while, an address of another machine never is
+        kind = Failure if error.errno == errno.EADDRINUSE else SettingsError
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise kind(
+            f"--host {host} --port {port}: cannot listen there ({reason.lower()}); choose an "
+            "address of this machine and a free port, or --port 0 for any"
+        ) from None
+
+
+def address_of(listening: socket.socket) -> str:
+    """Returns the URL of a socket that listens."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _run(server: Server, follower: Follower, feed: Feed, listening: socket.socket) -> None:
+    """Follows and serves until a signal; what ends the following ends the process, too."""
+    loop = asyncio.get_running_loop()
+
+    def leave() -> None:
+        if not server.should_exit:
+            log.warning("stopping: open requests are answered, the live feed ends")
+        feed.end()
+        server.should_exit = True
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, leave)
+    following = asyncio.create_task(follower.run())
+    following.add_done_callback(lambda _: leave())
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        following.cancel()
+        (ended,) = await asyncio.gather(following, return_exceptions=True)
+    if isinstance(ended, Exception):
+        raise ended
+
+
+async def _check_topics(settings: Settings) -> None:
+    """Raises BrokerError if no broker answers, TopicError if a topic is missing."""
+    consumer = await open_consumer(settings)
+    try:
+        for topic in (settings.profiles_topic, settings.updates_topic, settings.events_topic):
+            await partitions_of(consumer, topic)
+    finally:
+        await consumer.stop()

@@ -1,0 +1,157 @@
+"""Asks the file for users, their histories and whole segments, over a connection that only reads.
+
+A page of a segment goes on behind a number (see `updates`), not behind a place in a list, so while
+profiles change under a reader nobody comes twice; who joins or leaves meanwhile is there or not.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from models.contract import TRENDS
+from stream.serving.updates import number_of
+
+EXPORT_ROWS: Final = 5_000
+"""Members that an export reads at once: between two such reads the file may be written."""
+
+_MEMBERS: Final = """
+FROM interest WHERE interest = (SELECT interest FROM name WHERE name = :interest)
+AND probability >= :min_probability AND rank <= :max_rank AND time >= :active_since
+AND (:trend IS NULL OR trend = :trend)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Says whom a segment has: users with an interest, and how much of it."""
+
+    interest: str
+    min_probability: float
+    max_rank: int
+    trend: str | None
+    active_since_ms: int  # of a user's last event
+
+    def bound(self) -> dict[str, Any]:
+        """Returns the values of the parameters in a query."""
+        return {
+            "interest": self.interest,
+            "min_probability": self.min_probability,
+            "max_rank": self.max_rank,
+            "active_since": self.active_since_ms,
+            "trend": None if self.trend is None else TRENDS.index(self.trend),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Holds one user of a segment."""
+
+    number: int
+    user_id: str
+    probability: float
+    rank: int
+    trend: str
+    time: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns what the answer says of the user."""
+        return {
+            "user_id": self.user_id,
+            "probability": self.probability,
+            "rank": self.rank,
+            "trend": self.trend,
+            "time": self.time,
+        }
+
+
+def profile_of(db: sqlite3.Connection, user: bytes) -> bytes | None:
+    """Returns the newest profile of a user as it was published, None if there is none."""
+    row = db.execute(
+        "SELECT value FROM profile WHERE number = ? AND user = ?", [number_of(user), user.decode()]
+    ).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def users_like(db: sqlite3.Connection, prefix: str, most: int) -> list[str]:
+    """Returns the first users whose id begins like that, in the order of their ids."""
+    rows = db.execute(
+        "SELECT user FROM profile WHERE user >= ? AND user < ? ORDER BY user LIMIT ?",
+        [prefix, prefix + "\U0010ffff", most],
+    )
+    return [user for (user,) in rows]
+
+
+def history_of(db: sqlite3.Connection, user: bytes, since_ms: int) -> list[tuple[int, bytes]]:
+    """Returns the changes of a user's first interests, oldest first: time and interests as JSON."""
+    rows = db.execute(
+        "SELECT time, top FROM history WHERE number = ? AND published >= ? ORDER BY offset",
+        [number_of(user), since_ms],
+    )
+    return [(time, bytes(top)) for time, top in rows]
+
+
+def is_known(db: sqlite3.Connection, interest: str) -> bool:
+    """Returns whether any profile has named an interest."""
+    return db.execute("SELECT 1 FROM name WHERE name = ?", [interest]).fetchone() is not None
+
+
+def interest_names(db: sqlite3.Connection) -> list[str]:
+    """Returns every interest that a profile has named."""
+    return [name for (name,) in db.execute("SELECT name FROM name ORDER BY name")]
+
+
+def count_of(db: sqlite3.Connection, segment: Segment) -> int:
+    """Returns how many users a segment has now."""
+    found = db.execute(f"SELECT count(*) {_MEMBERS}", segment.bound()).fetchone()
+    return int(found[0])
+
+
+def members(db: sqlite3.Connection, segment: Segment, after: int, most: int) -> list[Member]:
+    """Returns users of a segment behind a number (-1: from the first), in the order of numbers."""
+    rows = db.execute(
+        "SELECT found.number, profile.user, found.probability, found.rank, found.trend, found.time "
+        f"FROM (SELECT * {_MEMBERS} AND number > :after ORDER BY number LIMIT :most) AS found "
+        "JOIN profile ON profile.number = found.number ORDER BY found.number",
+        {**segment.bound(), "after": after, "most": most},
+    )
+    return [
+        Member(number, user, probability, rank, TRENDS[trend], time)
+        for number, user, probability, rank, trend, time in rows
+    ]
+
+
+def all_members(db: sqlite3.Connection, segment: Segment) -> Iterator[list[Member]]:
+    """Yields all users of a segment, some thousands at a time."""
+    after = -1
+    while found := members(db, segment, after, EXPORT_ROWS):
+        yield found
+        after = found[-1].number
+
+
+def interests(db: sqlite3.Connection, since_ms: int) -> list[dict[str, Any]]:
+    """Returns each interest with its users by trend, the largest first; users active since then."""
+    counts = ", ".join(f"sum(trend = {code})" for code in range(len(TRENDS)))
+    rows = db.execute(
+        f"SELECT name, count(*), avg(probability), sum(rank = 1), {counts} "
+        "FROM interest JOIN name USING (interest) WHERE time >= ? "
+        "GROUP BY interest ORDER BY count(*) DESC, name",
+        [since_ms],
+    )
+    return [
+        {
+            "interest": name,
+            "users": users,
+            "mean_probability": round(mean, 5),
+            "first_of": first,
+            "trends": dict(zip(TRENDS, trends, strict=True)),
+        }
+        for name, users, mean, first, *trends in rows
+    ]
+
+
+def profiles(db: sqlite3.Connection) -> int:
+    """Returns how many users have a profile."""
+    return int(db.execute("SELECT count(*) FROM profile").fetchone()[0])

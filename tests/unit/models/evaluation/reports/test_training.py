@@ -1,0 +1,50 @@
+"""Checks what a report says about a model that is behind a baseline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.evaluation.reports.training import reasons
+
+
+def test_a_report_says_why_a_model_may_be_behind() -> None:
+    preparation = {"events": 50, "items_with_events": 10}
+    curves = {
+        "text": [{"loss": 1.0}],
+        "lstm": [{"ndcg@10": 0.1}, {"ndcg@10": 0.2}],
+        "bridge": [{"ndcg@10": 0.2}, {"ndcg@10": 0.1}],
+    }
+
+    def verdict(*names: str) -> dict[str, Any]:
+        lines = [f"The model is behind {name} (HR@10 difference -0.2 to -0.1)." for name in names]
+        return {
+            "preparation": preparation,
+            "curves": curves,
+            "evaluation": {"verdict": [*lines, "The model beats popularity (x)."]},
+        }
+
+    rising = (
+        "Validation still rose when lstm ended: more epochs may help (--epochs, or a larger "
+        "--effort)."
+    )
+    assert reasons(verdict()) == [rising]  # also of a model that is behind nothing
+    assert reasons(verdict("popularity, last 7 days"))[1].startswith(
+        "Behind the last 7 days' popularity"
+    )
+    assert reasons(verdict("first-order Markov")) == [
+        rising,
+        "There are 5.0 events an item to learn from; so few leave little beyond what neighbours "
+        "say.",
+    ]
+    strict = verdict("co-occurrence") | {"config": {"min_users": 5}}
+    assert "--min-users 1" in reasons(strict)[-1]
+    assert not any(
+        "--min-users" in line for line in reasons({**strict, "config": {"min_users": 1}})
+    )
+
+
+def test_a_training_that_came_to_its_end_says_nothing() -> None:
+    curves = {"lstm": [{"ndcg@10": 0.2}, {"ndcg@10": 0.1}]}
+    preparation = {"events": 50, "items_with_events": 10}
+    found = {"preparation": preparation, "curves": curves, "evaluation": {"verdict": []}}
+    assert reasons(found) == []

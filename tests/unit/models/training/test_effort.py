@@ -1,0 +1,44 @@
+"""Checks the settings that an effort starts from, and where it takes the exact softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from models.data.prepare import Dataset
+from models.errors import ModelDataError
+from models.training.config import TrainConfig
+from models.training.effort import EFFORTS, exact_softmax, settings_for
+
+
+@pytest.fixture
+def data(prepared: Callable[..., Dataset]) -> Dataset:
+    return prepared([("u", item, place) for place, item in enumerate("abc")])
+
+
+def test_settings_depend_on_the_data(data: Dataset) -> None:
+    config, reasons = settings_for("quick", data, seed=3, model="m")
+    assert (config.dropout, config.negatives, config.seed) == (0.3, 0, 3)
+    assert reasons[1] == "dropout 0.3"
+    assert config.lstm_epochs > 20  # validation and minutes end it, seldom the number
+    with pytest.raises(
+        ModelDataError, match="effort 'much' is unknown; use one of quick, normal, thorough"
+    ):
+        settings_for("much", data, seed=0, model="m")
+    assert all(
+        hasattr(config, setting)
+        for effort in EFFORTS.values()
+        for setting, _ in effort.alternatives
+    )
+
+
+def test_the_exact_softmax_is_taken_where_the_budget_has_room_for_it(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampled = TrainConfig(negatives=1_024)
+    assert exact_softmax(EFFORTS["normal"], data, sampled).negatives == 0
+    assert exact_softmax(EFFORTS["quick"], data, sampled) == sampled
+    # three events of three items are too many then
+    monkeypatch.setattr("models.training.effort.EXACT_A_MINUTE", 0.1)
+    assert exact_softmax(EFFORTS["normal"], data, sampled) == sampled

@@ -1,0 +1,155 @@
+"""Checks that users reach a model through the noise alone, within the norms that it is made for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.data.interests import InterestConfig, find_interests
+from models.data.prepare import Dataset, subset
+from models.data.splits import split
+from models.errors import ModelDataError
+from models.evaluation.evaluate import Ranker, rank_cases
+from models.evaluation.metrics import hits
+from models.model_directory import load
+from models.progress import ignore_progress
+from models.training.config import TrainConfig
+from models.training.privacy import Budget, Noise
+from models.training.private_training import FITTING_SHARE, train_private
+
+LETTERS = "abcdefghijkl"
+SMALL = TrainConfig(width=16, text_epochs=1)
+
+
+class Spy:
+    """Stands in for the noise: remembers what it was given, and gives what depends on nothing."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[str, dict[int, float], float]] = []
+
+    def dense(self, _: Any, what: str, sums: Any, norm: float, mu: float) -> Any:
+        self.given.append((what, dict(enumerate(sums.tolist())), norm))
+        return np.linspace(1, 40, len(sums)), norm / mu
+
+    def pairs(self, _: Any, what: str, table: Any, items: int, norm: float, mu: float) -> Any:
+        cells, sums = table
+        self.given.append((what, dict(zip(cells.tolist(), sums.tolist(), strict=True)), norm))
+        first = np.arange(1, items)
+        return first * (items + 1) + first + 1, first * 1.0
+
+
+def walks(prepared: Callable[..., Dataset], users: int, seed: int = 0) -> Dataset:
+    """Users who mostly go on to the next letter, with interests by the catalogue."""
+    random = np.random.default_rng(seed)
+    events = []
+    for user in range(users):
+        place = int(random.integers(12))
+        for turn in range(int(random.integers(4, 30))):
+            events.append((f"u{user}", LETTERS[place % 12], 1_000 * turn + int(random.integers(9))))
+            place += 1 if random.random() < 0.9 else int(random.integers(12))
+    items = {letter: ("AB"[place % 2],) for place, letter in enumerate(LETTERS)}
+    dataset = prepared(events, items)
+    return find_interests(dataset, InterestConfig(least_items=1), by_catalogue=True)
+
+
+def spied(dataset: Dataset, out: Path, patch: pytest.MonkeyPatch) -> Spy:
+    """Trains with a spy in the place of the noise."""
+    spy = Spy()
+    patch.setattr(Noise, "dense", lambda self, *given: spy.dense(self, *given))
+    patch.setattr(Noise, "pairs", lambda self, *given: spy.pairs(self, *given))
+    train_private(dataset, out, SMALL, Budget(3, 1e-6))
+    return spy
+
+
+def test_nothing_but_what_the_noise_gives_back_is_in_the_directory(
+    prepared: Callable[..., Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checks two sets of users who share nothing but the catalogue: every file is the same."""
+    first, second = walks(prepared, 60, seed=1), walks(prepared, 90, seed=2)
+    spied(first, tmp_path / "first" / "m", monkeypatch)
+    spied(second, tmp_path / "second" / "m", monkeypatch)
+    files = {path.name for path in (tmp_path / "first" / "m").iterdir()}
+    assert "weights.safetensors" in files
+    assert files == {path.name for path in (tmp_path / "second" / "m").iterdir()}
+    for name in files:
+        one, other = (tmp_path / each / "m" / name for each in ("first", "second"))
+        assert one.read_bytes() == other.read_bytes(), name
+
+
+@pytest.mark.parametrize("scores_held", [10_000, 36])
+def test_no_user_moves_what_the_noise_is_given_by_more_than_its_norm(
+    prepared: Callable[..., Dataset],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scores_held: int,
+) -> None:
+    """Checks whole users, also where only three of those who fit have room in memory."""
+    monkeypatch.setattr("models.training.private_training.CELLS", scores_held)
+    dataset = walks(prepared, 40)
+    whole = spied(dataset, tmp_path / "whole", monkeypatch).given
+    moved = np.zeros(len(whole))
+    for user in (0, 1, 2, 3, 4, 5, 6, 7):
+        keep = np.ones(len(dataset.events), bool)
+        keep[dataset.user_start[user] : dataset.user_start[user + 1]] = False
+        without = spied(subset(dataset, keep), tmp_path / f"{user}", monkeypatch).given
+        assert [each[0] for each in without] == [each[0] for each in whole]
+        changed = set()
+        for place, ((what, mine, norm), (_, others, _)) in enumerate(
+            zip(whole, without, strict=True)
+        ):
+            cells = {*mine, *others}
+            change = [mine.get(cell, 0.0) - others.get(cell, 0.0) for cell in cells]
+            far = float(np.linalg.norm(change))
+            assert far <= norm * (1 + 1e-6), what
+            moved[place] = max(moved[place], far / norm)
+            if far > 1e-9:
+                changed.add("fitting" if what == "weights of the blend" else "counted")
+        assert len(changed) == 1  # nobody is in both groups
+    assert (moved > 0.05).mean() > 0.9  # the check sees something
+
+
+def hit_rate(dataset: Dataset, out: Path, epsilon: float) -> float:
+    cut = split(dataset)
+    train_private(cut.train, out, SMALL, Budget(epsilon, 1e-6))
+    ranks, _ = rank_cases(load(out), cut, Ranker(cut, "keep"), ignore_progress)
+    return float(hits(ranks, 1).mean())
+
+
+def test_a_large_budget_learns_what_comes_next_and_a_small_one_does_not(
+    prepared: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    dataset = walks(prepared, 400)
+    assert hit_rate(dataset, tmp_path / "large", 50) > 0.7  # nine of ten go on to the next letter
+    assert hit_rate(dataset, tmp_path / "small", 0.01) < 0.4
+
+
+def test_the_report_says_what_was_spent_and_what_is_outside(
+    prepared: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    dataset, budget = walks(prepared, 60), Budget(8, 1e-5)
+    report = train_private(dataset, tmp_path / "m", SMALL, budget)
+    stored = json.loads((tmp_path / "m" / "report.json").read_text())
+    assert set(stored) == {"config", "network", "privacy"}
+    assert stored["privacy"] == json.loads(json.dumps(report["privacy"]))
+    for spent in report["privacy"]["mu"].values():
+        assert spent == pytest.approx(budget.mu)
+    assert 0 < FITTING_SHARE < 1
+    assert any("catalogue" in each for each in report["privacy"]["outside"])
+
+
+def test_items_of_users_and_too_few_users_are_refused(
+    prepared: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    events = [(f"u{user}", item, place) for user in range(9) for place, item in enumerate("abab")]
+    added = find_interests(
+        prepared(events, "a", unknown_items="add"), InterestConfig(2, least_items=1)
+    )
+    with pytest.raises(ModelDataError, match="give --items"):
+        train_private(added, tmp_path / "m", SMALL, Budget(3, 1e-6))
+    with pytest.raises(ModelDataError, match="too few users"):
+        train_private(walks(prepared, 1), tmp_path / "m", SMALL, Budget(3, 1e-6))

@@ -1,0 +1,631 @@
+"""train, evaluate and rank as a user meets them: a small shop, trained once, used in every way."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from models.data.known_events import read_known_events
+from models.model_directory import fingerprint_of
+from stream.cli.root import main
+
+pytestmark = pytest.mark.slow
+
+KINDS = {"Outdoor": "tent rope lamp stove boots map", "Kitchen": "pan knife bowl cup plate spoon"}
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*words: object, text: str = "") -> Done:
+    """Runs the command line inside this process: importing torch for each call takes seconds."""
+    streams = [
+        io.TextIOWrapper(io.BytesIO(data), "utf-8", write_through=True)
+        for data in (text.encode(), b"", b"")
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
+            patch.setattr(sys, name, stream)
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+    out, err = (stream.buffer.getvalue().decode() for stream in streams[1:])
+    return Done(int(ended.value.code or 0), out, err)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with events.csv and items.jsonl.
+
+    60 users who walk round one kind of goods; some lines are broken.
+    """
+    folder = tmp_path_factory.mktemp("shop")
+    items = [
+        {"item_id": f"{kind[0]}{place}", "title": word, "categories": [kind]}
+        for kind, words in KINDS.items()
+        for place, word in enumerate(words.split())
+    ]
+    (folder / "items.jsonl").write_text("\n".join(map(json.dumps, items)), encoding="utf-8")
+    rows = ["visitor,sku,event_type,timestamp"]
+    for user in range(60):
+        kind = "OK"[user % 2]
+        rows += [
+            f"u{user},{kind}{(user + place) % 6},view,{1764000000 + 60 * place}"
+            for place in range(5 + user % 4)
+        ]
+    rows += ["broken", "u1,O1,view,yesterday", "u70,O1,view,1764000000"]
+    (folder / "events.csv").write_text("\n".join(rows), encoding="utf-8")
+    return folder
+
+
+def training(shop: Path, out: Path, *more: object) -> tuple[object, ...]:
+    files = (
+        "--events",
+        shop / "events.csv",
+        "--items",
+        shop / "items.jsonl",
+        "--columns",
+        "user_id=visitor,item_id=sku",
+    )
+    return ("train", *files, "--out", out, "--epochs", 12, *more)
+
+
+@pytest.fixture(scope="module")
+def trained(shop: Path) -> tuple[Path, dict[str, Any]]:
+    out = shop / "model"
+    done = run(*training(shop, out, "--json"))
+    assert done.returncode == 0, done.stderr
+    return out, json.loads(done.stdout)
+
+
+def test_train_reports_what_it_left_out_and_how_it_compares(
+    trained: tuple[Path, dict[str, Any]],
+) -> None:
+    out, report = trained
+    preparation = report["preparation"]
+    assert preparation["bad_lines"] == {"wrong-columns": 1, "bad-time": 1}
+    assert [each["users"] for each in preparation["dropped"] if each["events"]] == [
+        1
+    ]  # u70 has one event
+    assert preparation["interests"] == {
+        "source": "categories of the catalogue",
+        "count": 2,
+        "events_covered": 1.0,
+    }
+    assert report["evaluation"]["cases"] == 60
+    assert len(report["evaluation"]["verdict"]) == 6
+    assert json.loads((out / "report.json").read_text(encoding="utf-8")) == report
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for part in (
+        "Left out",
+        "Next item",
+        "Calibration",
+        "lstm: ndcg@10",
+        "Weights of the blend",
+        "Users in words",
+    ):
+        assert part in page
+    for example in report["examples"]:
+        assert example["next"] in " ".join(KINDS.values())
+        assert {each["interest"] for each in example["interests"]} == set(KINDS)
+        assert all(line.startswith("view ") for line in example["history"])
+
+
+def test_evaluate_says_the_same_as_the_training_did(
+    shop: Path, trained: tuple[Path, dict[str, Any]]
+) -> None:
+    out, report = trained
+    done = run(
+        "evaluate",
+        "--model",
+        out,
+        "--events",
+        shop / "events.csv",
+        "--columns",
+        "user_id=visitor,item_id=sku",
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["items"] == report["evaluation"]["items"]
+    assert found["notes"] == ["The model was trained on these events without what is asked here."]
+    words = ("--protocol", "prequential", "--columns", "user_id=visitor,item_id=sku")
+    place = shop / "over-time.html"
+    table = run(
+        "evaluate",
+        "--model",
+        out,
+        "--events",
+        shop / "events.csv",
+        *words,
+        "--live-popularity",
+        "--html",
+        place,
+    )
+    assert "first-order Markov" in table.stdout
+    assert "were learned in training" in table.stdout
+    assert "NO RESULT" in table.stdout
+    assert "The model beats" not in table.stdout
+    page = place.read_text(encoding="utf-8")
+    assert all(
+        part in page
+        for part in (
+            "Next item",
+            "HR@10 by hours",
+            "model, states frozen at the cut",
+            "Calibration",
+        )
+    )
+    nowhere = run("evaluate", "--drift", 4, "--html", shop / "no" / "folder.html")
+    assert nowhere.returncode == 2
+    assert "folder.html cannot be written: No such file or directory" in nowhere.stderr
+
+
+def test_an_older_cut_of_the_training_is_no_result(
+    shop: Path, trained: tuple[Path, dict[str, Any]]
+) -> None:
+    """Checks yesterday's log: the same events less each user's last one; all were learned."""
+    out, _ = trained
+    header, *rows = (shop / "events.csv").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in rows if row[-1].isdigit()]  # the others are broken
+    last = {row.split(",")[0]: row for row in rows}
+    older = shop / "yesterday.csv"
+    older.write_text("\n".join([header, *(row for row in rows if row not in last.values())]))
+    words = ("--events", older, "--columns", "user_id=visitor,item_id=sku")
+    found = json.loads(run("evaluate", "--model", out, *words, "--json").stdout)
+    assert found["asked_known_to_training"] == found["cases"] == 60
+    assert found["verdict"] == []
+    assert "60 of the 60 events that are asked were learned" in found["notes"][1]
+    both = json.loads(run("evaluate", "--compare", out, out, *words, "--json").stdout)
+    assert both["asked_known_to_training"] == [60, 60]
+    # a model that was trained before trainings noted their events
+    kept = (out / "known-events.safetensors").read_bytes()
+    (out / "known-events.safetensors").unlink()
+    before = json.loads(run("evaluate", "--model", out, *words, "--json").stdout)
+    (out / "known-events.safetensors").write_bytes(kept)
+    assert before["asked_known_to_training"] is None
+    assert "cannot be known" in before["notes"][0]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        ),
+    ],
+    ids=["file", "safetensors"],
+)
+def test_a_disk_that_is_full_is_told_with_what_is_kept(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("stream.cli.train_report.train", full)
+    done = run(*training(shop, tmp_path / "model"))
+    assert (done.returncode, "unexpected" in done.stderr) == (1, False)
+    assert "cannot be written" in done.stderr
+    assert "No space left on device" in done.stderr
+    assert "make room there" in done.stderr
+
+
+def test_a_test_file_says_what_is_asked_for(
+    shop: Path, trained: tuple[Path, dict[str, Any]]
+) -> None:
+    """Checks that later events of some users are asked for, and none that was learned."""
+    later = shop / "later.csv"
+    later.write_text(
+        "visitor,sku,timestamp\nu0,O1,1764100000\nu0,O2,1764100060\nu1,K1,1764100000\n",
+        encoding="utf-8",
+    )
+    words = ("--model", trained[0], "--events", shop / "events.csv", "--test", later)
+    columns = ("--columns", "user_id=visitor,item_id=sku")
+    found = json.loads(run("evaluate", *words, *columns, "--json").stdout)
+    assert (found["protocol"], found["cases"], found["users"]) == ("test-files", 3, 2)
+    assert found["asked_known_to_training"] == 0
+    assert found["preparation"]["test_files"] == ["later.csv"]
+    both = run("evaluate", *words, *columns, "--protocol", "time-split")
+    assert (both.returncode, "leave out --protocol" in both.stderr) == (2, True)
+    drift = run("evaluate", "--drift", 4, "--test", later)
+    assert (drift.returncode, "--test goes with --events" in drift.stderr) == (2, True)
+
+
+def test_rank_answers_good_lines_in_order_and_names_bad_ones(
+    trained: tuple[Path, dict[str, Any]],
+) -> None:
+    event = {"action": "view", "time": 1764000000000, "item_id": "O1"}
+    lines = [
+        {"user_id": "a", "events": [event, {**event, "item_id": "O2", "time": 1764000060000}]},
+        {"user_id": "b", "events": [{**event, "time": "soon"}]},
+        {"user_id": "a", "events": [event]},
+        {"user_id": "c", "events": []},
+        {"user_id": "d", "events": [{"action": "search", "time": 1764000000000, "query": "pan"}]},
+    ]
+    text = "\n".join(map(json.dumps, lines))
+    done = run("rank", "--model", trained[0], "--histories", "-", "--items", 3, text=text)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(each["user_id"], each["events_seen"]) for each in answers] == [
+        ("a", 2),
+        ("a", 1),
+        ("d", 1),
+    ]
+    assert all(len(each["items"]) == 3 for each in answers)
+    assert done.returncode == 1
+    assert "standard input:2: events[0]: time 'soon' is not RFC 3339" in done.stderr
+    assert "standard input:4: events is missing, empty" in done.stderr
+    assert "2 of 5 lines were bad; the 3 others are answered" in done.stderr
+
+
+def test_a_history_is_scored_alike_alone_and_among_others(
+    trained: tuple[Path, dict[str, Any]],
+) -> None:
+    def line(user: str, count: int) -> str:
+        events = [
+            {"action": "view", "time": 1764000000000 + place, "item_id": f"K{place % 6}"}
+            for place in range(count)
+        ]
+        return json.dumps({"user_id": user, "events": events})
+
+    many = [line(f"u{count}", count) for count in range(1, 40)]
+    same = ("--precision", "float32")  # else each process picks the one that it finds faster
+    rank = ("rank", "--model", trained[0], "--histories", "-", *same)
+    together = run(*rank, text="\n".join(many)).stdout.splitlines()
+    alone = run(*rank, text=many[20]).stdout.splitlines()
+    mine, other = json.loads(together[20]), json.loads(alone[0])
+    for field in ("user_id", "events_seen", "time", "model"):
+        assert mine[field] == other[field]
+    for field, figure in (("interests", "probability"), ("items", "score")):
+        assert [each[figure] for each in mine[field]] == pytest.approx(
+            [each[figure] for each in other[field]], abs=2e-5
+        )
+
+
+def test_evaluate_holds_predictions_against_what_followed(
+    shop: Path, trained: tuple[Path, dict[str, Any]]
+) -> None:
+    out, _ = trained
+    events = [
+        {"user_id": "x", "action": "view", "time": 1764000000000 + place, "item_id": f"O{place}"}
+        for place in range(4)
+    ]
+    history = json.dumps({"user_id": "x", "events": events[:3]})
+    (shop / "log.jsonl").write_text("\n".join(map(json.dumps, events)), encoding="utf-8")
+    updates = run(
+        "rank", "--model", out, "--histories", "-", "--items", 12, "--interests", 2, text=history
+    ).stdout
+    (shop / "updates.jsonl").write_text(updates + "no update\n", encoding="utf-8")
+    done = run(
+        "evaluate",
+        "--model",
+        out,
+        "--predictions",
+        shop / "updates.jsonl",
+        "--events",
+        shop / "log.jsonl",
+        "--json",
+    )
+    found = json.loads(done.stdout)
+    assert (found["updates"], found["updates_with_a_next_event"]) == (1, 1)
+    assert found["MRR@12"] > 0  # all items are named, so the one that followed is
+    assert found["bad_lines"] == {"not an interest update": 1}
+    place = [each["item_id"] for each in json.loads(updates)["items"]].index("O3")
+    assert found["HR@5"] == float(place < 5)
+
+
+def test_drift_is_measured_on_the_shipped_model_and_refused_on_others(
+    trained: tuple[Path, dict[str, Any]],
+) -> None:
+    found = json.loads(run("evaluate", "--drift", 5, "--json").stdout)
+    levels = {level["noise"]: level for level in found["levels"]}
+    drawn, clean, noisy = levels[None], levels[0.0], levels[0.3]
+    assert drawn["model"]["switches"] > 10
+    assert drawn["model"]["right"] > 0.6  # twenty interests: chance would be right in 0.05
+    assert clean["model"]["right"] > noisy["model"]["right"]
+    restless, patient = (
+        drawn["trackers"][f"counter, half-life {half_life}"] for half_life in ("0.5", "8")
+    )
+    assert restless["false per 100"] > patient["false per 100"]
+    assert drawn["knows the rates"]["right"] > drawn["trackers"]["last 50 events"]["right"]
+    assert "Changed interests, by noise" in run("evaluate", "--drift", 5).stdout
+    other = run("evaluate", "--model", trained[0], "--drift", 5)
+    assert other.returncode == 1
+    assert "--drift is for models of the simulation" in other.stderr
+
+
+def test_explanations_are_held_against_replays(
+    shop: Path, trained: tuple[Path, dict[str, Any]]
+) -> None:
+    simulated = json.loads(run("evaluate", "--explanations", 20, "--json").stdout)
+    assert simulated["users"] == 20
+    assert simulated["table"][0]["fall"] > simulated["random event"]
+    mapped = ("--columns", "user_id=visitor,item_id=sku")
+    done = run(
+        "evaluate",
+        "--model",
+        trained[0],
+        "--events",
+        shop / "events.csv",
+        *mapped,
+        "--explanations",
+        10,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "because, as published" in done.stdout
+    both = run("evaluate", "--drift", 5, "--explanations", 5, "--events", shop / "events.csv")
+    assert (both.returncode, "--drift" in both.stderr) == (2, True)
+
+
+def test_parts_of_a_model_are_held_against_their_blend(
+    shop: Path, trained: tuple[Path, dict[str, Any]]
+) -> None:
+    words = (
+        "--model",
+        trained[0],
+        "--events",
+        shop / "events.csv",
+        "--columns",
+        "user_id=visitor,item_id=sku",
+        "--parts",
+    )
+    done = run("evaluate", *words, "--json")
+    found = {row["part"]: row for row in json.loads(done.stdout)["parts"]}
+    assert "minus blend" not in found["blend"]
+    chance = 10 / 12  # of HR@10 among twelve items; the shop's users go round in a circle
+    assert found["blend"]["HR@10"] >= found["popularity alone"]["HR@10"]
+    assert found["lstm alone"]["HR@10"] > chance
+    low, high = found["blend without both networks"]["minus blend"]["NDCG@10"]
+    assert low <= high
+    assert {"language model without soft tokens alone", "blend, networks without text"} <= set(
+        found
+    )
+    # no row stands there twice
+    assert ("blend without EASE" in found) == ("blend without co-occurrence and EASE" in found)
+    assert "Parts of the model" in run("evaluate", *words).stdout
+    both = run("evaluate", *words, "--drift", 5)
+    assert (both.returncode, "--parts" in both.stderr) == (2, True)
+
+
+def test_sequences_without_times_are_trained_on_and_evaluated(tmp_path: Path) -> None:
+    lines = [
+        " ".join([f"u{user}", *(f"i{(user + place) % 9}" for place in range(6))])
+        for user in range(60)
+    ]
+    (tmp_path / "sequences.txt").write_text("\n".join(lines), encoding="utf-8")
+    words = ("--events", tmp_path / "sequences.txt", "--sequences", "--seen", "remove")
+    done = run("train", *words, "--out", tmp_path / "model", "--epochs", 2, "--json")
+    assert done.returncode == 0, done.stderr
+    again = run("evaluate", "--model", tmp_path / "model", *words, "--json")
+    assert json.loads(again.stdout)["items"][0] == json.loads(done.stdout)["evaluation"]["items"][0]
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(shop: Path) -> None:
+    out = shop / "interrupted"
+    few = ("--name", "model", "--epochs", 2)
+    words = [sys.executable, "-m", "stream.cli", *map(str, training(shop, out, *few))]
+    with subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("lstm 1/2"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert "The same command goes on from there" in rest
+    again = run(*training(shop, out, *few))
+    assert again.returncode == 0, again.stderr
+    assert "lstm 1/2" not in again.stderr  # that epoch is not run again
+    whole = shop / "uninterrupted"
+    assert run(*training(shop, whole, *few)).returncode == 0
+    weights = [(each / "weights.safetensors").read_bytes() for each in (out, whole)]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["train", "--out", "{}/m"], 2, "name event files with --events"),
+        (
+            ["train", "--events", "{}/none.csv", "--out", "{}/m"],
+            1,
+            "none.csv: there is no such file",
+        ),
+        (
+            ["train", "--events", "{}/events.csv", "--out", "{}/m"],
+            1,
+            "its columns are visitor, sku, event_type, timestamp",
+        ),
+        (
+            ["train", "--events", "{}/events.csv", "--columns", "x", "--out", "{}/m"],
+            2,
+            "is not FIELD=COLUMN",
+        ),
+        (
+            ["train", "--events", "{}/events.csv", "--out", "{}/items.jsonl"],
+            2,
+            "is a file; name a directory",
+        ),
+        (["train", "--events", "{}/events.csv", "--out", "{}"], 2, "holds other files"),
+        (["evaluate"], 2, "name event files with --events, or simulated users with --drift"),
+        (["evaluate", "--model", "{}", "--events", "{}/events.csv"], 1, "is not a model directory"),
+        (["evaluate", "--events", "{}/events.csv"], 2, "or take the one of the simulated shop"),
+        (["evaluate", "--parts", "--events", "{}/events.csv"], 2, "--demo-model"),
+        (["evaluate", "--explanations", "9", "--events", "{}/events.csv"], 2, "--demo-model"),
+        (["evaluate", "--demo-model", "--model", "{}/model", "--drift", "2"], 2, "one of them"),
+        (["rank", "--histories", "{}/none"], 2, "--demo-model"),
+        (["match", "--phrases", "{}/none"], 2, "--demo-model"),
+        (
+            ["rank", "--model", "{}/model", "--histories", "{}/none"],
+            1,
+            "none: there is no such file",
+        ),
+    ],
+)
+def test_mistakes_end_with_a_message_and_a_code(
+    shop: Path, trained: tuple[Path, dict[str, Any]], words: list[str], code: int, message: str
+) -> None:
+    done = run(*(word.format(shop) for word in words))
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    assert message in done.stderr
+
+
+@pytest.fixture(scope="module")
+def canaries(shop: Path) -> Path:
+    """The shop's events, and those of four users who alone have certain words, items and pairs."""
+    rows = ["visitor,sku,event_type,timestamp,query,title"]
+    rows += [
+        f"u{user},{'OK'[user % 2]}{place % 6},view,{1764000000 + 60 * place},,"
+        for user in range(20)
+        for place in range(6)
+    ]
+    for user in range(4):
+        rows += [
+            f"canaryuser{user},,canaryaction,1764000000,canaryquery tent,",
+            f"canaryuser{user},canaryitem,view,1764000001,,Canarytitle",
+            f"canaryuser{user},,search,1764000002,canaryquery canaryword,",
+            f"canaryuser{user},O5,view,1764000003,,",
+            f"canaryuser{user},canaryitem,view,1764000004,,Canarytitle",
+            f"canaryuser{user},K5,view,1764000005,,",
+        ]
+    rows.append("canaryuser0,O1,view,canarytime,,")
+    (shop / "canaries.csv").write_text("\n".join(rows), encoding="utf-8")
+    (shop / "ids.txt").write_text(
+        "\n".join(["canaryuser0", "", "nobody", *(f"canaryuser{each}" for each in (1, 2, 3))]),
+        encoding="utf-8",
+    )
+    return shop
+
+
+@pytest.mark.parametrize(
+    ("words", "held"),
+    [
+        ((), False),
+        (("--min-users", 4, "--no-examples"), True),
+        (("--min-users", 1, "--exclude-users", "ids.txt"), False),
+    ],
+    ids=["usual", "fewer", "excluded"],
+)
+def test_no_file_of_a_model_holds_what_few_users_did_or_those_who_were_excluded(
+    canaries: Path, words: tuple[object, ...], held: bool
+) -> None:
+    """Checks every byte of every file; the second row shows that the check finds something."""
+    out = canaries / f"private{len(words)}{held}"
+    files = ("--events", canaries / "canaries.csv", "--items", canaries / "items.jsonl")
+    words = tuple(canaries / each if each == "ids.txt" else each for each in words)
+    columns = ("--columns", "user_id=visitor,item_id=sku", "--unknown-items", "add")
+    done = run("train", *files, *columns, "--out", out, "--epochs", 1, "--json", *words)
+    assert done.returncode == 0, done.stderr
+    found = {
+        path.name: sorted(set(re.findall(rb"canary[a-z0-9]*", path.read_bytes().lower())))
+        for path in out.rglob("*")
+        if path.is_file()
+    }
+    assert {"vocabulary.json", "catalogue.jsonl", "report.json", "report.html"} <= set(found)
+    if held:
+        assert found["vocabulary.json"] == [b"canaryquery"]
+        assert found["catalogue.jsonl"] == [b"canaryitem", b"canarytitle"]
+        assert json.loads(done.stdout)["examples"] == []
+    elif "--exclude-users" in words:
+        assert not any(found.values()), found
+        notes = json.loads(done.stdout)["preparation"]["notes"]
+        assert notes[-1] == (
+            "--exclude-users: 4 of 5 users were met and left out with 24 events; 1 have no event "
+            "here"
+        )
+        known = read_known_events(out, fingerprint_of(out))
+        assert known is not None
+        assert len(known.events) == 20 * 5
+    else:
+        told = found.pop("report.json") + found.pop("report.html")
+        items = found.pop("catalogue.jsonl")
+        assert items == [b"canaryitem", b"canarytitle"]  # which are the shop's, not a user's
+        assert not any(found.values()), found
+        assert set(told) == {b"canarytime"}  # a bad line is quoted; --no-examples leaves it out
+    table = load_file(out / "weights.safetensors")["followers.rows"]
+    names = [
+        json.loads(line)["item_id"] for line in (out / "catalogue.jsonl").read_text().splitlines()
+    ]
+    if held:
+        assert table[names.index("canaryitem") + 1].any()
+    else:
+        assert "canaryitem" not in names or not table[names.index("canaryitem") + 1].any()
+        assert not table[names.index("O5") + 1].eq(names.index("K5") + 1).any()
+
+
+def test_who_was_trained_on_is_asked_of_a_model_that_held_users_out(
+    shop: Path, trained: tuple[Path, dict[str, Any]]
+) -> None:
+    out = shop / "half"
+    done = run(*training(shop, out, "--hold-out-users", 0.5, "--epochs", 2, "--json"))
+    assert done.returncode == 0, done.stderr
+    users = json.loads(done.stdout)["preparation"]["users"]
+    files = ("--events", shop / "events.csv", "--columns", "user_id=visitor,item_id=sku")
+    told = run("evaluate", "--model", out, *files, "--membership", "--json")
+    assert told.returncode == 0, told.stderr
+    report = json.loads(told.stdout)
+    assert (report["members"], report["members"] + report["held_out"]) == (users, 60)
+    for each in report["attacks"].values():
+        low, high = each["auc interval"]
+        assert 0 <= low <= each["auc"] <= high <= 1
+    text = run("evaluate", "--model", out, *files, "--membership").stdout
+    assert "Who was trained on?" in text
+    assert "known-events.safetensors" in text
+    whole = run("evaluate", "--model", trained[0], *files, "--membership")
+    assert (whole.returncode, "--hold-out-users" in whole.stderr) == (2, True)
+    rows = (shop / "events.csv").read_text().replace(",176400", ",176401")
+    (shop / "others.csv").write_text(rows, encoding="utf-8")
+    others = ("--events", shop / "others.csv", *files[2:])
+    other = run("evaluate", "--model", out, *others, "--membership")
+    assert (other.returncode, "events and options of its training" in other.stderr) == (1, True)
+
+
+def test_a_privacy_budget_leaves_no_figure_in_the_directory(shop: Path) -> None:
+    out = shop / "private"
+    assert run(*training(shop, out, "--epochs", 1)).returncode == 0
+    done = run(*training(shop, out, "--dp-epsilon", 8, "--hold-out-users", 0.5, "--epochs", 2))
+    assert done.returncode == 0, done.stderr
+    assert "Epsilon 8, delta 1e-06, for all events of one user" in done.stdout
+    assert "Not trained: the networks over users" in done.stdout
+    assert "Not covered: the catalogue" in done.stdout
+    held = {path.name for path in out.iterdir()}
+    assert not held & {"known-events.safetensors", "report.html", ".training"}
+    stored = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert set(stored) == {"config", "network", "privacy", "held_out_users"}
+    files = ("--events", shop / "events.csv", "--columns", "user_id=visitor,item_id=sku")
+    told = run("evaluate", "--model", out, *files, "--membership", "--json")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["privacy"]["epsilon"] == 8
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--unknown-items", "add"), "takes the catalogue as public"),
+        (("--effort", "normal"), "no account of --effort normal"),
+        (("--hold-out-validation",), "no account of --hold-out-validation"),
+        (("--protocol", "time-split"), "give --cut"),
+    ],
+)
+def test_what_would_read_users_past_the_budget_is_refused(
+    shop: Path, words: tuple[str, ...], message: str
+) -> None:
+    done = run(*training(shop, shop / "refused", "--dp-epsilon", 3, *words))
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr

@@ -1,0 +1,51 @@
+"""The owners' formats: what their generators mean is what is read, record for record."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from stream.contracts.event import Event, Limits, check_event
+from stream.formats.documents import read_documents
+from stream.formats.event_format import Reading
+from stream.formats.registry import format_named
+from tests.support.foreign.shop import Case
+
+OWNERS = ("segment", "rudderstack", "ga4", "posthog", "snowplow", "cloudevents", "debezium")
+COUNT = 1_500  # documents, of some 3,000 events
+
+
+def cases(name: str, count: int = COUNT, seed: int = 0) -> Iterator[Case]:
+    found: Iterator[Case] = importlib.import_module(f"tests.support.foreign.{name}").cases(
+        count, seed
+    )
+    return found
+
+
+def read(name: str, case: Case) -> Reading:
+    return read_documents(format_named(name), case.value, case.headers, case.received_ms)
+
+
+def said(event: Event) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(event)
+    return found
+
+
+@pytest.mark.parametrize("name", OWNERS)
+def test_what_was_meant_is_read(name: str) -> None:
+    events = dropped = 0
+    for case in cases(name):
+        reading = read(name, case)
+        assert [said(each) for each in reading.events] == case.events, case
+        assert dict(reading.dropped) == dict(case.dropped), case
+        assert not reading.bad, case
+        events += len(reading.events)
+        dropped += sum(reading.dropped.values())
+        for each in reading.events:
+            check_event(each, Limits())
+    assert events > COUNT // 2
+    assert dropped > COUNT // 100
