@@ -25,9 +25,9 @@ def main() -> None:
     if problem:
         print(f"interest-stream: {problem}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
-    from stream.cli.root import main as run
+    from stream.cli.root import program
 
-    run()
+    program()
 
 
 def hidden_package() -> str | None:

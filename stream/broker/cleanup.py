@@ -40,7 +40,8 @@ class Cleanup:
     def run(self, body: Callable[[], Result]) -> Result:
         """Calls `body` and undoes everything afterwards; returns or raises what `body` does.
 
-        The first of ENDING_SIGNALS raises KeyboardInterrupt in `body`, later ones are ignored.
+        The first of ENDING_SIGNALS raises KeyboardInterrupt in `body`, later ones are ignored, and
+        stay ignored: the process is about to end, and what it still says is heard to its end.
         Only for the main thread, the one that Python runs signal handlers in.
         """
         before = {each: signal.signal(each, self._handle) for each in ENDING_SIGNALS}
@@ -55,8 +56,9 @@ class Cleanup:
                 self.ignore_interrupts()  # if one comes just before, it was the first and the last
         finally:
             self._stack.close()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            if not self._interrupted:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
 
     def add(self, make: Callable[[], Made], undo: Callable[[Made], object]) -> Made:
         """Makes something and notes how it is undone; a signal waits until both are done."""

@@ -1,5 +1,5 @@
 """Runs the command line: `python -m stream.cli` is the same as `interest-stream`."""
 
-from stream.cli.root import main
+from stream.cli.root import program
 
-main()
+program()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import signal
 import sys
 import traceback
 
@@ -131,3 +132,16 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(plain_lines(f"interest-stream: {_in_words(error)}"), err=True)
         sys.exit(getattr(error, "exit_code", 1))
     sys.exit(code if isinstance(code, int) else 0)  # click returns the code of ctx.exit() here
+
+
+def program() -> None:
+    """Runs the command line as what this process is for, with the words of sys.argv.
+
+    Once the command is done a Ctrl-C ends the process as it ends any program. Python's own handler
+    would print a traceback from the midst of its shutdown.
+    """
+    try:
+        main()
+    finally:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,14 @@ import pytest
 from stream.broker.cleanup import Cleanup
 from stream.broker.processes import ENDING_SIGNALS, interrupts_held
 from stream.errors import Failure
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    before = {each: signal.getsignal(each) for each in ENDING_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_the_last_made_is_undone_first_and_folders_go_away() -> None:
@@ -43,7 +52,6 @@ def test_a_signal_between_making_and_noting_waits_and_both_are_done() -> None:
 @pytest.mark.parametrize("first", ENDING_SIGNALS)
 def test_signals_while_cleaning_up_change_nothing(first: signal.Signals) -> None:
     cleanup, undone = Cleanup(), list[str]()
-    before = [signal.getsignal(each) for each in ENDING_SIGNALS]
 
     def undo(name: str) -> None:
         for each in ENDING_SIGNALS:
@@ -58,11 +66,13 @@ def test_signals_while_cleaning_up_change_nothing(first: signal.Signals) -> None
     with pytest.raises(KeyboardInterrupt):
         cleanup.run(body)
     assert undone == ["two", "one"]
-    assert [signal.getsignal(each) for each in ENDING_SIGNALS] == before
+    for each in ENDING_SIGNALS:  # nor when the program says why it ends
+        signal.raise_signal(each)
 
 
 def test_a_normal_end_is_not_interrupted() -> None:
     cleanup, undone = Cleanup(), list[str]()
+    before = [signal.getsignal(each) for each in ENDING_SIGNALS]
 
     def undo(name: str) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -70,6 +80,7 @@ def test_a_normal_end_is_not_interrupted() -> None:
 
     assert cleanup.run(lambda: cleanup.add(lambda: "one", undo)) == "one"
     assert undone == ["one"]
+    assert [signal.getsignal(each) for each in ENDING_SIGNALS] == before
 
 
 def test_a_signal_can_be_answered_instead() -> None:

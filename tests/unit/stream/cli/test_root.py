@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,3 +179,32 @@ def test_a_traceback_is_shown_with_v_only(capsys: pytest.CaptureFixture[str]) ->
     broker = f"kafka://127.0.0.1:{free_ports(1)[0]}"
     assert "Traceback" not in run(capsys, "topics", "check", "--broker", broker)[2]
     assert "Traceback" in run(capsys, "topics", "check", "--broker", broker, "-v")[2]
+
+
+ENDING = """
+import sys, threading, time
+
+def wait():
+    while threading.main_thread().is_alive():
+        time.sleep(0.01)
+    print("ending", flush=True)
+    time.sleep(600)
+
+threading.Thread(target=wait).start()
+from stream.cli.root import program
+sys.argv = ["interest-stream", "--version"]
+program()
+"""
+
+
+def test_ctrl_c_when_python_ends_already_leaves_no_traceback() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as ending:
+        assert ending.stdout is not None
+        assert ending.stdout.readline().startswith("interest-stream, version")
+        assert ending.stdout.readline() == "ending\n"
+        ending.send_signal(signal.SIGINT)
+        _, said = ending.communicate(timeout=60)
+    assert ending.returncode == -signal.SIGINT
+    assert said == ""
