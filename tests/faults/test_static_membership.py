@@ -13,8 +13,11 @@ from tests.support.pipelines import Pipeline, Worker, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-LEASE = ("--heartbeat-s", "1")
-"""A worker with an instance id may write for two heartbeats after one was answered."""
+LEASE = ("--heartbeat-s", "3")
+"""A worker with an instance id may write for two heartbeats after one was answered.
+
+Less would be quicker, and a machine that is busy with other tests for two seconds would end it.
+"""
 
 
 def works(*workers: Worker) -> None:
