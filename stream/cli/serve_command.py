@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from stream.errors import UsageError
 
 ENVIRONMENT: Final = "INTEREST_STREAM_SERVE_"
 Command = Callable[..., Any]
-NEEDED: Final = ("fastapi", "uvicorn")
+NEEDED: Final = ("fastapi", "uvicorn", "uvloop", "httptools")
 
 
 def _option(name: str, **about: Any) -> Callable[[Command], Command]:
@@ -112,7 +111,7 @@ def command(new_key: str | None, **given: Any) -> None:
     titles = _titles(model, demo_model)
 
     from stream import logs
-    from stream.serving.process import ServeOptions, serve
+    from stream.serving.process import ServeOptions, run
 
     logs.configure(bool(click.get_current_context().find_root().meta.get("verbose")))
     asked = ServeOptions(
@@ -123,15 +122,15 @@ def command(new_key: str | None, **given: Any) -> None:
         rate_limit=rate_limit,
         titles=titles,
     )
-    asyncio.run(serve(settings, asked))
+    run(settings, asked)
 
 
 def _ensure_installed() -> None:
     """Raises UsageError that names the extra, if its packages are not there."""
     if any(importlib.util.find_spec(each) is None for each in NEEDED):
         raise UsageError(
-            "this command needs FastAPI and uvicorn, which are not installed; install them with "
-            "pip install 'interest-stream[serve]'"
+            "this command needs FastAPI, uvicorn, uvloop and httptools, and one is not installed; "
+            "install them with pip install 'interest-stream[serve]'"
         )
 
 

@@ -12,13 +12,14 @@ so only the command line imports it, as it does `worker` and `demo`.
     operating      health, metrics, the page
     guard          who may ask what, and how often
     follower       reads profiles and updates, and says how old the answers are
-    store          what is kept, each batch of records together with its positions
+    store/         what is kept, each batch of records together with its positions
     queries        what can be asked of it
     updates        what a record of the two topics says, and which of two is the newer one
     feed           hands updates on to everybody who listens
     ingest         events to the broker, with a verdict for each
     erasures       requests to erase a user, and how far they are
     meters         the metrics of this process
+    connections    HTTP with whoever connects
     process        runs it all until a signal ends it
 
 Begin with `store`, then `follower`, then `app`.

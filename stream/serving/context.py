@@ -113,7 +113,10 @@ def problem(status: int, detail: str, **more: Any) -> Response:
     return Response(orjson.dumps(body), status, headers, PROBLEM)
 
 
-def serving_of(request: Request) -> Serving:
+# What a route depends on is a coroutine though it waits for nothing: others go to a thread each.
+
+
+async def serving_of(request: Request) -> Serving:
     """Returns the parts of the process that answers."""
     found: Serving = request.app.state.serving
     return found
@@ -130,7 +133,7 @@ Served = Annotated[Serving, Depends(serving_of)]
 def needs(scope: str) -> Any:
     """Returns what refuses callers who may not ask for this, and everybody until it is ready."""
 
-    def check(request: Request, serving: Served) -> None:
+    async def check(request: Request) -> None:
         caller: Caller = request.state.caller
         if scope not in caller.scopes:
             raise DeniedError(HTTPStatus.FORBIDDEN, f"this needs a key with the scope {scope}")
@@ -138,13 +141,13 @@ def needs(scope: str) -> Any:
     return Depends(check)
 
 
-def check_ready(serving: Served) -> None:
+async def check_ready(serving: Served) -> None:
     """Refuses everybody until the profiles are read."""
     if not serving.following.ready:
         raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "the profiles are being read; ask again")
 
 
-def key_of(
+async def key_of(
     serving: Served,
     user_id: Annotated[str, Path(description="The user_id, percent-encoded (a slash is %2F).")],
 ) -> bytes:

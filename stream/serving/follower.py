@@ -32,12 +32,30 @@ from stream.kafka.topics import describe
 from stream.plain_text import told
 from stream.serving.feed import Feed
 from stream.serving.meters import Meters
-from stream.serving.store import DAY_MS, HISTORY_MS, Changes, Known, Place, Store
+from stream.serving.store import (
+    DAY_MS,
+    HISTORY_MS,
+    PRUNED_PARTS,
+    Changes,
+    Known,
+    Place,
+    Store,
+)
 
 log = logging.getLogger("interest_stream")
 
 RECORDS: Final = 2_000
 """In one transaction: enough to be fast, few enough that the store is never long in writing."""
+
+BULK_RECORDS: Final = 50_000
+BULK_BYTES: Final = 67_108_864
+"""In one transaction while nobody is answered yet, whichever comes first.
+
+A larger one writes fewer pages of the file twice; this one needs some 200 MB of memory.
+"""
+
+FETCH_BYTES: Final = 4_194_304
+"""Of a partition in one fetch: a start that reads everything waits for the broker less often."""
 
 WAIT_MS: Final = 100
 LOOK_S: Final = 0.5
@@ -153,7 +171,12 @@ class Follower:
     async def _follow(self) -> None:
         settings = self._settings
         longest_ms = await self._retention_ms() // 2
-        consumer = await open_consumer(settings, auto_offset_reset="none", max_poll_records=RECORDS)
+        consumer = await open_consumer(
+            settings,
+            auto_offset_reset="none",
+            max_poll_records=RECORDS,
+            max_partition_fetch_bytes=FETCH_BYTES,
+        )
         try:
             names = [settings.profiles_topic, settings.updates_topic]
             profiles, updates = [await partitions_of(consumer, name) for name in names]
@@ -204,7 +227,7 @@ class Follower:
             consumer.seek(each, start.positions[_place(each)])
         goal = {each: ends[_place(each)] for each in profiles}
         while not await _is_past(consumer, goal):
-            await self._take(consumer, await self._fetch(consumer), profiles)
+            await self._take(consumer, await self._fetch_bulk(consumer, goal), profiles)
             if _now_ms() - begun_ms > longest_ms:
                 raise ChangedError("reading took longer than nulls are kept")
         await self._write([], [], {}, begun_ms)
@@ -247,8 +270,8 @@ class Follower:
     ) -> None:
         """Follows both topics, and looks at the ends of the profiles twice a second."""
         loop = asyncio.get_running_loop()
-        looked = identified = loop.time()
-        pruned = looked
+        looked = identified = pruned = loop.time()
+        parts: list[int] = []  # of the store that are to be pruned
         goal: tuple[int, dict[TopicPartition, int]] | None = None
         while True:
             if not self.history_ready:  # a week of updates must not hold up the profiles
@@ -258,8 +281,9 @@ class Follower:
                 self.as_of_ms, goal = goal[0], None
                 self._meters.lag.set(self.lag_ms(_now_ms()) / 1000)
             if not self.history_ready and await _is_past(consumer, self._updates_ends):
-                self.history_ready, pruned = True, loop.time()
-                await self._in_thread(self._store.prune, _now_ms())
+                self.history_ready, parts, pruned = True, [*range(PRUNED_PARTS)], loop.time()
+            if parts:
+                await self._in_thread(self._store.prune, _now_ms(), parts.pop(0))
             if goal is None and loop.time() - looked > LOOK_S:
                 looked, asked_ms = loop.time(), _now_ms()
                 async with asyncio.timeout(ANSWER_S):
@@ -271,8 +295,7 @@ class Follower:
             if self.lag_ms(_now_ms()) > longest_ms:
                 raise ChangedError("nulls may have been missed")
             if loop.time() - pruned > PRUNE_S:
-                pruned = loop.time()
-                await self._in_thread(self._store.prune, _now_ms())
+                parts, pruned = [*range(PRUNED_PARTS)], loop.time()
 
     async def _ensure_same(self, consumer: AIOKafkaConsumer, ids: Mapping[str, Shape]) -> None:
         """Raises ChangedError if a topic is another one by now, or has more partitions."""
@@ -292,6 +315,25 @@ class Follower:
         found: dict[TopicPartition, list[Any]] = await consumer.getmany(
             *only, timeout_ms=wait_ms, max_records=RECORDS
         )
+        return found
+
+    async def _fetch_bulk(
+        self, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, list[Any]]:
+        """Returns as many records as one transaction may have.
+
+        It returns fewer where these ends are near, and where nothing comes for a moment.
+        """
+        found: dict[TopicPartition, list[Any]] = {}
+        count = size = 0
+        while count < BULK_RECORDS and size < BULK_BYTES and not await _is_past(consumer, ends):
+            fetched = await self._fetch(consumer)
+            if not fetched:
+                break
+            for place, some in fetched.items():
+                found.setdefault(place, []).extend(some)
+                count += len(some)
+                size += sum(len(each.value or b"") for each in some)
         return found
 
     async def _take(

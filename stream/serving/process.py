@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import signal
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Final
 
 import uvicorn
+import uvloop
 
 from stream.config import Settings
 from stream.errors import Failure, SettingsError
 from stream.kafka.consumer import open_consumer, partitions_of
 from stream.serving.app import build_app
+from stream.serving.connections import BoundedProtocol
 from stream.serving.context import Readers, Serving
 from stream.serving.erasures import Erasures
 from stream.serving.feed import Feed
@@ -33,8 +36,6 @@ log = logging.getLogger("interest_stream")
 
 LEAVE_S: Final = 5
 """Requests that are being answered at a signal may take so long."""
-
-HEADER_BYTES: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,12 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leaves signals alone: uvicorn raises them again at the end, which would be the end."""
         yield
+
+
+def run(settings: Settings, options: ServeOptions) -> None:
+    """Serves until SIGTERM or Ctrl-C, in a loop of its own; raises what `serve` raises."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, options))
 
 
 async def serve(settings: Settings, options: ServeOptions) -> None:
@@ -86,14 +93,17 @@ async def serve(settings: Settings, options: ServeOptions) -> None:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=LEAVE_S,
-            h11_max_incomplete_event_size=HEADER_BYTES,
+            http=BoundedProtocol,
             lifespan="off",
             ws="none",
         )
     )
+    # what was made until now stays: a search for garbage in it would hold up requests for long
+    gc.collect()
+    gc.freeze()
     try:
         log.info("serving on %s", address_of(listening))
-        await _run(server, follower, feed, listening)
+        await _until_signal(server, follower, feed, listening)
     finally:
         await serving.ingest.close()
         follower.close()
@@ -123,7 +133,9 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _run(server: Server, follower: Follower, feed: Feed, listening: socket.socket) -> None:
+async def _until_signal(
+    server: Server, follower: Follower, feed: Feed, listening: socket.socket
+) -> None:
     """Follows and serves until a signal; what ends the following ends the process, too."""
     loop = asyncio.get_running_loop()
 

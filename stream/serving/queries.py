@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from models.contract import TRENDS
+from stream.serving.store import begin_of
+from stream.serving.store.tables import TREND_COLUMNS
+from stream.serving.store.tallies import MILLION
 from stream.serving.updates import number_of
+
+ANY_RANK: Final = 1_000
+"""No profile names more interests."""
 
 EXPORT_ROWS: Final = 5_000
 """Members that an export reads at once: between two such reads the file may be written."""
@@ -33,6 +40,15 @@ class Segment:
     max_rank: int
     trend: str | None
     active_since_ms: int  # of a user's last event
+
+    @property
+    def counted_as(self) -> str | None:
+        """Returns the column of the tallies that counts this segment, None if none does."""
+        if self.min_probability > 0:
+            return None
+        if self.trend is not None:
+            return TREND_COLUMNS[TRENDS.index(self.trend)] if self.max_rank >= ANY_RANK else None
+        return {1: "first", ANY_RANK: "users"}.get(min(self.max_rank, ANY_RANK))
 
     def bound(self) -> dict[str, Any]:
         """Returns the values of the parameters in a query."""
@@ -65,6 +81,25 @@ class Member:
             "trend": self.trend,
             "time": self.time,
         }
+
+
+@contextmanager
+def snapshot(db: sqlite3.Connection) -> Iterator[None]:
+    """Lets all queries of a block see the file as of one moment; short, as the log grows on."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.execute("COMMIT")
+
+
+def whole_since(db: sqlite3.Connection, since_ms: int) -> int:
+    """Returns the beginning of the hour, or day, in which a moment lies: users are counted so.
+
+    It holds within a snapshot.
+    """
+    (hours_from_ms,) = db.execute("SELECT value FROM meta WHERE name = 'hours_from_ms'").fetchone()
+    return begin_of(since_ms, hours_from_ms)
 
 
 def profile_of(db: sqlite3.Connection, user: bytes) -> bytes | None:
@@ -104,8 +139,16 @@ def interest_names(db: sqlite3.Connection) -> list[str]:
 
 
 def count_of(db: sqlite3.Connection, segment: Segment) -> int:
-    """Returns how many users a segment has now."""
-    found = db.execute(f"SELECT count(*) {_MEMBERS}", segment.bound()).fetchone()
+    """Returns how many users a segment has now; its `active_since_ms` has to be a whole one."""
+    counted = segment.counted_as
+    if counted is None:
+        found = db.execute(f"SELECT count(*) {_MEMBERS}", segment.bound()).fetchone()
+    else:
+        found = db.execute(
+            f"SELECT total({counted}) FROM tally WHERE begin >= :active_since "
+            "AND interest = (SELECT interest FROM name WHERE name = :interest)",
+            segment.bound(),
+        ).fetchone()
     return int(found[0])
 
 
@@ -132,26 +175,28 @@ def all_members(db: sqlite3.Connection, segment: Segment) -> Iterator[list[Membe
 
 
 def interests(db: sqlite3.Connection, since_ms: int) -> list[dict[str, Any]]:
-    """Returns each interest with its users by trend, the largest first; users active since then."""
-    counts = ", ".join(f"sum(trend = {code})" for code in range(len(TRENDS)))
+    """Returns each interest with its users by trend, the largest first; users active since then.
+
+    since_ms: a whole one.
+    """
+    sums = ", ".join(f"sum({column})" for column in ("millionths", "first", *TREND_COLUMNS))
     rows = db.execute(
-        f"SELECT name, count(*), avg(probability), sum(rank = 1), {counts} "
-        "FROM interest JOIN name USING (interest) WHERE time >= ? "
-        "GROUP BY interest ORDER BY count(*) DESC, name",
+        f"SELECT name, sum(users), {sums} FROM tally JOIN name USING (interest) "
+        "WHERE begin >= ? GROUP BY interest ORDER BY sum(users) DESC, name",
         [since_ms],
     )
     return [
         {
             "interest": name,
             "users": users,
-            "mean_probability": round(mean, 5),
+            "mean_probability": round(millionths / MILLION / users, 5),
             "first_of": first,
             "trends": dict(zip(TRENDS, trends, strict=True)),
         }
-        for name, users, mean, first, *trends in rows
+        for name, users, millionths, first, *trends in rows
     ]
 
 
 def profiles(db: sqlite3.Connection) -> int:
     """Returns how many users have a profile."""
-    return int(db.execute("SELECT count(*) FROM profile").fetchone()[0])
+    return int(db.execute("SELECT value FROM meta WHERE name = 'users'").fetchone()[0])

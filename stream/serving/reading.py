@@ -31,13 +31,12 @@ from stream.serving.context import (
 )
 from stream.serving.feed import TooManyError, Wanted
 from stream.serving.guard import PROFILE, SEGMENT
-from stream.serving.queries import Segment
+from stream.serving.queries import ANY_RANK, Segment
 from stream.serving.store import HISTORY_MS
 from stream.serving.updates import Update, read_update
 
 MOST_MEMBERS: Final = 1_000
 NEAR: Final = 5
-ANY_RANK: Final = 1_000
 COLUMNS: Final = ("user_id", "probability", "rank", "trend", "time")
 EXPORTS: Final = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
 
@@ -45,7 +44,10 @@ router = APIRouter(prefix="/v1", dependencies=[Depends(check_ready)])
 
 ActiveSince = Annotated[
     str,
-    Query(description="Users with an event since then: 30d, 12h, a moment in RFC 3339, or all."),
+    Query(
+        description="Users with an event since then: 30d, 12h, a moment in RFC 3339, or all; from "
+        "the beginning of that hour, before the last two days of that day (UTC)."
+    ),
 ]
 
 
@@ -119,8 +121,9 @@ async def get_history(serving: Served, key: Key) -> Response:
 @router.get("/interests", summary="Every interest and its users", dependencies=[needs(SEGMENT)])
 def get_interests(serving: Served, active_since: ActiveSince = "30d") -> Response:
     """Returns how many users have each interest among their first five, and how it moves."""
-    since_ms = since_of(active_since, now_ms())
-    with serving.readers.borrowed() as db:
+    asked_ms = since_of(active_since, now_ms())
+    with serving.readers.borrowed() as db, queries.snapshot(db):
+        since_ms = queries.whole_since(db, asked_ms)
         found = queries.interests(db, since_ms)
     return answer(serving, active_since=since_ms, interests=found)
 
@@ -148,10 +151,11 @@ def get_segment(
     probability does not age while a user does nothing: `active_since` leaves out who was silent.
     While profiles change no user comes on two pages.
     """
-    since_ms = since_of(active_since, now_ms())
-    segment = Segment(interest, min_probability, max_rank, trend, since_ms)
-    with serving.readers.borrowed() as db:
+    asked_ms = since_of(active_since, now_ms())
+    with serving.readers.borrowed() as db, queries.snapshot(db):
         _ensure_known(db, interest)
+        since_ms = queries.whole_since(db, asked_ms)
+        segment = Segment(interest, min_probability, max_rank, trend, since_ms)
         after = int(cursor, 16) if cursor else -1
         found = queries.members(db, segment, after, limit + 1) if format == "json" else []
         count = queries.count_of(db, segment) if format == "json" else 0

@@ -7,9 +7,10 @@ every instance and after every start, so a page of a segment can be asked of any
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from models.contract import TRENDS
 from stream.contracts.update import SCHEMA
@@ -24,14 +25,20 @@ A profile from a lower offset that was made later than this is of another topic 
 """
 
 _MASK: Final = 2**63 - 1
+_TREND_NAMES: Final = frozenset(TRENDS)
+
+Whole = Annotated[int, Meta(ge=-(2**62), le=2**62)]
+"""What SQLite can hold; a stranger may write any number."""
+
+Chance = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Source(msgspec.Struct, frozen=True):
     """Reads which event an update is as of."""
 
     topic: str
-    partition: int
-    offset: int
+    partition: Whole
+    offset: Whole
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -46,7 +53,7 @@ class Interest(msgspec.Struct, frozen=True):
     """Reads one interest of an update."""
 
     interest: str
-    probability: float
+    probability: Chance
     trend: str
 
 
@@ -69,11 +76,11 @@ class Update(msgspec.Struct, frozen=True):
     schema: str
     update_id: str
     user_id: str
-    time: int
-    published_at: int
+    time: Whole
+    published_at: Whole
     source: Source
     model: Model
-    events_seen: int
+    events_seen: Whole
     interests: list[Interest]
     items: list[Item]
     because: list[Cause]
@@ -95,7 +102,9 @@ def read_update(key: bytes | None, value: bytes | None) -> Update | None:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     sound = update.schema == SCHEMA and update.user_id.encode() == key
-    return update if sound and all(each.trend in TRENDS for each in update.interests) else None
+    return (
+        update if sound and all(each.trend in _TREND_NAMES for each in update.interests) else None
+    )
 
 
 def number_of(user: bytes) -> int:

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 
 from tests.support import processes
 from tests.support.pipelines import Pipeline, wait_until
+from tests.support.stored import check_counts
 from tests.support.topics import read
 
 pytestmark = pytest.mark.kafka
@@ -136,6 +138,8 @@ def test_killed_under_load_it_answers_as_the_topic_does_and_forgets_whom_it_must
         server.start()
     wait_until(lambda: pipeline.committed() >= 1_501, "the load is applied")
     wait_until(lambda: equals_the_topic(server), "the service has read everything")
+    with closing(sqlite3.connect(server.data / "profiles.sqlite")) as db:
+        check_counts(db)
     interests = server.ask("/v1/interests?active_since=all")[1]["interests"]
     for each in interests[:3]:
         name = quote(each["interest"])
@@ -160,7 +164,7 @@ def test_killed_under_load_it_answers_as_the_topic_does_and_forgets_whom_it_must
     # away for so long that a null may be missed: what is not in the topic any more is gone
     with sqlite3.connect(server.data / "profiles.sqlite") as db:
         db.execute("UPDATE meta SET value = value - 864000000 WHERE name = 'as_of_ms'")
-        db.execute("INSERT INTO profile SELECT 1, 'a ghost', value FROM profile LIMIT 1")
+        db.execute("INSERT INTO profile SELECT -1, 1, 'a ghost', value FROM profile LIMIT 1")
     db.close()
     server.start()
     assert "it may have missed that users were erased" in server.said()

@@ -1,0 +1,236 @@
+"""Judges a batch of profiles: which of two is the newer one, and who is erased.
+
+What the file holds of the users of a batch is read at once. Then each record is judged in memory,
+as if it came alone, and what is left of all is written at the end.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+import orjson
+
+from models.contract import TRENDS
+from stream.serving.store.tallies import Row, Tallies
+from stream.serving.updates import Source, Update, is_older, number_of, read_update
+
+AT_ONCE: Final = 2_000
+"""Records that are read and judged at once; what is kept of them until the end is smaller."""
+
+_HELD: Final = """
+SELECT place, number, user, profile.value FROM json_each(?) AS wanted CROSS JOIN profile
+ON profile.number = wanted.value
+"""
+_NOBODY: Final = Source("", -1, -1)
+_TREND_NUMBERS: Final = {trend: number for number, trend in enumerate(TRENDS)}
+
+Hidden = tuple[str, int, int, int, int]
+"""What a null has hidden: topic, partition, offset, moment of publishing; and the null's time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Holds what a profile says of its user."""
+
+    user: str
+    source: Source
+    published_at: int
+    time: int
+    rows: dict[int, Row]  # by number of the interest
+
+
+@dataclass(slots=True)
+class Counts:
+    """Counts what became of the records of a batch."""
+
+    kept: int = 0
+    older: int = 0  # profiles that a newer one had overtaken
+    erased: int = 0
+    foreign: int = 0  # records that are no updates
+    models: dict[str, str] = field(default_factory=dict)  # names and versions, by fingerprint
+
+
+@dataclass(slots=True)
+class _User:
+    """Holds a user before and after the records of a batch."""
+
+    place: int | None = None  # in the file
+    before: Profile | None = None
+    now: Profile | None = None
+    value: bytes | None = None  # of a new profile
+    was_erased: bool = False
+
+
+class Profiles:
+    """Takes the profiles of one transaction."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        hash_of: Callable[[bytes], bytes],
+        name_of: Callable[[str], int],
+        tallies: Tallies,
+    ) -> None:
+        """`hash_of` keys of users who were erased, `name_of` gives the number of an interest."""
+        self._db, self._hash_of, self._name_of, self._tallies = db, hash_of, name_of, tallies
+        self._users: dict[int, _User] = {}
+        self._hidden: dict[bytes, Hidden] = {}  # by hash, of nulls in this transaction
+        (self._any_hidden,) = db.execute("SELECT EXISTS (SELECT 1 FROM erased)").fetchone()
+        self.counts = Counts()
+
+    def take(self, records: Iterable[Any]) -> None:
+        """Judges records with key, value and timestamp, those of a user in order."""
+        source = iter(records)
+        while some := list(islice(source, AT_ONCE)):
+            # an empty key is what a worker writes into a partition that it is given
+            named = [(number_of(each.key), each) for each in some if each.key]
+            self._load({number for number, _ in named} - self._users.keys())
+            for number, record in named:
+                if record.value is None:
+                    self._erase(record, self._users[number])
+                else:
+                    self._replace(record, self._users[number])
+
+    def write(self) -> list[int]:
+        """Writes what is left of all; returns the numbers of users who were erased."""
+        users = sorted(self._users.items())
+        for _, user in users:
+            if user.before is not user.now:
+                _tally(self._tallies, user.before, -1)
+                _tally(self._tallies, user.now, 1)
+        self._write_interests(users)
+        self._write_values(users)
+        self._db.executemany(
+            "INSERT OR REPLACE INTO erased VALUES (?, ?, ?, ?, ?, ?)",
+            sorted((name, *hidden) for name, hidden in self._hidden.items()),
+        )
+        return [number for number, user in users if user.was_erased]
+
+    @property
+    def more(self) -> int:
+        """Returns how many more users have a profile than before."""
+        return sum(
+            (user.now is not None) - (user.before is not None) for user in self._users.values()
+        )
+
+    def is_of_a_former_life(self, record: Any) -> bool:
+        """Returns whether an update is from before its user was erased."""
+        hidden = self._hidden_of(record.key)
+        return hidden is not None and record.timestamp <= hidden[4]
+
+    # -- one record
+
+    def _replace(self, record: Any, user: _User) -> None:
+        update = read_update(record.key, record.value)
+        if update is None:
+            self.counts.foreign += 1
+        elif self._is_overtaken(record.key, update, user.now):
+            self.counts.older += 1
+        else:
+            user.now, user.value = self._profile(update), record.value
+            model = update.model
+            self.counts.models[model.fingerprint] = f"{model.name} {model.version}"
+            self.counts.kept += 1
+
+    def _erase(self, record: Any, user: _User) -> None:
+        """Takes a null: the user is gone, whatever the offsets say."""
+        held, name = user.now, self._hash_of(record.key)
+        # a null that is written again, at each assignment, must not hide what the first one hid
+        if held is not None:
+            source = held.source
+            where = (source.topic, source.partition, source.offset, held.published_at)
+            self._hidden[name] = (*where, record.timestamp)
+        elif self._hidden_of(record.key) is None:
+            where = (_NOBODY.topic, _NOBODY.partition, _NOBODY.offset, 0)
+            self._hidden[name] = (*where, record.timestamp)
+        user.now, user.value, user.was_erased = None, None, True
+        self.counts.erased += 1
+
+    def _is_overtaken(self, key: bytes, update: Update, held: Profile | None) -> bool:
+        source, published = update.source, update.published_at
+        if held is not None:
+            return is_older(source, published, held.source, held.published_at)
+        hidden = self._hidden_of(key)
+        if hidden is None:
+            return False
+        before = Source(*hidden[:3])
+        return source == before or is_older(source, published, before, hidden[3])
+
+    def _hidden_of(self, key: bytes) -> Hidden | None:
+        if not self._any_hidden and not self._hidden:
+            return None
+        name = self._hash_of(key)
+        if name in self._hidden:
+            return self._hidden[name]
+        found: Hidden | None = self._db.execute(
+            "SELECT topic, partition, offset, published, at FROM erased WHERE hash = ?", [name]
+        ).fetchone()
+        return found
+
+    def _profile(self, update: Update) -> Profile:
+        """Returns what is kept of an update; an interest that is named twice counts once."""
+        rows: dict[int, Row] = {}
+        for rank, each in enumerate(update.interests, start=1):
+            row = (each.probability, rank, _TREND_NUMBERS[each.trend])
+            rows.setdefault(self._name_of(each.interest), row)
+        return Profile(update.user_id, update.source, update.published_at, update.time, rows)
+
+    # -- the file
+
+    def _load(self, numbers: set[int]) -> None:
+        """Reads what the file holds of these users."""
+        self._users.update((number, _User()) for number in numbers)
+        for place, number, user, value in self._db.execute(
+            _HELD, [orjson.dumps(sorted(numbers)).decode()]
+        ):
+            update = read_update(user.encode(), value)
+            assert update is not None, "the file holds only what was read as an update"
+            held = self._profile(update)
+            self._users[number] = _User(place, held, held)
+
+    def _write_interests(self, users: Sequence[tuple[int, _User]]) -> None:
+        gone, new = [], []
+        for number, user in users:
+            before, now = user.before, user.now
+            if before is now:
+                continue
+            had = {} if before is None else before.rows
+            has = {} if now is None else now.rows
+            gone += [(interest, number) for interest in had if interest not in has]
+            if now is not None:
+                new += [(interest, number, *row, now.time) for interest, row in has.items()]
+        gone.sort()
+        new.sort()
+        self._db.executemany("DELETE FROM interest WHERE interest = ? AND number = ?", gone)
+        self._db.executemany("INSERT OR REPLACE INTO interest VALUES (?, ?, ?, ?, ?, ?)", new)
+
+    def _write_values(self, users: Sequence[tuple[int, _User]]) -> None:
+        new: list[tuple[Any, ...]] = []
+        changed: list[tuple[Any, ...]] = []
+        renamed: list[tuple[Any, ...]] = []
+        gone: list[tuple[Any, ...]] = []
+        for number, user in users:
+            if user.now is None:
+                gone += [(user.place,)] if user.place is not None else []
+            elif user.place is None or user.before is None:
+                new.append((number, user.now.user, user.value))
+            elif user.now is not user.before:
+                changed.append((user.place, user.value))
+                # two users of one number, which is less likely than a broken machine
+                if user.now.user != user.before.user:
+                    renamed.append((user.place, user.now.user))
+        for some in (gone, changed):
+            some.sort()
+        self._db.executemany("DELETE FROM profile WHERE place = ?1", gone)
+        self._db.executemany("UPDATE profile SET value = ?2 WHERE place = ?1", changed)
+        self._db.executemany("UPDATE profile SET user = ?2 WHERE place = ?1", renamed)
+        self._db.executemany("INSERT INTO profile (number, user, value) VALUES (?, ?, ?)", new)
+
+
+def _tally(tallies: Tallies, profile: Profile | None, sign: int) -> None:
+    if profile is not None:
+        tallies.count(profile.rows, profile.time, sign)

@@ -1,0 +1,203 @@
+"""Opens the file and writes batches of records into it, each with the positions behind it.
+
+Erased bytes are overwritten: `secure_delete` in the file, and a checkpoint that empties the log
+beside it. Of an erased user only a keyed hash stays for a while, so that an older profile or update
+that comes behind the null brings nobody back.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+from stream.errors import Failure
+from stream.serving.store import tables, tallies
+from stream.serving.store.histories import Histories
+from stream.serving.store.profiles import Counts, Profiles
+from stream.serving.store.tables import DAY_MS, LAYOUT, Place
+from stream.serving.store.tallies import HOURS_MS, Tallies
+from stream.serving.updates import Update
+
+ERASED_MS: Final = 15 * DAY_MS
+"""How long a hash of an erased user stays: by then no topic of the pipeline has older updates."""
+
+PRUNED_PARTS: Final = 64
+"""Pruning goes part by part, so that no batch waits for long."""
+
+
+@dataclass(slots=True)
+class Changes(Counts):
+    """Counts what a batch has changed, and holds its updates."""
+
+    updates: list[tuple[Update, bytes]] = field(default_factory=list)  # those that were read
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Holds what an earlier run has left: topics by id, positions, and as of when they were."""
+
+    topic_ids: dict[str, str]
+    positions: dict[Place, int]
+    as_of_ms: int
+
+
+class Store:
+    """Writes the file; one thread at a time does. Readers open connections of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the file in a folder, which is made if need be; raises UsageError, Failure."""
+        self.path = folder / "profiles.sqlite"
+        self._lock = tables.claim(folder)
+        try:
+            self._db = tables.open_writer(self.path)
+        except sqlite3.DatabaseError as error:
+            raise Failure(
+                f"{self.path} is no file of this program ({error}); delete it, it will be made anew"
+            ) from None
+        self._histories = Histories(self._db)
+        self._log_holds_erased = False
+        self._names: dict[str, int] = {}  # numbers of interests
+        self._new_names: list[str] = []  # of them, those of the transaction that is open
+        if self._meta("layout") != LAYOUT:
+            self.begin_anew({})
+        self._names = dict(self._db.execute("SELECT name, interest FROM name"))
+        self._salt: bytes = self._meta("salt")
+
+    def close(self) -> None:
+        """Closes the file and lets another process have the folder."""
+        self._db.close()
+        os.close(self._lock)
+
+    def reader(self) -> sqlite3.Connection:
+        """Returns a new connection that sees what was committed, and writes nothing."""
+        return tables.open_reader(self.path)
+
+    def known(self) -> Known:
+        """Returns what an earlier run has left."""
+        topics = {
+            name.removeprefix("topic:"): str(value)
+            for name, value in self._db.execute("SELECT name, value FROM meta")
+            if name.startswith("topic:")
+        }
+        rows = self._db.execute("SELECT topic, partition, offset FROM position")
+        positions = {(topic, partition): offset for topic, partition, offset in rows}
+        return Known(topics, positions, self._meta("as_of_ms") or 0)
+
+    def begin_anew(self, topic_ids: Mapping[str, str]) -> None:
+        """Forgets everything, and overwrites it; what is read from now on is of these topics."""
+        with self._transaction():
+            tables.make_tables(self._db)
+            self._salt = secrets.token_bytes(16)
+            self._set_meta(layout=LAYOUT, salt=self._salt, as_of_ms=0, users=0, hours_from_ms=0)
+            self._set_meta(**{f"topic:{name}": each for name, each in topic_ids.items()})
+        self._names = {}
+        self._db.execute("VACUUM")
+        self.empty_log()
+
+    def apply(
+        self,
+        profiles: Iterable[Any],
+        updates: Iterable[Any],
+        positions: Mapping[Place, int],
+        as_of_ms: int | None = None,
+    ) -> Changes:
+        """Takes records of the two topics and the positions behind them, in one transaction.
+
+        Records have key, value and timestamp, those of a partition in order. `as_of_ms`: the topic
+        was read up to its end of that moment.
+        """
+        with self._transaction():
+            changes = self._take(profiles, updates)
+            self._db.executemany(
+                "INSERT INTO position VALUES (?, ?, ?) ON CONFLICT (topic, partition) "
+                "DO UPDATE SET offset = excluded.offset",
+                [(*place, offset) for place, offset in positions.items()],
+            )
+            if as_of_ms is not None:
+                self._set_meta(as_of_ms=as_of_ms)
+        if changes.erased or self._log_holds_erased:
+            self.empty_log()
+        return changes
+
+    def empty_log(self) -> None:
+        """Writes the log beside the file into it and empties it.
+
+        Where a reader is in the way for long, the next batch tries again.
+        """
+        (busy, _, _) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._log_holds_erased = bool(busy)
+
+    def prune(self, now_ms: int, part: int) -> None:
+        """Drops what is too old in one of PRUNED_PARTS parts, and histories without a profile.
+
+        With the first part go old hashes, and single hours of the tallies become days.
+        """
+        with self._transaction():
+            self._histories.prune(now_ms, part, PRUNED_PARTS)
+            if not part:
+                self._db.execute("DELETE FROM erased WHERE at < ?", [now_ms - ERASED_MS])
+                hours_from_ms = max(0, now_ms - HOURS_MS) // DAY_MS * DAY_MS
+                tallies.join_hours(self._db, self._meta("hours_from_ms"), hours_from_ms)
+                self._set_meta(hours_from_ms=hours_from_ms)
+        if part == PRUNED_PARTS - 1:
+            self.empty_log()
+
+    # -- the file
+
+    def _take(self, profiles: Iterable[Any], updates: Iterable[Any]) -> Changes:
+        """Judges the records of a transaction and writes what is left of them."""
+        counted = Tallies(self._meta("hours_from_ms"))
+        taken = Profiles(self._db, self._hash, self._name, counted)
+        taken.take(profiles)
+        erased = taken.write()
+        counted.write(self._db)
+        if taken.more:
+            self._set_meta(users=self._meta("users") + taken.more)
+        self._histories.forget(erased)
+        told_of, foreign = self._histories.take(updates, taken.is_of_a_former_life)
+        found = taken.counts
+        return Changes(
+            found.kept, found.older, found.erased, found.foreign + foreign, found.models, told_of
+        )
+
+    def _name(self, name: str) -> int:
+        """Returns the number of an interest, a new one if it was never met."""
+        number = self._names.get(name)
+        if number is None:
+            made = self._db.execute("INSERT INTO name (name) VALUES (?)", [name])
+            number = self._names[name] = made.lastrowid or 0
+            self._new_names.append(name)
+        return number
+
+    def _hash(self, key: bytes) -> bytes:
+        return blake2b(key, digest_size=16, key=self._salt).digest()
+
+    def _meta(self, name: str) -> Any:
+        try:
+            row = self._db.execute("SELECT value FROM meta WHERE name = ?", [name]).fetchone()
+        except sqlite3.OperationalError:  # a new file
+            return None
+        return None if row is None else row[0]
+
+    def _set_meta(self, **values: Any) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(values.items()))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        self._new_names.clear()
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            for name in self._new_names:  # they are gone
+                del self._names[name]
+            raise
+        self._db.execute("COMMIT")

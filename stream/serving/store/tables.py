@@ -1,0 +1,128 @@
+"""Holds the tables of the file, opens it, and makes sure that one process has it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from models.contract import TRENDS
+from stream.errors import UsageError
+
+LAYOUT: Final = 2
+"""Of the file; another number begins it anew."""
+
+DAY_MS: Final = 86_400_000
+
+CACHE_KIB: Final = 65_536
+READER_CACHE_KIB: Final = 4_096
+"""What a reader has cached is gone with the next write; it needs room for one query."""
+
+BUSY_S: Final = 10.0
+
+LOG_PAGES: Final = 16_000
+"""The log beside the file is written into it at 64 MB: each time the disk is waited for."""
+
+TREND_COLUMNS: Final = tuple(f"trend_{code}" for code in range(len(TRENDS)))
+"""Columns of a tally, one a trend; named by number, as trends are stored."""
+
+# A profile keeps its place when its bytes change, and new ones come at the end: so a start that
+# reads everything writes the bytes, nine tenths of the file, from the front to the back.
+TABLES: Final = f"""
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE position (
+    topic TEXT, partition INTEGER, offset INTEGER NOT NULL, PRIMARY KEY (topic, partition)
+) WITHOUT ROWID;
+CREATE TABLE profile (
+    place INTEGER PRIMARY KEY, number INTEGER NOT NULL, user TEXT NOT NULL, value BLOB NOT NULL
+);
+CREATE INDEX profile_by_number ON profile (number, user);
+CREATE INDEX profile_by_user ON profile (user);
+CREATE TABLE name (interest INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE interest (
+    interest INTEGER, number INTEGER, probability REAL NOT NULL, rank INTEGER NOT NULL,
+    trend INTEGER NOT NULL, time INTEGER NOT NULL, PRIMARY KEY (interest, number)
+) WITHOUT ROWID;
+CREATE TABLE tally (
+    interest INTEGER, begin INTEGER, users INTEGER NOT NULL, first INTEGER NOT NULL,
+    millionths INTEGER NOT NULL, {", ".join(f"{name} INTEGER NOT NULL" for name in TREND_COLUMNS)},
+    PRIMARY KEY (interest, begin)
+) WITHOUT ROWID;
+CREATE TABLE history (
+    number INTEGER, offset INTEGER, time INTEGER NOT NULL, published INTEGER NOT NULL,
+    seen INTEGER NOT NULL, top BLOB NOT NULL, PRIMARY KEY (number, offset)
+) WITHOUT ROWID;
+CREATE TABLE erased (
+    hash BLOB PRIMARY KEY, topic TEXT, partition INTEGER, offset INTEGER, published INTEGER,
+    at INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+Place = tuple[str, int]
+"""Topic and partition."""
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Returns the connection that writes; raises sqlite3.DatabaseError for what is no such file."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # of its owner alone
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA secure_delete = ON")
+    # a power cut may lose the last transactions, whole; they are read again
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+    return db
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Returns a new connection that sees what was committed, and writes nothing."""
+    db = sqlite3.connect(
+        f"file:{path}?mode=ro",
+        uri=True,
+        timeout=BUSY_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    db.execute("PRAGMA query_only = ON")
+    db.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
+    return db
+
+
+def make_tables(db: sqlite3.Connection) -> None:
+    """Drops all tables that are there and makes those of this layout, in the caller's transaction.
+
+    Indexes go with their tables.
+    """
+    names = [
+        name
+        for kind, name in db.execute("SELECT type, name FROM sqlite_master")
+        if kind == "table" and not name.startswith("sqlite_")
+    ]
+    for name in names:
+        db.execute(f"DROP TABLE {name}")
+    for statement in filter(str.strip, TABLES.split(";")):
+        db.execute(statement)
+
+
+def claim(folder: Path) -> int:
+    """Returns a lock on the folder; raises UsageError if it cannot be used, or another has it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise UsageError(
+            f"--data {folder}: it cannot be written to ({error.strerror}); name a folder that this "
+            "user may write to"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise UsageError(
+            f"--data {folder}: another `interest-stream serve` has it; give each a folder of its "
+            "own"
+        ) from None
+    return lock
