@@ -17,6 +17,7 @@ only rooms further down:
     pipeline/     the eight hops of an event
     policies/     rules that the hops consult: which updates to send, which users to score
     files/        event, catalogue and prediction files
+    schema_registry/  fetches the schemas that values name by an id
     kafka/        Faust and aiokafka, tamed: the only room that reaches into their insides
     formats/      the shapes that topics have elsewhere, read as events of the contract
     contracts/    what clusters store and others read: events, faults, the state record, schemas

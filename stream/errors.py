@@ -7,6 +7,7 @@ InterestStreamError
    |                     to do
    |- BrokerError        Kafka cannot be reached, started or stopped
    |- TopicError         a topic is missing or its settings are unsafe
+   |- RegistryError      the schema registry cannot be asked, or refuses
    |- ModelError         a model directory is damaged, unknown or does not fit
    |- DataError          input data cannot be used
    |- RefusalError       starting would lose or double events (docs/understand/delivery.md)
@@ -60,6 +61,10 @@ class BrokerError(Failure):
 
 class TopicError(Failure):
     """Says that a topic is missing or its settings are unsafe."""
+
+
+class RegistryError(Failure):
+    """Says that the schema registry cannot be asked now, or refuses to answer."""
 
 
 class ModelError(Failure):

@@ -27,7 +27,7 @@ _ADDRESS: Final = re.compile(
     r"(\[[0-9A-Fa-f:.%A-Za-z]+\]|[^\s:/\[\]@\x00-\x20\x7f\ud800-\udfff]+):(\d{1,5})"
 )
 _SCHEME: Final = "kafka://"
-_THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
+THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
 _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -176,9 +176,33 @@ class SecretUrl:
             host = None
         if not host or parts.username is not None or parts.scheme not in ("https", "http"):
             raise ValueError("use https://host/path, without a user in it")
-        if parts.scheme == "http" and host not in _THIS_MACHINE:
+        if parts.scheme == "http" and host not in THIS_MACHINE:
             raise ValueError("use https: anyone on the network could read what is sent there")
         return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Takes addresses of one service with commas between them, https or http; or nothing."""
+
+    def read(self, value: Any) -> str:
+        """Returns them without slashes at their ends; raises ValueError naming a wrong one."""
+        if not isinstance(value, str) or _UNSEEN.search(value):
+            raise ValueError("use https://host:port")
+        found = [each.strip().rstrip("/") for each in value.split(",") if each.strip()]
+        for each in found:
+            try:
+                parts = urlsplit(each)
+                host, _ = parts.hostname, parts.port
+            except ValueError:
+                host = None
+            sound = host and parts.scheme in ("https", "http")
+            if not sound or parts.username is not None or parts.query or parts.fragment:
+                which = f"{each!r} in it" if len(found) > 1 else "that"
+                raise ValueError(f"{which} is no address; use https://host:port, no user in it")
+        if value and not found:
+            raise ValueError("no address is in it; use https://host:port")
+        return ",".join(found)
 
 
 @dataclass(frozen=True, slots=True)

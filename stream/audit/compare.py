@@ -21,7 +21,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from stream.audit.control_rules import Expected, Headers, is_control, valid_control
-from stream.audit.documents import Meant, Shape, meant_by
+from stream.audit.documents import FramedShape, Meant, Shape, meant_by
 from stream.audit.event_rules import Limits, milliseconds, valid_event
 
 MASK: Final = 2**64 - 1
@@ -129,7 +129,7 @@ class Replay:
         changelog: Changelog | None = None,
         committed: Mapping[int, int] | None = None,
         now_ms: int | None = None,
-        shape: Shape | None = None,
+        shape: Shape | FramedShape | None = None,
     ) -> None:
         """Begins with no events; `now_ms` judges records whose timestamp is no plausible moment.
 
@@ -154,6 +154,7 @@ class Replay:
         # key and value of each invalid record, by partition and offset; of each invalid document of
         # a record that holds several, by its number among the invalid ones too
         self.invalid: dict[tuple[int, ...], tuple[Any, Any]] = {}
+        self.refused: set[tuple[int, ...]] = set()  # invalid for a reason that is gone by now
 
     def add(
         self,
@@ -176,7 +177,8 @@ class Replay:
         if is_control(headers):
             self._add_control(partition, offset, key, value, timestamp_ms, headers)
             return
-        meant = self._meant(key, value, timestamp_ms, headers)
+        refused = (partition, offset) in self.refused
+        meant = None if refused else self._meant(key, value, timestamp_ms, headers)
         if meant is None:
             self.invalid[partition, offset] = key, value
             return

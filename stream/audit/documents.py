@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import cramjam
 
@@ -53,8 +53,23 @@ Shape = Callable[[bytes, Headers, int | None], Meant]
 It raises NotReadableError."""
 
 
+class Framing(Protocol):
+    """Knows the documents inside a schema registry's frames."""
+
+    def document_of(self, value: bytes) -> bytes:
+        """Returns the document in a value; raises NotReadableError."""
+
+
+@dataclass(frozen=True, slots=True)
+class FramedShape:
+    """Stands for a shape whose values may have frames around their documents."""
+
+    inner: Shape
+    frames: Framing
+
+
 def meant_by(
-    shape: Shape,
+    shape: Shape | FramedShape,
     key: bytes | None,
     value: bytes | None,
     timestamp_ms: int,
@@ -63,6 +78,9 @@ def meant_by(
     now_ms: int | None,
 ) -> Meant | None:
     """Returns what a record means by its shape; None if the whole record is a dead letter."""
+    frames: Framing | None = None
+    if isinstance(shape, FramedShape):
+        shape, frames = shape.inner, shape.frames
     if value is None and getattr(shape, "__name__", "") in TOMBSTONES:
         return Meant(dropped=1)
     if key is None or value is None or len(value) > limits.value_bytes:
@@ -79,22 +97,25 @@ def meant_by(
         return meant
 
     try:
-        value = _unpacked(value)
+        value = _unpacked(value if frames is None else frames.document_of(value))
         _ensure_sound(value)
-        if any(name.lower() == "ce_specversion" for name, _ in headers):
-            return judged(value)
-        if not value.lstrip().startswith(b"["):
-            try:
-                return judged(value)
-            except NotReadableError:
-                documents = _following(value)
-                if len(documents) < 2:
-                    return None
-        else:
-            documents = some_elements(value)
-        return together(documents, judged)
+        described = any(name.lower() == "ce_specversion" for name, _ in headers)
+        return judged(value) if described else _each_meant(value, judged)
     except NotReadableError:
         return None
+
+
+def _each_meant(value: bytes, judged: Callable[[bytes], Meant]) -> Meant:
+    """Returns what the documents of a value mean, be it one; raises NotReadableError."""
+    if value.lstrip().startswith(b"["):
+        return together(some_elements(value), judged)
+    try:
+        return judged(value)
+    except NotReadableError:
+        documents = _following(value)
+        if len(documents) < 2:
+            raise
+        return together(documents, judged)
 
 
 def together(documents: list[bytes], read: Callable[[bytes], Meant]) -> Meant:

@@ -65,10 +65,17 @@ def valid_event(
     """
     if key is None or value is None or len(value) > limits.value_bytes or not 1 <= len(key) <= 256:
         return None
-    event = json_object(value)
-    if event is None or not all(_is_typed(*pair) for pair in event.pairs):
+    event = contract_event(value)
+    if event is None:
         return None
     return event if valid_fields(event, key, timestamp_ms, limits, now_ms) else None
+
+
+def contract_event(value: bytes) -> dict[str, Any] | None:
+    """Returns the object in a value whose fields have the contract's types, None if it has none."""
+    event = json_object(value)
+    typed = event is not None and all(_is_typed(*pair) for pair in event.pairs)
+    return event if typed else None
 
 
 def valid_fields(

@@ -16,16 +16,21 @@ from stream.audit.compare import (
     compare_dead_letters,
     letter_of,
 )
+from stream.audit.documents import FramedShape, Shape
 from stream.audit.event_rules import Limits
+from stream.audit.framed import Frames
 from stream.audit.shapes import shape_of
 from stream.config import Settings
 from stream.kafka.consumer import open_consumer, partitions_of
+from stream.schema_registry.schemas import AnySchemas, NoSchemas, Schemas
 
 Progress = Callable[[str, int, int], None]
 """Called as (topic, records read, records in all)."""
 
 ADVICE: Final = "check --app-id and --events-topic"
 ORIGIN: Final = "is.origin"
+REASON: Final = "is.dlq.reason"
+UNKNOWN_SCHEMA: Final = b"unknown-schema"
 
 
 async def audit(settings: Settings, progress: Progress = lambda *_: None) -> dict[str, Any]:
@@ -57,13 +62,16 @@ async def audit(settings: Settings, progress: Progress = lambda *_: None) -> dic
         )
         shape = shape_of(settings)
         replay = Replay(limits, changelog, committed, int(time.time() * 1000), shape)
+        schemas = _schemas_of(shape, settings)
         places: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
         for place in letters:
             places.setdefault(place[:2], []).append(place)
-        async for record in _read(consumer, topic, progress):
+        async for record in _read(consumer, topic, progress, schemas):
             for place in places.get((record.partition, record.offset), ()):
                 if not letters[place].may_be_of(record.timestamp):
                     del letters[place]  # of an earlier topic of this name
+                elif letters[place].headers.get(REASON) == UNKNOWN_SCHEMA:
+                    replay.refused.add(place)  # what a registry did not know then is not asked now
             replay.add(
                 record.partition,
                 record.offset,
@@ -79,6 +87,7 @@ async def audit(settings: Settings, progress: Progress = lambda *_: None) -> dic
         now = {each.partition: await consumer.committed(each) or 0 for each in source}
     finally:
         await consumer.stop()
+    await schemas.close()
     begin_of = {each.partition: begin for each, begin in begins.items()}
     report = compare(replay, changelog, committed, topic, begin_of)
     report |= compare_dead_letters(replay, letters, committed)
@@ -120,8 +129,22 @@ def _origin(headers: Any) -> str | None:
     return None
 
 
-async def _read(consumer: AIOKafkaConsumer, topic: str, progress: Progress) -> AsyncIterator[Any]:
-    """Yields every record of a topic up to the end that it has now, each partition in order."""
+def _schemas_of(shape: Shape | FramedShape | None, settings: Settings) -> AnySchemas:
+    """Returns what fetches the schemas that the values of a shape name."""
+    frames = shape.frames if isinstance(shape, FramedShape) else None
+    return Schemas(settings, frames) if isinstance(frames, Frames) else NoSchemas()
+
+
+async def _read(
+    consumer: AIOKafkaConsumer,
+    topic: str,
+    progress: Progress,
+    schemas: AnySchemas | None = None,
+) -> AsyncIterator[Any]:
+    """Yields every record of a topic up to the end that it has now, each partition in order.
+
+    The schemas that they name are known by then, if `schemas` are given.
+    """
     partitions = await partitions_of(consumer, topic, ADVICE)
     ends = await consumer.end_offsets(partitions)
     begins = await consumer.beginning_offsets(partitions)
@@ -132,6 +155,8 @@ async def _read(consumer: AIOKafkaConsumer, topic: str, progress: Progress) -> A
     while left:
         fetched = await consumer.getmany(*left, timeout_ms=500, max_records=20_000)
         for records in fetched.values():
+            if schemas is not None:
+                await schemas.know(records)
             for record in records:
                 yield record
             done += len(records)

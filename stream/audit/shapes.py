@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from stream.audit.documents import Shape
+from stream.audit.documents import FramedShape, Shape
+from stream.audit.framed import Frames, contract
 from stream.audit.mapping_rules import MappedShape
 from stream.audit.owners.calls import posthog, rudderstack, segment
 from stream.audit.owners.envelopes import cloudevents, debezium
@@ -25,12 +26,21 @@ SHAPES: Final[dict[str, Shape]] = {
 """The shapes that need no file."""
 
 
-def shape_of(settings: Settings) -> Shape | None:
+def shape_of(settings: Settings) -> Shape | FramedShape | None:
     """Returns the shape of the input topic; None: it is the contract's.
 
     What `--rekey` forwards is of the contract, whatever it came from.
     """
-    if settings.rekey or settings.event_format == CONTRACT:
+    if settings.rekey:
+        return None
+    shape = _shape_of(settings)
+    if settings.schema_registry:
+        return FramedShape(shape or contract, Frames())
+    return shape
+
+
+def _shape_of(settings: Settings) -> Shape | None:
+    if settings.event_format == CONTRACT:
         return None
     if settings.event_format == MAPPING:
         return MappedShape(Path(settings.mapping).read_text(encoding="utf-8"))

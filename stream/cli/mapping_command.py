@@ -21,6 +21,7 @@ from stream.plain_text import plain, utc
 
 if TYPE_CHECKING:
     from stream.clients.samples import SampleRecord
+    from stream.formats.event_format import EventFormat
     from stream.formats.mappings.trial import Trial, Tried
 
 SUGGESTED_FROM: Final = 500
@@ -37,6 +38,7 @@ _sample = options.together(
         type=FILE,
         help="File of records, a JSON object a line or an array; repeat for several.",
     ),
+    options.schema_registry,
     options.connection,
 )
 
@@ -73,11 +75,14 @@ def suggest_(files: tuple[Path, ...], from_topic: str | None, **connection: Any)
 
     Exit codes: 0 a mapping that can be used, 1 a field is missing in it, 2 wrong use.
     """
+    from stream.clients.samples import documents_of
     from stream.formats.mappings.suggestion import suggest
+    from stream.formats.registry import foreign_format
 
     settings = from_environment(**connection, event_format=CONTRACT, mapping="")
-    records = _records(settings, files, from_topic, SUGGESTED_FROM)
-    found = suggest(record.value for record in records if record.value is not None)
+    event_format = foreign_format(settings)
+    records = _records(settings, files, from_topic, SUGGESTED_FROM, event_format)
+    found = suggest(documents_of(records, event_format))
     click.echo(plain_toml(found.text), nl=False)
     if found.missing:
         names = ", ".join(found.missing)
@@ -114,14 +119,15 @@ def try_(
     Exit codes: 0 all was read or left out on purpose, 1 some would be dead letters, 2 wrong use.
     """
     from stream.formats.mappings.trial import tried_on
-    from stream.formats.registry import format_named
+    from stream.formats.registry import foreign_format, format_named
 
     if (file is None) == (event_format is None):
         raise UsageError("give a mapping FILE, or --event-format NAME, and not both")
     named = {"event_format": event_format or MAPPING, "mapping": str(file or "")}
     settings = from_environment(**connection, **named)
-    tried_format = format_named(settings.event_format, settings.mapping)
-    records = _records(settings, files, from_topic, count)
+    named_format = settings.event_format, settings.mapping
+    tried_format = foreign_format(settings) or format_named(*named_format)
+    records = _records(settings, files, from_topic, count, tried_format)
     limits = limits_of(settings)
     trial = tried_on(records, tried_format, limits, int(time.time() * 1000))
     click.echo(json.dumps(_as_json(trial)) if as_json else _readable(trial))
@@ -134,13 +140,20 @@ def plain_toml(text: str) -> str:
 
 
 def _records(
-    settings: Settings, files: Sequence[Path], topic: str | None, most: int
+    settings: Settings,
+    files: Sequence[Path],
+    topic: str | None,
+    most: int,
+    event_format: EventFormat | None,
 ) -> list[SampleRecord]:
     from stream.clients.samples import of_files, of_topic
 
     if bool(files) == bool(topic):
         raise UsageError("give a sample: --events FILE, or --from-topic NAME")
-    found = asyncio.run(of_topic(settings, topic, most)) if topic else of_files(files, most)
+    if topic:
+        found = asyncio.run(of_topic(settings, topic, most, event_format))
+    else:
+        found = of_files(files, most)
     if not found:
         raise DataError(f"{topic or files[0]}: holds no record; give a sample that has some")
     return found

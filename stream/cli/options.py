@@ -48,7 +48,13 @@ config = click.option(
 events_topic = click.option(
     "--events-topic", metavar="NAME", help="The clickstream topic.  [default: clickstream]"
 )
+schema_registry = click.option(
+    "--schema-registry",
+    metavar="URL",
+    help="Schema registry, as https://host:8081, that knows the values' schemas.",
+)
 event_format = together(
+    schema_registry,
     click.option(
         "--mapping",
         metavar="FILE",

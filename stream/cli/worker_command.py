@@ -19,6 +19,7 @@ from stream.config import SECRETS, Settings, from_environment
 from stream.errors import Failure, UsageError
 from stream.files.phrases import read_phrases
 from stream.formats.registry import foreign_format
+from stream.schema_registry.schemas import schemas_of
 
 NAME_WIDTH = 30
 
@@ -97,7 +98,8 @@ def command(
     if as_json:
         raise UsageError("--json goes with --show-settings; the log of a worker is text")
     settings.check_for_worker()
-    foreign_format(settings)  # a mapping that cannot be used is told before anything starts
+    # a mapping that cannot be used, or an extra that is missing, is told before anything starts
+    schemas_of(foreign_format(settings), settings)
     serve(settings, null_model, wait_for_a_line)
 
 

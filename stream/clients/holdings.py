@@ -10,7 +10,7 @@ of `--rekey`, so of those two topics all is read.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream.clients.user_ids import user_key
-from stream.config import Settings
+from stream.config import ConnectionSettings, Settings
 from stream.contracts.control import is_control
 from stream.contracts.faults import BadEvent
 from stream.formats.documents import read_documents
@@ -26,6 +26,7 @@ from stream.formats.event_format import EventFormat
 from stream.formats.registry import foreign_format
 from stream.kafka.consumer import home_of, partitions_of, ranges_of, records_of
 from stream.kafka.topic_life import Life
+from stream.schema_registry.schemas import schemas_of
 
 STATE, PROFILE, UPDATES, EVENTS, LETTERS, RAW = PLACES = (
     "state",
@@ -49,12 +50,14 @@ class Users:
 
     ids: Mapping[bytes, str]
     event_format: EventFormat | None = None  # of the raw events; None: the contract
+    registry: ConnectionSettings = field(default_factory=ConnectionSettings)  # of its schemas
 
     @classmethod
     def of(cls, settings: Settings, ids: Collection[str]) -> Users:
         """Returns the users of these ids, by pseudonym if there are some; raises UsageError."""
         secret = settings.pseudonym_key()
-        return cls({user_key(each, secret): each for each in ids}, foreign_format(settings))
+        names = {user_key(each, secret): each for each in ids}
+        return cls(names, foreign_format(settings), settings)
 
     def names(self) -> dict[bytes, bytes]:
         """Returns the key of the records by each name that a user has, pseudonym and id."""
@@ -168,29 +171,23 @@ async def search_log(
     chosen = [each for each in places if partitions is None or each.partition in partitions]
     ranges = await ranges_of(consumer, chosen)
     place.ranges = {each.partition: range_ for each, range_ in ranges.items()}
-    owner = owner_by_name(users) if place.name in (LETTERS, RAW) else _by_key(users)
-    async for record in _with_progress(consumer, ranges, place, progress):
-        user = owner(record)
-        if user is None:
-            continue
-        if place.name in (EVENTS, RAW) and is_control(record.headers):
-            controls(record)
-        else:
-            place.add(user, record, keep)
-
-
-async def _with_progress(
-    consumer: AIOKafkaConsumer,
-    ranges: dict[TopicPartition, tuple[int, int]],
-    place: Place,
-    progress: Progress,
-) -> AsyncIterator[Any]:
+    by_name = place.name in (LETTERS, RAW)
+    owner = owner_by_name(users) if by_name else _by_key(users)
+    schemas = schemas_of(users.event_format if by_name else None, users.registry)
     total, done = sum(end - begin for begin, end in ranges.values()), 0
     async for records in records_of(consumer, ranges):
+        await schemas.know(records)
         for record in records:
-            yield record
+            user = owner(record)
+            if user is None:
+                continue
+            if place.name in (EVENTS, RAW) and is_control(record.headers):
+                controls(record)
+            else:
+                place.add(user, record, keep)
         done += len(records)
         progress(f"reading {place.topic}", done, total)
+    await schemas.close()
 
 
 def _by_key(users: Users) -> Callable[[Any], bytes | None]:

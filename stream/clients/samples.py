@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from stream.config import Settings
+from stream.contracts.faults import BadEvent
 from stream.files.columnar import ColumnFile
 from stream.files.lines import elements_of, is_array, lines_of
 from stream.files.opening import Source
+from stream.formats.event_format import EventFormat
+from stream.formats.framed.readers import unframed
 from stream.kafka.consumer import open_consumer, partitions_of, ranges_of, records_of
+from stream.schema_registry.schemas import schemas_of
 
 
 class SampleRecord(NamedTuple):
@@ -45,9 +49,12 @@ def of_files(paths: Sequence[Path], most: int) -> list[SampleRecord]:
     return found
 
 
-async def of_topic(settings: Settings, topic: str, most: int) -> list[SampleRecord]:
+async def of_topic(
+    settings: Settings, topic: str, most: int, event_format: EventFormat | None = None
+) -> list[SampleRecord]:
     """Returns the newest records of a topic by the broker's time, oldest first.
 
+    Afterwards a format that reads a registry's wire format knows their schemas.
     Raises BrokerError, TopicError.
     """
     consumer = await open_consumer(settings)
@@ -62,6 +69,9 @@ async def of_topic(settings: Settings, topic: str, most: int) -> list[SampleReco
     finally:
         await consumer.stop()
     records.sort(key=lambda record: record.timestamp)
+    schemas = schemas_of(event_format, settings)
+    await schemas.know(records[-most:])
+    await schemas.close()
     return [
         SampleRecord(
             f"{topic}[{record.partition}] {record.offset}",
@@ -73,3 +83,19 @@ async def of_topic(settings: Settings, topic: str, most: int) -> list[SampleReco
         )
         for record in records[-most:]
     ]
+
+
+def documents_of(
+    records: Iterable[SampleRecord], event_format: EventFormat | None
+) -> Iterator[bytes]:
+    """Yields the values of records, each without a registry's frame; one that is broken is not."""
+    for record in records:
+        if record.value is None:
+            continue
+        if event_format is None:
+            yield record.value
+            continue
+        try:
+            yield unframed(event_format, record.value)[1]
+        except BadEvent:
+            continue

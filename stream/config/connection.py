@@ -11,6 +11,7 @@ from typing import Final
 
 from stream.config.fields import apply_rules, setting, wrong
 from stream.config.kafka_options import KafkaOptions
+from stream.config.schema_registry import REGISTRY_FILES, SchemaRegistrySettings
 from stream.setting_rules import (
     Brokers,
     OneOf,
@@ -44,13 +45,13 @@ _SENT_AS_THEY_ARE: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Mechanisms that hand the broker a secret which works for whoever reads it."""
 
-FROM_FILES: Final = ("sasl_password", "oauth_client_id", "oauth_client_secret")
+FROM_FILES: Final = ("sasl_password", "oauth_client_id", "oauth_client_secret", *REGISTRY_FILES)
 """Settings that a setting with `_file` behind the name can take from a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConnectionSettings:
-    """Holds all that a client needs to reach Kafka, one field a line."""
+class ConnectionSettings(SchemaRegistrySettings):
+    """Holds all that a client needs to reach Kafka and its schemas, one field a line."""
 
     broker: str = setting(
         DEFAULT_BROKER,
@@ -142,6 +143,7 @@ class ConnectionSettings:
             self.tls_context()
         if self.oauth_cafile:
             self.oauth_tls_context()
+        self.check_schema_registry()
 
     @property
     def uses_sasl(self) -> bool:

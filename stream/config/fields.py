@@ -13,7 +13,14 @@ PREFIX: Final = "INTEREST_STREAM_"
 MOST_SHOWN: Final = 200
 """Characters of a wrong value in the message."""
 
-SECRETS: Final = frozenset({"sasl_password", "oauth_client_secret"})
+SECRETS: Final = frozenset(
+    {
+        "sasl_password",
+        "oauth_client_secret",
+        "schema_registry_password",
+        "schema_registry_token",
+    }
+)
 """Settings that are never shown, and have no option: others see the command line of a process."""
 
 _LOGIN: Final = re.compile(r"[^\s,;/'\"]*@")

@@ -38,6 +38,9 @@ REASONS: Final = (
     "corrupt-batch",  # its checksum does not fit, or it cannot be decompressed or read
     "corrupt-record",  # one of a sound batch whose bytes are not as Kafka's format says
     "bad-control",  # a control record that cannot be obeyed, or that nobody signed
+    "unknown-schema",  # the schema registry has no schema of the id that the value names
+    "bad-schema",  # that schema cannot be used to read values
+    "schema-mismatch",  # the bytes are not as their schema says
 )
 """Closed list: labels of a metric, header of a dead letter. Append only."""
 
@@ -58,6 +61,10 @@ _FIXES: Final = {
     "dwell_ms": "a number of milliseconds, 0 or more",
     "value": "a finite number",
 }
+NO_REGISTRY: Final = (
+    "the value begins with a zero byte, as values with a schema id of a registry do; name the "
+    "registry with --schema-registry URL, or send JSON"
+)
 _BOM: Final = b"\xef\xbb\xbf"
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
@@ -135,6 +142,8 @@ def shown(text: object, limit: int = 60) -> str:
 def _fault_of_bytes(value: bytes) -> tuple[str, str] | None:
     if not value.strip(b" \t\r\n"):
         return "empty-value", "the value is empty; send a JSON object"
+    if value.startswith(b"\0"):
+        return "not-json", NO_REGISTRY
     if value.startswith(_BOM):
         return "byte-order-mark", "the value starts with a byte order mark; write UTF-8 without one"
     try:

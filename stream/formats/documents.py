@@ -3,7 +3,8 @@
 A value that is one document is handed to the format as it is, so single documents cost nothing.
 Several are a JSON array of objects, or objects that follow each other. One that cannot be read is
 given back with its own bytes; the others are read. Lines of tab-separated values are documents,
-too. A value that its producer compressed is unpacked first (packed.py).
+too. A value that its producer compressed is unpacked first (packed.py), and one in the wire format
+of a schema registry is turned into its document (framed/).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from stream.formats.event_format import (
     Headers,
     Reading,
 )
+from stream.formats.framed.readers import unframed
 from stream.formats.packed import unpacked
 
 LEAST_TABS: Final = 20
@@ -53,6 +55,7 @@ def read_documents(
     A document alone that cannot be read is raised too, and one is not read if `judge` raises
     BadEvent for one of its events.
     """
+    event_format, value = unframed(event_format, value)
     value = unpacked(value)
     _ensure_sound(value)
 

@@ -11,6 +11,7 @@ from stream.formats.cloudevents import CloudeventsFormat
 from stream.formats.contract_format import ContractFormat
 from stream.formats.debezium import DebeziumFormat
 from stream.formats.event_format import EventFormat
+from stream.formats.framed.readers import FramedFormat, SchemaReaders
 from stream.formats.ga4 import Ga4Format
 from stream.formats.mappings.mapping_file import read_mapping
 from stream.formats.mappings.mapping_format import MappingFormat
@@ -45,8 +46,12 @@ def format_named(name: str, mapping: str = "") -> EventFormat:
 def foreign_format(settings: Settings) -> EventFormat | None:
     """Returns the format of events_topic; None: it is the contract, which needs none.
 
-    Raises SettingsError if the mapping cannot be used.
+    With a schema registry its values may be in the registry's wire format. Raises SettingsError if
+    the mapping cannot be used.
     """
+    if settings.schema_registry:
+        inner = format_named(settings.event_format, settings.mapping)
+        return FramedFormat(inner, SchemaReaders())
     if settings.event_format == CONTRACT:
         return None
     return format_named(settings.event_format, settings.mapping)

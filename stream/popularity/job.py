@@ -25,6 +25,7 @@ from stream.kafka.topic_identity import shapes
 from stream.kafka.topics import create_topic
 from stream.plain_text import plain
 from stream.popularity.counts import Counts, Snapshot, decode, encode, read_events, where_to_start
+from stream.schema_registry.schemas import schemas_of
 
 log = logging.getLogger("interest_stream")
 
@@ -97,6 +98,7 @@ class _CountingRun:
         self._source = source
         self._limits = limits_of(settings)
         self._format = source_format(settings)
+        self._schemas = schemas_of(self._format, settings)
         self._control_key = settings.control_key()
         self._counts = Counts(newest, settings.popularity_min_users)
         self._offsets: dict[int, int] = {} if newest is None else dict(newest.offsets)
@@ -116,7 +118,8 @@ class _CountingRun:
                 left = await self._begin()
                 continue
             for partition, records in fetched.items():
-                self._count(partition.partition, records)
+                if await self._schemas.know(records, lambda: not stop.is_set()):
+                    self._count(partition.partition, records)
 
             # Publish when the end that the topic had at the start is reached, then on time.
             left = {
@@ -137,6 +140,7 @@ class _CountingRun:
                     self._settings.source_topic,
                     self._counts.events,
                 )
+        await self._schemas.close()
         if self._counted and not await self._is_replaced():
             await self._publish()
 

@@ -23,7 +23,8 @@ from stream.config import Settings
 from stream.contracts.event import limits_of
 from stream.contracts.update import UpdateSize
 from stream.errors import InterestStreamError
-from stream.formats.registry import source_format
+from stream.formats.event_format import EventFormat
+from stream.formats.registry import foreign_format, source_format
 from stream.kafka.batch_consumer import BatchConsumer
 from stream.kafka.batch_recovery import BatchRecovery, BatchTableManager, GivenStoreTable
 from stream.kafka.folderless_app import FolderlessApp
@@ -36,9 +37,11 @@ from stream.pipeline.transport import BatchFlow
 from stream.policies.erasure import Remembering
 from stream.policies.score_budget import BudgetPolicy
 from stream.popularity.follower import PopularityFollower
+from stream.schema_registry.schemas import AnySchemas, NoSchemas, schemas_of
 from stream.worker.familiarity import Drops, Familiarity, WatchedDecoder
 from stream.worker.faust_settings import faust_settings
 from stream.worker.host import WorkerHost
+from stream.worker.readable import readable
 from stream.worker.rekey import Forwarder
 from stream.worker.sweep import Sweeper
 from stream.worker.table import TABLE_NAME, ArenaStore, TableShape
@@ -59,6 +62,7 @@ class InterestApp(FolderlessApp):
     sweeper: Sweeper
     watchdog: Watchdog
     popularity: PopularityFollower | None
+    schemas: AnySchemas  # of the values that are read first
     health: WebServer | None
     state_table: GivenStoreTable
 
@@ -84,6 +88,7 @@ class InterestApp(FolderlessApp):
     async def on_stop(self) -> None:
         """Stops the web server."""
         await super().on_stop()
+        await self.schemas.close()
         if self.health is not None:
             await self.health.stop()
 
@@ -106,6 +111,11 @@ class InterestApp(FolderlessApp):
     def recovery(self) -> BatchRecovery:
         """Returns what restores the states."""
         return cast(BatchTableManager, self.tables).recovery
+
+    @property
+    def waiting(self) -> str:
+        """Returns what the worker waits for beside Kafka, empty if for nothing."""
+        return self.schemas.trouble
 
     @property
     def remarks(self) -> list[str]:
@@ -208,7 +218,9 @@ def build_app(
     app.popularity = None
     if settings.live_popularity:
         app.popularity = PopularityFollower(settings, predictor, threads.model, host.metrics)
-    _add_agents(app)
+    raw_format = foreign_format(settings) if settings.rekey else event_format
+    app.schemas = schemas_of(raw_format, settings)
+    _add_agents(app, raw_format)
     return app
 
 
@@ -242,19 +254,25 @@ def _state_table(
     return given
 
 
-def _add_agents(app: InterestApp) -> None:
+def _add_agents(app: InterestApp, raw_format: EventFormat | None) -> None:
     settings, partitions = app.host.settings, app.conf.topic_partitions
     topic = partial(app.topic, key_type=bytes, value_type=None, value_serializer="raw")
     source = topic(settings.source_topic, partitions=partitions)
+    raw_schemas, source_schemas = app.schemas, app.schemas
+    if settings.rekey:  # what is forwarded is of the contract
+        source_schemas = NoSchemas()
+
+    def group() -> BatchConsumer:
+        return app.batch_consumer
 
     @app.agent(source, name="interests")
     async def interests(stream: Any) -> None:
-        await app.computing.consume(stream.noack().events())
+        await app.computing.consume(readable(stream.noack().events(), source_schemas, group))
 
     if settings.rekey:
-        forwarder = Forwarder(app.host, lambda: app.batch_consumer, lambda: app.batch_producer)
+        forwarder = Forwarder(app.host, group, lambda: app.batch_producer, raw_format)
         raw = topic(settings.events_topic)
 
         @app.agent(raw, name="rekey")
         async def rekey(stream: Any) -> None:
-            await forwarder.consume(stream.noack().events())
+            await forwarder.consume(readable(stream.noack().events(), raw_schemas, group))

@@ -41,6 +41,7 @@ from stream.kafka.topic_identity import Shape, followed, remembered, replaced, s
 from stream.kafka.topic_rules import Difference
 from stream.kafka.topics import check_topics
 from stream.pipeline.decode import Decoder
+from stream.schema_registry.schemas import schemas_of
 
 LOOKS: Final = 4
 LOOK_S: Final = 0.5
@@ -225,8 +226,11 @@ async def _refuse_other_events(
     It asks the logs, because no commit tells: the offsets are gone, or the broker has no ids.
     """
     limits = limits_of(settings)
-    decoder = Decoder(limits, event_format=source_format(settings))
-    topic = settings.source_topic
+    event_format, topic = source_format(settings), settings.source_topic
+    decoder, schemas = (
+        Decoder(limits, event_format=event_format),
+        schemas_of(event_format, settings),
+    )
     for partition in partitions:
         changelog = TopicPartition(settings.changelog_topic, partition)
         newest, _ = await last_record(consumer, changelog, lambda each: bool(each.value))
@@ -238,6 +242,8 @@ async def _refuse_other_events(
                 continue
             offset = int(state.header["offset"])
             record = await record_at(consumer, TopicPartition(topic, partition), offset)
+            if record is not None:
+                await schemas.know([record])
             if record is None or is_event_of(newest.key, state, topic, record, decoder):
                 continue
             raise RefusalError(
@@ -246,6 +252,7 @@ async def _refuse_other_events(
                 "was read by another --event-format or --mapping. "
                 "Start with a new --app-id, or delete the changelog to begin from empty states"
             )
+    await schemas.close()
 
 
 def is_event_of(user: bytes, state: Record, topic: str, record: Any, decoder: Decoder) -> bool:

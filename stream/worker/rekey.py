@@ -34,8 +34,8 @@ from stream.contracts.event import ORIGIN_HEADER, Event, limits_of
 from stream.contracts.faults import BadEvent, Reject, UnreadableBytes
 from stream.contracts.pseudonym import pseudonym, renamed
 from stream.errors import PublishError
+from stream.formats.event_format import EventFormat
 from stream.formats.records import read_record, rejects_of
-from stream.formats.registry import foreign_format
 from stream.kafka.batch_consumer import BatchConsumer
 from stream.kafka.host import Host
 from stream.kafka.producer import BatchProducer
@@ -71,7 +71,9 @@ class Forwarder:
         host: Host,
         consumer: Callable[[], BatchConsumer],
         producer: Callable[[], BatchProducer],
+        event_format: EventFormat | None = None,
     ) -> None:
+        """Waits for batches; `event_format` is that of the raw records, None: the contract."""
         settings = host.settings
         self._host, self._settings = host, settings
         self._consumer, self._producer = consumer, producer
@@ -79,7 +81,7 @@ class Forwarder:
         self._partitioner = DefaultPartitioner()
         self._pseudonym_key = settings.pseudonym_key()
         self._control_key = settings.control_key()
-        self._format = foreign_format(settings)
+        self._format = event_format
         self._limits = limits_of(settings)
         self._drops = Drops(host.metrics)
 

@@ -50,6 +50,10 @@ class Watched(Protocol):
     in_recovery: bool
 
     @property
+    def waiting(self) -> str:
+        """Returns what the worker waits for beside Kafka, empty if for nothing."""
+
+    @property
     def should_stop(self) -> bool:
         """Returns whether the end has begun."""
 
@@ -111,6 +115,8 @@ class Watchdog:
         # anything that moves counts as progress, and so does having nothing to do
         progress = self._progress()
         busy = sum(self.lag.values()) or app.rebalancing or app.in_recovery or not connected
+        # a schema registry that is away comes back for another worker no sooner
+        busy = busy and not app.waiting
         if progress != self._seen or not busy:
             self._seen, self.moved = progress, time.monotonic()
             return
@@ -145,7 +151,7 @@ class Watchdog:
         still = {}
         for partition, behind in self.lag.items():
             done = applied.get(TP(app.host.settings.source_topic, partition))
-            if behind and not app.rebalancing and not app.in_recovery:
+            if behind and not (app.rebalancing or app.in_recovery or app.waiting):
                 before = self.still.get(partition)
                 still[partition] = (
                     before if before is not None and before[0] == done else (done, now)

@@ -45,6 +45,10 @@ class Served(Protocol):
     in_recovery: bool
 
     @property
+    def waiting(self) -> str:
+        """Returns what the worker waits for beside Kafka, empty if for nothing."""
+
+    @property
     def tables(self) -> Any:
         """Returns Faust's table manager, for its `actives_ready`."""
 
@@ -130,6 +134,8 @@ class WebServer:
             reasons.append("the group is rebalancing")
         if app.in_recovery or not app.tables.actives_ready:
             reasons.append("states are being restored")
+        if app.waiting:
+            reasons.append(f"waiting: {app.waiting}")
         return reasons
 
     async def _livez(self, _request: web.Request) -> web.Response:

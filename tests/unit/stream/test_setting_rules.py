@@ -28,11 +28,13 @@ from stream.setting_rules import (
     Rule,
     SecretUrl,
     Text,
+    Urls,
     addresses_of,
 )
 
 RULES: dict[str, Rule] = {each.name: each.metadata["rule"] for each in dataclasses.fields(Settings)}
 NO_NUMBERS = ("", "many", "nan", "inf", "-inf", "1e999", "0x10", "1,5", "\x1b[31m")
+NO_URLS = ("host:8081", "ftp://host", "https://me:secret@host", "https://a,b", ",", "\x1b[31m")
 NO_BROKERS = (
     "",
     ";",
@@ -94,8 +96,8 @@ def bad_values(rule: Rule) -> tuple[str, ...]:
         return NO_KAFKA_OPTIONS
     if isinstance(rule, Pairs):
         return ("a", "a=", "=b", "a=1,a=2", "a=\x1b[31m")
-    if isinstance(rule, SecretUrl):
-        return NO_SECRET_URLS
+    if isinstance(rule, SecretUrl | Urls):
+        return NO_SECRET_URLS if isinstance(rule, SecretUrl) else NO_URLS
     assert isinstance(rule, Place), "a rule that this test does not know: give it bad values"
     return ()
 

@@ -206,6 +206,7 @@ def test_no_probe_is_told_what_an_error_quotes() -> None:
         consumer_generation_id=0,
         rebalancing=True,
         in_recovery=True,
+        waiting="",
         tables=SimpleNamespace(actives_ready=False),
         remarks=[],
     )

@@ -15,6 +15,7 @@ from stream.contracts.control import MAC_HEADER, Control, encode_control, parse_
 from stream.contracts.event import ORIGIN_HEADER, Event, Limits, parse_event
 from stream.contracts.faults import BadEvent
 from stream.contracts.pseudonym import pseudonym
+from stream.formats.registry import foreign_format
 from stream.metrics import Metrics
 from stream.worker.rekey import (
     Forwarder,
@@ -200,7 +201,8 @@ def test_records_of_a_mapping_are_forwarded_dropped_or_parked(tmp_path: Path) ->
     async def stream() -> Any:
         yield batch
 
-    forwarder = Forwarder(cast(Any, host), cast(Any, lambda: sent), cast(Any, lambda: sent))
+    shape = foreign_format(host.settings)
+    forwarder = Forwarder(cast(Any, host), cast(Any, lambda: sent), cast(Any, lambda: sent), shape)
     asyncio.run(forwarder.consume(stream()))
     assert failures == []
     assert sent.applied_to == 5

@@ -37,6 +37,7 @@ def connecting(failures: list[Exception]) -> Any:
         consumer_generation_id=0,
         rebalancing=False,
         in_recovery=False,
+        waiting="",
     )
 
 

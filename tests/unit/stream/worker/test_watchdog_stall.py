@@ -35,6 +35,7 @@ class Worker:
         self.store = SimpleNamespace(statistics=dict, rebuilt_users=0)
         self.recovery = SimpleNamespace(active_tps=set(), active_offsets={})
         self.consumer_generation_id, self.rebalancing, self.in_recovery = 1, False, False
+        self.waiting = ""
         self.failures: list[Exception] = []
         self.fail = self.failures.append
         self.host, self.should_stop = self, False
@@ -174,3 +175,15 @@ def test_lag_is_measured_for_prometheus(clock: Clock) -> None:
     assert (
         b'interest_stream_consumer_lag{partition="0",topic="clicks"} 42.0' in worker.metrics.text()
     )
+
+
+def test_waiting_for_a_schema_registry_ends_nobody(clock: Clock) -> None:
+    worker, dog = watched(clock, end=50, done=8, waiting="the registry is away")
+    for _ in range(5):
+        look(dog, clock, 61)
+    assert not worker.failures
+    worker.waiting = ""
+    look(dog, clock, 59)
+    assert not worker.failures
+    look(dog, clock, 2)
+    assert worker.failures, "behind it the worker has its full time, and not more"

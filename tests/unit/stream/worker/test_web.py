@@ -31,6 +31,7 @@ def worker(**changes: Any) -> SimpleNamespace:
         consumer_generation_id=3,
         rebalancing=False,
         in_recovery=False,
+        waiting="",
         tables=SimpleNamespace(actives_ready=True),
         watchdog=SimpleNamespace(moved=time.monotonic()),
         model=null_predictor().info,
@@ -88,6 +89,7 @@ def test_a_worker_that_is_well_lives_and_is_ready() -> None:
         ({"rebalancing": True}, "the group is rebalancing"),
         ({"in_recovery": True}, "states are being restored"),
         ({"tables": SimpleNamespace(actives_ready=False)}, "states are being restored"),
+        ({"waiting": "the registry is away"}, "waiting: the registry is away"),
     ],
 )
 def test_what_is_missing_is_said_and_the_worker_is_not_ready(

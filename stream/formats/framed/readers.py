@@ -1,0 +1,137 @@
+"""Knows how the values of each schema id are read, and wraps a format so that it reads them.
+
+It is filled from outside: `missing` says which ids records need, `learn` is told what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from stream.contracts.faults import NO_REGISTRY, BadEvent
+from stream.formats.event_format import EventFormat, Headers, Reading
+from stream.formats.framed.avro import avro_reader
+from stream.formats.framed.frame import (
+    AVRO,
+    ID_BYTES,
+    JSON_SCHEMA,
+    KINDS,
+    MAGIC,
+    PAYLOAD_AT,
+    PROTOBUF,
+    Reader,
+    RegisteredSchema,
+    id_of,
+)
+from stream.formats.framed.protobuf import protobuf_reader
+from stream.formats.packed import MOST_BYTES
+
+_MADE: Final = {
+    AVRO: avro_reader,
+    JSON_SCHEMA: lambda schema: bytes,  # the payload is the document
+    PROTOBUF: protobuf_reader,
+}
+
+
+class SchemaReaders:
+    """Holds a reader for each schema id that is known, by its four bytes."""
+
+    def __init__(self) -> None:
+        self._readers: dict[bytes, Reader] = {}
+
+    def missing(self, records: Iterable[Any]) -> set[int]:
+        """Returns the schema ids that records name and that are not known."""
+        named = {
+            value[ID_BYTES]
+            for record in records
+            if type(value := record.value) is bytes
+            and len(value) >= PAYLOAD_AT
+            and value[0] == MAGIC
+        }
+        return {int.from_bytes(each, "big") for each in named - self._readers.keys()}
+
+    def learn(self, schema_id: int, schema: RegisteredSchema | None) -> None:
+        """Notes what an id stands for; None: the registry has no such schema."""
+        self._readers[schema_id.to_bytes(4, "big")] = _reader_of(schema_id, schema)
+
+    def forget(self, schema_id: int) -> None:
+        """Lets an id be asked for again."""
+        self._readers.pop(schema_id.to_bytes(4, "big"), None)
+
+    def document_of(self, value: bytes) -> bytes:
+        """Returns the JSON document in a value, the value itself where it has no frame.
+
+        Raises BadEvent; and LookupError for an id that nobody has learned, which is no fault of the
+        record.
+        """
+        if value[:1] != b"\0":
+            return value
+        if len(value) < PAYLOAD_AT:
+            raise BadEvent(
+                "schema-mismatch",
+                f"the value begins as a registry's wire format and has {len(value)} bytes; a zero "
+                "byte and the four of a schema id come first",
+            )
+        reader = self._readers.get(value[ID_BYTES])
+        if reader is None:
+            raise LookupError(f"schema {id_of(value)} was not fetched before its record was read")
+        document = reader(value[PAYLOAD_AT:])
+        if len(document) > MOST_BYTES:
+            raise BadEvent(
+                "too-large",
+                f"the value is a document of more than {MOST_BYTES} bytes; send fewer events in "
+                "one record",
+            )
+        return document
+
+
+class FramedFormat:
+    """Reads documents of another format whose values may be in a registry's wire format."""
+
+    def __init__(self, inner: EventFormat, readers: SchemaReaders) -> None:
+        self.inner = inner
+        self.readers = readers
+        self.name = inner.name
+
+    def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
+        """Returns the events of one value that is one document; raises BadEvent."""
+        return self.inner.read(self.readers.document_of(value), headers, received_ms)
+
+
+def unframed(event_format: EventFormat, value: bytes) -> tuple[EventFormat, bytes]:
+    """Returns what reads the documents of a value, and the value without a registry's frame.
+
+    Raises BadEvent, also for a framed value where no registry is given.
+    """
+    if isinstance(event_format, FramedFormat):
+        return event_format.inner, event_format.readers.document_of(value)
+    if value[:1] == b"\0":
+        raise BadEvent("not-json", NO_REGISTRY)
+    return event_format, value
+
+
+def _reader_of(schema_id: int, schema: RegisteredSchema | None) -> Reader:
+    """Returns what reads the values of a schema, or says of each why it cannot be read."""
+    if schema is None:
+        return _refusing(
+            "unknown-schema",
+            f"the schema registry has no schema {schema_id}; register it, or name the registry "
+            "that the producer used, and replay the dead letter",
+        )
+    make = _MADE.get(schema.kind)
+    if make is None:
+        return _refusing(
+            "bad-schema",
+            f"schema {schema_id} is of kind {schema.kind!r}; use one of {', '.join(KINDS)}",
+        )
+    try:
+        return make(schema)
+    except BadEvent as fault:
+        return _refusing(fault.reason, f"schema {schema_id}: {fault}", fault.error)
+
+
+def _refusing(reason: str, message: str, error: str = "BadEvent") -> Reader:
+    def refuse(payload: bytes) -> bytes:
+        raise BadEvent(reason, message, error)
+
+    return refuse

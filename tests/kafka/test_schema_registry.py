@@ -1,0 +1,85 @@
+"""Checks workers whose values name schemas: registry away, schemas evolved, unknown and bad.
+
+The registry is that of tests/support/schema_registry.py, because it can be away when a test needs
+it.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+import orjson
+import pytest
+
+from stream.formats.framed.frame import framed
+from tests.support.framed import EVENT, EVOLVED, avro, event_proto, proto_event, serialized
+from tests.support.pipelines import Pipeline, wait_until
+from tests.support.schema_registry import schema_registry
+from tests.support.topics import read, send
+
+pytestmark = pytest.mark.kafka
+
+RECORDS = 200
+
+
+def test_nothing_is_lost_whatever_the_registry_does(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, random_, now_ms = pipeline.settings, random.Random(0), int(time.time() * 1000)
+    with schema_registry(away=True) as registry:
+        monkeypatch.setenv("INTEREST_STREAM_SCHEMA_REGISTRY", registry.url)
+        first = registry.register("clicks-value", EVENT)
+        later = registry.register("clicks-value", EVOLVED)
+        text = registry.register("clicks-value", {"type": "object"}, "JSON")
+        proto = registry.register("clicks-value", serialized(event_proto()), "PROTOBUF")
+        unknown = proto + 1
+        records = []
+        for number in range(RECORDS):
+            user, way = f"user-{random_.randrange(20)}", number % 5
+            event = {
+                "user_id": user,
+                "action": "view",
+                "time": now_ms,
+                "item_id": f"item-{random_.randrange(500)}",
+            }
+            values = (
+                framed(first, avro(EVENT, event)),
+                framed(later, avro(EVOLVED, event)),
+                framed(text, orjson.dumps(event)),
+                framed(proto, proto_event(event)),
+                orjson.dumps(event),
+            )
+            records.append((user.encode(), values[way]))
+        send(settings, settings.events_topic, *records)
+
+        # the registry is away: the worker says so, applies nothing and lets nothing go
+        dying = pipeline.start("--null-model", failpoints="after_updates=kill@1", ready=False)
+        wait_until(
+            lambda: "schema registry" in dying.get("/readyz")[1], "it says what it waits for"
+        )
+        assert dying.get("/readyz")[0] == 503
+        assert dying.get("/livez")[0] == 200
+        assert "nothing is skipped" in dying.log
+        assert pipeline.committed() == 0
+        assert read(settings, settings.dead_letters_topic) == []
+
+        # it comes back, the worker is killed on the way, and the next one goes on
+        registry.away = False
+        assert dying.wait() == -signal.SIGKILL
+        lost = (b"user-1", framed(unknown, avro(EVENT, {**event, "user_id": "user-1"})))
+        bad = (b"user-1", framed(first, b"\x02no event"))
+        send(settings, settings.events_topic, lost, bad)
+        pipeline.start("--null-model")
+        pipeline.wait_applied()
+        letters = read(settings, settings.dead_letters_topic)
+        reasons = sorted(dict(each.headers)["is.dlq.reason"] for each in letters)
+        assert reasons == [b"schema-mismatch", b"unknown-schema"]
+
+        # the audit reads the same; what the registry did not know then is a letter for ever
+        assert registry.register("clicks-value", {**EVENT, "doc": "another one"}) == unknown
+        report = pipeline.audit()
+        assert report["clean"]
+        assert report["events"]["applied"] == RECORDS
+        assert report["dead_letters"] == 2
