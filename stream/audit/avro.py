@@ -81,7 +81,7 @@ class Names:
                 raise NotReadableError
             return 1
         if kind == "fixed":
-            return min(1, schema["size"])
+            return int(schema["size"] > 0)
         return 1 if kind == "enum" else self.least_bytes(kind, space, inside)
 
 

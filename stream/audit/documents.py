@@ -78,17 +78,20 @@ def meant_by(
     now_ms: int | None,
 ) -> Meant | None:
     """Returns what a record means by its shape; None if the whole record is a dead letter."""
-    frames: Framing | None = None
+    says: Shape
+    frames: Framing | None
     if isinstance(shape, FramedShape):
-        shape, frames = shape.inner, shape.frames
-    if value is None and getattr(shape, "__name__", "") in TOMBSTONES:
+        says, frames = shape.inner, shape.frames
+    else:
+        says, frames = shape, None
+    if value is None and getattr(says, "__name__", "") in TOMBSTONES:
         return Meant(dropped=1)
     if key is None or value is None or len(value) > limits.value_bytes:
         return None
     received_ms = timestamp_ms if timestamp_ms >= MIN_TIME_MS else None
 
     def judged(document: bytes) -> Meant:
-        meant = shape(document, headers, received_ms)
+        meant = says(document, headers, received_ms)
         sound = all(
             valid_fields(event, key, timestamp_ms, limits, now_ms) for event in meant.events
         )

@@ -190,7 +190,7 @@ def _numbers(shown: Any, kind: Any) -> Any:
         return int(shown)
     if kind.full_name.startswith("google.protobuf."):
         return shown
-    found = {}
+    found: dict[str, Any] = {}
     for field in kind.fields:
         if field.name not in shown:
             continue

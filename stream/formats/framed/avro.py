@@ -98,7 +98,7 @@ def avro_reader(schema: RegisteredSchema) -> Reader:
             if stream.tell() == len(payload):
                 return encode(document)
         except Exception as error:  # whatever bytes lead to
-            raise _mismatch(f"{error or 'they end too early'}", type(error).__name__) from None
+            raise _mismatch(str(error) or "they end too early", type(error).__name__) from None
         over = len(payload) - stream.tell()
         raise _mismatch(f"{over} are left over" if over > 0 else "they end too early")
 

@@ -11,7 +11,7 @@ from stream.config import Settings
 from stream.errors import SettingsError
 
 FAR = "http://registry:8081"
-LOGIN = {"schema_registry_username": "me", "schema_registry_password": "secret"}
+LOGIN: dict[str, Any] = {"schema_registry_username": "me", "schema_registry_password": "secret"}
 
 
 def test_addresses_are_taken_as_they_are_meant() -> None:

@@ -79,7 +79,7 @@ def test_a_registry_speaks_tls_and_asks_for_a_certificate(tmp_path: Path) -> Non
     own.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
     with schema_registry(context) as registry:
         one = registry.register("event", EVENT)
-        trusted = {
+        trusted: dict[str, Any] = {
             "schema_registry": registry.url,
             "schema_registry_cafile": str(tmp_path / "ca.pem"),
         }

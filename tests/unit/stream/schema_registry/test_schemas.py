@@ -107,7 +107,7 @@ def test_an_unknown_schema_is_asked_for_again_after_a_while(
         registry.register("a", EVENT)
         assert await found.know(records(1))
         assert len(registry.asked) == asked, "not for each batch"
-        monkeypatch.setattr(schemas.time, "monotonic", lambda: 1e12)
+        monkeypatch.setattr(schemas, "time", SimpleNamespace(monotonic=lambda: 1e12))
         assert await found.know(records(1))
         assert json.loads(readers.document_of(records(1)[0].value))["user_id"] == "u"
 
