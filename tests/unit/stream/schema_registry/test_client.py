@@ -7,6 +7,7 @@ import json
 import ssl
 from base64 import b64encode
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
