@@ -23,7 +23,7 @@ from stream.schema_registry.client import RegistryClient
 
 log = logging.getLogger("interest_stream")
 
-PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0)
 """Between attempts while the registry cannot be asked; the last for ever."""
 
 UNKNOWN_PAUSES_S: Final = (0.2, 0.3, 0.5)

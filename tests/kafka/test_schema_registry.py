@@ -15,7 +15,7 @@ import pytest
 
 from stream.formats.framed.frame import framed
 from tests.support.framed import EVENT, EVOLVED, avro, event_proto, proto_event, serialized
-from tests.support.pipelines import Pipeline, wait_until
+from tests.support.pipelines import SHORT_SESSION_S, Pipeline, wait_until
 from tests.support.schema_registry import schema_registry
 from tests.support.topics import read, send
 
@@ -54,6 +54,7 @@ def test_nothing_is_lost_whatever_the_registry_does(
             records.append((user.encode(), values[way]))
         send(settings, settings.events_topic, *records)
 
+        pipeline.session_s = SHORT_SESSION_S
         # the registry is away: the worker says so, applies nothing and lets nothing go
         dying = pipeline.start("--null-model", failpoints="after_updates=kill@1", ready=False)
         wait_until(
