@@ -74,6 +74,8 @@ class InterestScores(NamedTuple):
     probability: Array  # float32 [U, C]
     change: Array  # float32 [U, C]
     trend: Array  # uint8 [U, C]
+    uncorrected: Array | None = None
+    """Probability float32 [U, C] before calibration; None: the model has none."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ from models.data.prepare import Dataset
 from models.errors import ModelDataError, ModelDirectoryError
 from models.llm import HOSTED
 from models.network.interest_network import InterestNetwork, NetworkConfig
+from models.scorers import calibration
 from models.scorers.blend import Blend
 from models.scorers.registry import SCORERS, ScorerSet
 from models.serving.allocator import keep_freed_memory
@@ -237,6 +238,7 @@ def _read(path: Path, hosting: Hosting) -> Predictor:
     # the weights
     tensors = _tensors(path, files["weights.safetensors"])
     _ensure_scorers_are_known(path, tensors)
+    _ensure_calibration_fits(path, tensors)
     try:
         network.load_state_dict(_under(tensors, "network."))
     except RuntimeError as error:
@@ -303,6 +305,16 @@ def _ensure_scorers_are_known(path: Path, tensors: dict[str, torch.Tensor]) -> N
             raise ModelDirectoryError(
                 f"{path / 'weights.safetensors'} has {key} of a scorer that this version lacks; "
                 "train again, or use the version that trained it"
+            )
+
+
+def _ensure_calibration_fits(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Raises ModelDirectoryError for a calibration that this version cannot read."""
+    for key in ("blend.calibration", "blend.live_calibration"):
+        if key in tensors and tuple(tensors[key].shape) != (calibration.SIZE,):
+            raise ModelDirectoryError(
+                f"{path / 'weights.safetensors'}: {key} has {tensors[key].numel()} numbers, this "
+                f"version reads {calibration.SIZE}; train again, or use the version that trained it"
             )
 
 

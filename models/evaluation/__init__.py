@@ -37,7 +37,12 @@ from models.evaluation.reports.studies import (
     membership_table,
 )
 from models.evaluation.reports.table import Table
-from models.evaluation.reports.training import preparation_tables, reasons, trials_table
+from models.evaluation.reports.training import (
+    calibration_words,
+    preparation_tables,
+    reasons,
+    trials_table,
+)
 
 if TYPE_CHECKING:
     from models.evaluation.ablation import measure_ablation
@@ -58,6 +63,7 @@ __all__ = [
     "UserLog",
     "ablation_table",
     "best_tracker",
+    "calibration_words",
     "compare_models",
     "comparison_table",
     "decayed_counters",

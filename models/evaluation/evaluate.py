@@ -35,6 +35,8 @@ CELLS: Final = 4_000_000
 """Scores that are held at once; it bounds memory whatever the catalogue."""
 MOST_BATCH: Final = 256
 """Cases that are scored at once, at most."""
+UNCORRECTED: Final = "model, before calibration"
+"""Names the row of interests as they were before they were corrected."""
 WINDOWS: Final = 10
 """Windows of accuracy over time."""
 
@@ -61,6 +63,7 @@ class SaidInterests(NamedTuple):
 
     probability: Array  # float32 [T, C] of each to be touched by the next event
     shown: Shown  # the most probable, as an update shows them
+    uncorrected: Array | None  # float32 [T, C] the same before calibration; None: there is none
 
 
 class LiveModel(EvaluatedModel, Protocol):
@@ -229,6 +232,7 @@ def rank_cases(
     cases = split.cases
     rank = np.empty(len(cases), np.int64)
     probability = np.empty((len(cases), len(split.whole.interests)), np.float32)
+    before: Array | None = None
     parts: list[tuple[Array, Shown]] = []
     done = 0
     for places, state, recent in replay(
@@ -239,12 +243,15 @@ def rank_cases(
         rank[places] = ranker.of_batch(places, model.score_all(state, recent), count_shown=True)
         scores = model.interest_scores(state, recent)
         probability[places] = scores.probability
+        if scores.uncorrected is not None:
+            before = np.empty_like(probability) if before is None else before
+            before[places] = scores.uncorrected
         parts.append((places, Shown.of(scores)))
         done += len(places)
         progress("evaluate", done, len(cases), {})
     ranker.close()
     asked, shown = zip(*parts, strict=True)
-    return rank, SaidInterests(probability, Shown.joined(shown, asked))
+    return rank, SaidInterests(probability, Shown.joined(shown, asked), before)
 
 
 def _item_table(ranks: dict[str, Array], cases: Cases, seed: int) -> list[dict[str, Any]]:
@@ -272,12 +279,14 @@ def _interest_table(said: SaidInterests, split: Split, seed: int) -> dict[str, A
     happened = touched[split.cases.target + 1]
     losses = metrics.interest_losses(probability, happened)
     table: list[dict[str, Any]] = [{"scorer": "model", **metrics.interests(probability, happened)}]
-    for baseline in interest_baselines(split):
-        theirs = baseline.probabilities(split.cases)
+    others = [(each.name, each.probabilities(split.cases)) for each in interest_baselines(split)]
+    if said.uncorrected is not None:
+        others.insert(0, (UNCORRECTED, said.uncorrected))
+    for name, theirs in others:
         difference = metrics.interest_losses(theirs, happened) - losses
         table.append(
             {
-                "scorer": baseline.name,
+                "scorer": name,
                 **metrics.interests(theirs, happened),
                 "this minus model": {"NLL": metrics.interval(difference, split.cases.user, seed)},
             }

@@ -20,7 +20,7 @@ Glossary: T cases, C interests, K interests that are shown, N probabilities.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -61,23 +61,31 @@ class Shown:
     probability: Array  # float64 [T, K]
     change: Array  # float64 [T, K] from the user's slower average
     trend: Array  # uint8 [T, K] index into TRENDS
+    uncorrected: Array | None = None  # float64 [T, K] probability before calibration, if it has one
 
     @classmethod
     def of(cls, scores: InterestScores, most: int = SHOWN) -> Shown:
         """Returns the `most` most probable of all interests [T, C]; of equal ones the first."""
         which = np.argsort(-scores.probability, axis=1, kind="stable")[:, :most]
-        probability, change, trend = (np.take_along_axis(each, which, 1) for each in scores)
-        return cls(which, probability.astype(float), change.astype(float), trend)
+        probability, change, trend, before = (
+            None if each is None else np.take_along_axis(each, which, 1) for each in scores
+        )
+        return cls(
+            which,
+            probability.astype(float),
+            change.astype(float),
+            trend,
+            None if before is None else before.astype(float),
+        )
 
     @classmethod
     def joined(cls, parts: Iterable[Shown], places: Iterable[Array]) -> Shown:
         """Returns some parts as one, each row where `places` says."""
         order = np.argsort(np.concatenate(list(places)), kind="stable")
-        fields = zip(
-            *((each.which, each.probability, each.change, each.trend) for each in parts),
-            strict=True,
+        columns = zip(
+            *([getattr(each, name.name) for name in fields(cls)] for each in parts), strict=True
         )
-        return cls(*(np.concatenate(column)[order] for column in fields))
+        return cls(*(None if each[0] is None else np.concatenate(each)[order] for each in columns))
 
 
 def reliability(
@@ -90,11 +98,18 @@ def reliability(
     happened = np.take_along_axis(touched[cases.target + 1], shown.which, 1)
     first = figures(shown.probability[:, :1], happened[:, :1], cases.user, seed)
     every = figures(shown.probability, happened, cases.user, seed)
+    before = {}
+    if shown.uncorrected is not None:
+        before["uncorrected"] = {
+            "first": figures(shown.uncorrected[:, :1], happened[:, :1], cases.user, seed),
+            "first_five": figures(shown.uncorrected, happened, cases.user, seed),
+        }
     said, was = shown.probability[:, 0], happened[:, 0]
     ages = age_ms(dataset, cases)
     return {
         "first": first,
         "first_five": every,
+        **before,
         "by_history": [
             {"history": name, **_gap(said[some], was[some], cases.user[some], seed)}
             for name, some in metrics.history_groups(cases.history)

@@ -1,10 +1,10 @@
-"""Blends the scorers into one answer: weighted item scores, and calibrated interest probabilities.
+"""Blends the scorers into one answer: weighted item scores, and interest probabilities.
 
 Items: softmax of a weighted sum of the scores of each scorer; the weights depend on how much of a
 history there is, since a network needs more of it than co-occurrence does, and on how much of this
 session, since who has just come begins with what was met before. Interests: one logistic function
-of features, so that the result is a calibrated probability that the next event touches the
-interest; interests overlap, so they need not sum to one. `fit_weights` finds the weights.
+of features, fitted to whether the next event touched the interest; interests overlap, so they need
+not sum to one. `fit_weights` finds the weights, and `calibration` corrects the first interests.
 
 Glossary: U users, V items (row 0: unknown), C interests, F scorers or features, L lengths of
 history, S of a session, R = 32 recent events, newest first.
@@ -97,6 +97,9 @@ class Blend:
     # [S, F] what the weights differ by with the length of the session; None: not at all
     session: Tensor | None = None
     live_session: Tensor | None = None
+    # what corrects the log-odds of the first interests (calibration); None: nothing does
+    calibration: Tensor | None = None
+    live_calibration: Tensor | None = None
 
     @classmethod
     def start(cls, base: Tensor, log_popularity: Tensor) -> Blend:
@@ -117,6 +120,7 @@ class Blend:
             session=self.live_session,
             interest=self.live_interest,
             strangers=self.live_strangers,
+            calibration=self.live_calibration,
         )
 
     def item_weights(self, recent: RecentItems) -> Tensor:

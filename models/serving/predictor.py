@@ -183,11 +183,15 @@ class Predictor(ScoringPass):
         """Returns probability, change and trend of every interest, [U, C] each."""
         with torch.inference_mode():
             reading = self.read(state, recent)
-            probability, slow = self._interests(reading)
+            log_odds, slow = self.interest_log_odds(reading)
+            probability = self._probability(reading, log_odds)
             change = probability - slow
             every = torch.arange(change.shape[1]).expand_as(change)
             trend = self._trend(reading, every, change)
-        return InterestScores(probability.numpy(), change.numpy(), trend.to(torch.uint8).numpy())
+            before = None if self._blend.calibration is None else torch.sigmoid(log_odds).numpy()
+        return InterestScores(
+            probability.numpy(), change.numpy(), trend.to(torch.uint8).numpy(), before
+        )
 
     def _score(
         self, state: Array, recent: Array, interests: int, items: int, because: int

@@ -27,6 +27,7 @@ from models.network.bfloat16 import Reader, faster_reader
 from models.network.interest_network import InterestNetwork
 from models.scorers import blend as blending
 from models.scorers import zero_shot
+from models.scorers.calibration import corrected
 from models.scorers.pair_table import FEW
 from models.scorers.scorer import ScorerInput
 from models.serving.because import Explainer
@@ -192,8 +193,23 @@ class ScoringPass:
 
     def _interests(self, reading: Reading) -> tuple[Tensor, Tensor]:
         """Returns the probability of each interest and the user's slower average, [U, C] each."""
+        log_odds, slow = self.interest_log_odds(reading)
+        return self._probability(reading, log_odds), slow
+
+    def _probability(self, reading: Reading, log_odds: Tensor) -> Tensor:
+        """Returns the probabilities [U, C] of log-odds, of which the first are corrected."""
+        weights = self._blend.calibration
+        if weights is not None:
+            log_odds = corrected(log_odds, reading.recent, weights)
+        return torch.sigmoid(log_odds)
+
+    def interest_log_odds(self, reading: Reading) -> tuple[Tensor, Tensor]:
+        """Returns the log-odds of each interest before calibration, and the slower average.
+
+        Both are [U, C].
+        """
         features, slow = self.interest_features(reading)
-        return torch.sigmoid(features @ self._blend.interest), slow
+        return features @ self._blend.interest, slow
 
     def interest_features(self, reading: Reading) -> tuple[Tensor, Tensor]:
         """Returns the features of each interest [U, C, F] and the slower average [U, C]."""

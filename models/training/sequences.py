@@ -89,17 +89,16 @@ class TrainingData:
         self._actions = dataset.events["action"].astype(np.int64)
         self._length = length
 
-    def pieces(self, held_out: int = 1) -> Sequences:
-        """Returns histories without their last `held_out` events, cut into pieces.
+    def pieces(self, ends: Array) -> Sequences:
+        """Returns histories up to their ends, cut into pieces.
 
-        Raises ModelDataError if there is nothing to learn.
+        ends: int64 [U], the place of the first event of each user that is not learned. Raises
+        ModelDataError if there is nothing to learn.
         """
         length = self._length
         pieces = [
             (start, min(start + length, end))
-            for first, end in zip(
-                self.starts.tolist(), (self.ends - 1 - held_out).tolist(), strict=True
-            )
+            for first, end in zip(self.starts.tolist(), (ends - 1).tolist(), strict=True)
             for start in range(first, end, length)
         ]
         if not pieces:

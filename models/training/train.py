@@ -9,6 +9,9 @@
                blend's loss on validation users decides which are kept
     blend      weights of the item scorers and of the interest features, on validation users;
                whether a costly scorer is worth it
+    lstm_rehearsal, bridge_rehearsal
+               both again from the start over what came before the last tenth of the events, for
+               half the epochs that were picked; it calibrates, and is not kept
     lstm_anew, bridge_anew
                both again from the start over all events, those of the validation too, for the
                epochs that were picked
@@ -34,6 +37,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.calibration.correction import calibrated
+from models.calibration.later_events import later_events
 from models.data.prepare import Dataset
 from models.errors import ModelDataError
 from models.model_directory import catalogue_of, membership_of, write_model
@@ -57,6 +62,8 @@ from models.training.stages import BridgeStage, LstmStage, TextStage
 from models.training.validation import Curve, best_epoch, stopped_improving
 from models.vocabulary import Tokenizer
 
+Array = np.ndarray[Any, Any]
+
 NETWORKS: Final = ("lstm", "bridge")
 """Stages that train the networks over users."""
 MORE_DROPOUT: Final = "_more_dropout"
@@ -65,6 +72,8 @@ LSTM_SHARE: Final = 0.2
 """Share of the time of a training that the stages up to the LSTM may take."""
 BRIDGE_SHARE: Final = 0.3
 """Share that the bridge may take; to learn both anew takes no longer than the two."""
+REHEARSED: Final = 0.5
+"""Share of the epochs that a rehearsal takes."""
 
 
 def train_model(
@@ -122,7 +131,8 @@ class Training:
         checkpoints = Checkpoints(
             out / ".training", {"config": asdict(config), "data": digest_of(dataset)}
         )
-        self.sequences, self.learned = self.data.pieces(), ~self.data.is_validation
+        self.sequences = self.data.pieces(self.data.ends - 1)
+        self.learned = ~self.data.is_validation
         self.validation_users, self.validation = self.data.validation(
             config.validation_users, config.seed
         )
@@ -175,15 +185,43 @@ class Training:
         other events twice as often: it grew too sure for the blend that was fitted to it
         (docs/measured/logs/newest-events.md).
         """
+        self._learn_again("anew", self.data.ends, np.ones_like(self.learned), 1)
+
+    def _learn_again(self, suffix: str, ends: Array, learned: Array, share: float) -> None:
+        """Trains from the start over the events before some ends, with nothing to pick by.
+
+        ends: int64 [U]; learned: bool [N], these events; share: of the epochs that were picked.
+        """
         known, self.epochs.deadline = self.network, math.inf
         torch.manual_seed(self.config.seed)
         self.network = InterestNetwork(known.config)
         self.network.take_texts(known)
-        self.sequences, self.learned = self.data.pieces(held_out=0), np.ones_like(self.learned)
-        self._learn_lstm("lstm_anew", 1 + best_epoch(self.epochs.curves["lstm"]), valued=False)
-        self._learn_bridge(
-            "bridge_anew", 1 + best_epoch(self.epochs.curves["bridge"]), valued=False
+        self.sequences, self.learned = self.data.pieces(ends), learned
+        lstm, bridge = (
+            math.ceil(share * (1 + best_epoch(self.epochs.curves[name]))) for name in NETWORKS
         )
+        self._learn_lstm(f"lstm_{suffix}", lstm, valued=False)
+        self._learn_bridge(f"bridge_{suffix}", bridge, valued=False)
+
+    def _calibrated(self, scorers: ScorerSet, blend: Blend) -> tuple[Blend, dict[str, Any]]:
+        """Returns the blend with what corrects first interests, and figures or why nothing does.
+
+        A rehearsal learns what came before the last tenth of the events, and is asked for that
+        tenth as a worker would be, by the blend that will be served.
+        """
+        later = later_events(self.dataset, self.data.rows, self.config.seed)
+        if later.why_not:
+            return blend, {"kept": False, "why": later.why_not}
+        known = self.network, self.sequences, self.learned
+        self._learn_again("rehearsal", later.ends, later.learned, REHEARSED)
+        scorers = ScorerSet.learn(later.histories(self.config.min_users), scorers)
+        popularity = self.log_popularity, later.log_recent(self.log_popularity)
+        then = replace(
+            blend, base=self.base, log_popularity=popularity[0], log_recent=popularity[1]
+        )
+        rehearsed = self._predictor(scorers, then)
+        self.network, self.sequences, self.learned = known
+        return calibrated(rehearsed, blend, later)
 
     def _try_more_dropout(self, loss: Callable[[], float]) -> list[dict[str, Any]]:
         """Trains with more dropout too, and goes on with what the blend loses less with.
@@ -298,6 +336,9 @@ class Training:
         blend, figures = fit_blend(self._predictor(scorers, blend), blend, *fitted_to)
         figures |= {f"{scorer.name}_gain": gain for scorer, gain in gains.items()}
 
+        # What the blend says of first interests is corrected by events that came later.
+        blend, calibration = self._calibrated(scorers, blend)
+
         # Nothing is picked any more, so all events are learned.
         if self.config.learn_validation:
             self._learn_anew()
@@ -307,6 +348,7 @@ class Training:
             "network": asdict(self.network.config),
             "curves": self.epochs.curves,
             "blend": figures,
+            "calibration": calibration,
             "dropouts": tried,
             "preparation": self.dataset.report,
         }

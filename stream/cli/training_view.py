@@ -24,7 +24,7 @@ from rich.progress import (
 )
 from rich.table import Table as Grid
 
-from models.evaluation import Table, reasons, result_tables, trials_table
+from models.evaluation import Table, calibration_words, reasons, result_tables, trials_table
 from stream.plain_text import plain
 
 WIDE: Final = 130
@@ -35,7 +35,11 @@ def print_training(out: Path, report: dict[str, Any]) -> None:
     """Prints what a training found: trials, results, verdict, and where the model is."""
     print_tables([trials_table(report.get("settings", {}).get("trials", []))])
     print_results(report["evaluation"])
-    for line in [*report["evaluation"]["verdict"], *reasons(report)]:
+    for line in [
+        *report["evaluation"]["verdict"],
+        *reasons(report),
+        *calibration_words(report),
+    ]:
         click.echo(line)
     click.echo(
         f"\nTrained in {report['seconds']:.0f} s. Model: {out}. Report: {out / 'report.html'}"

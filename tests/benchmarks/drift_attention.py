@@ -113,7 +113,7 @@ def trained(dataset: Dataset) -> tuple[Attention, int, float]:
     """Returns the network of the best epoch, which one it was, and its validation loss in nats."""
     torch.manual_seed(0)
     data, network = TrainingData(dataset, READ), Attention(len(dataset.item_ids))
-    pieces, (_, validation) = data.pieces(), data.validation(USERS, seed=0)
+    pieces, (_, validation) = data.pieces(data.ends - 1), data.validation(USERS, seed=0)
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE)
     best, kept, which = np.inf, copy.deepcopy(network), 0
     for epoch in range(EPOCHS):

@@ -14,6 +14,7 @@ from models.evaluation.reports.studies import drift_tables, noise_of
 from models.evaluation.reports.table import Row, Table
 from models.evaluation.reports.training import (
     blend_table,
+    calibration_words,
     preparation_tables,
     reasons,
     sample_cases_table,
@@ -46,6 +47,7 @@ def to_html(title: str, report: dict[str, Any]) -> str:
         lines = [
             *report["evaluation"]["verdict"],
             *(reasons(report) if report.get("curves") else []),
+            *calibration_words(report),
         ]
         parts += _reliability_of(report["evaluation"])
         parts += [f"<p>{html.escape(line)}</p>" for line in lines]
@@ -108,6 +110,9 @@ def _reliability_of(evaluation: dict[str, Any]) -> list[str]:
     else:
         first = found["first"]
         points = {"first interest": first["bins"], "first five": found["first_five"]["bins"]}
+        before = found.get("uncorrected")
+        if before is not None:
+            points["first interest, before calibration"] = before["first"]["bins"]
         words = (
             f"The first interest of an update says {first['said']:.3f} on average, and the next "
             f"event touches it in {first['happened']:.3f} of {first['cases']:,} cases. "
@@ -117,6 +122,8 @@ def _reliability_of(evaluation: dict[str, Any]) -> list[str]:
             )
             + "."
         )
+        if before is not None:
+            words += f" Before calibration it said {before['first']['said']:.3f}."
     lines = {
         name: [(each["probability"], each["happened"]) for each in bins]
         for name, bins in points.items()

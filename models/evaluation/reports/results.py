@@ -110,6 +110,10 @@ def reliability_tables(interests: dict[str, Any]) -> list[Table]:
     for name, each in (("first", found["first"]), ("first five", found["first_five"])):
         chance = "{:.4f}, {:.4f}".format(*each["ECE by chance"])
         rows.append((name, *_gap(each), f"{each['ECE']:.4f}", chance))
+    for name, each in found.get("uncorrected", {}).items():
+        chance = "{:.4f}, {:.4f}".format(*each["ECE by chance"])
+        name = f"{name.replace('_', ' ')}, before calibration"
+        rows.append((name, *_gap(each), f"{each['ECE']:.4f}", chance))
     parts = [(f"first, {each['history']} events before", each) for each in found["by_history"]]
     parts += [(f"first, last event {each['age']} ago", each) for each in found["by_age"]]
     rows += [(name, *_gap(each), "", "") for name, each in parts]

@@ -108,6 +108,34 @@ def reasons(report: dict[str, Any]) -> list[str]:
     return found
 
 
+def calibration_words(report: dict[str, Any]) -> list[str]:
+    """Returns in a line whether first interests are calibrated, on what, and what it changed.
+
+    Nothing of a report that was written before there was a calibration.
+    """
+    found = report.get("calibration")
+    if found is None:
+        return []
+    if "why" in found:
+        return [f"First interests are not calibrated: {found['why']}."]
+    before, after, happened = (
+        f"{found[name]:.3f}" for name in ("said_before", "said_after", "happened")
+    )
+    asked = (
+        f"{found['cases']:,} events of {found['users']:,} users that came after all that a "
+        "rehearsal of the training had learned"
+    )
+    if found["kept"]:
+        return [
+            f"First interests are calibrated on {asked}. Of users that it was not fitted to, the "
+            f"first said {before} before and {after} after it, and {happened} of them happened."
+        ]
+    return [
+        f"First interests are not calibrated: of {asked}, the first said {before} and {happened} "
+        "of them happened, and no correction helped users that it was not fitted to."
+    ]
+
+
 def trials_table(trials: Sequence[dict[str, Any]]) -> Table:
     """Returns what `--effort` tried, from models.training.trials; no rows if it tried nothing."""
     rows = [

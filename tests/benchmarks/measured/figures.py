@@ -72,7 +72,7 @@ class Answers:
         self.models = [name for name in scorers if name.startswith("model")]
         self.baselines = [name for name in scorers if name not in self.models]
         self.counters: list[str] = [
-            row["name"] for row in runs[0]["interests"] if row["name"] != "model"
+            row["name"] for row in runs[0]["interests"] if not row["name"].startswith("model")
         ]
 
     def of(self, scorer: str, measure: str) -> Spread:

@@ -163,11 +163,18 @@ def _reliability_of(interests: dict[str, Any]) -> dict[str, Any]:
     found = interests.get("reliability")
     if found is None:
         return {}
-    kept = {
+    kept = _without_bins(found)
+    if "uncorrected" in found:
+        kept["uncorrected"] = _without_bins(found["uncorrected"])
+    return {"reliability": {**found, **kept}}
+
+
+def _without_bins(found: dict[str, Any]) -> dict[str, Any]:
+    """Returns the figures of the first and of the first five interests."""
+    return {
         name: {key: value for key, value in found[name].items() if key != "bins"}
         for name in ("first", "first_five")
     }
-    return {"reliability": {**found, **kept}}
 
 
 def command_json(*words: str) -> Any:

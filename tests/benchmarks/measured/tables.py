@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from tests.benchmarks.measured.figures import Figures, Spread
 from tests.benchmarks.measured.studies import STUDIES
@@ -104,20 +104,14 @@ def _calibration(name: str, figures: Figures) -> list[str]:
         return _missing(f"python -m tests.benchmarks.measured accuracy FOLDER --set {name}")
     rows = []
     for seed, found in answers.reliability:
-        first, every = found["first"], found["first_five"]
-        rows.append(
-            (
-                str(seed),
-                f"{first['cases']:,}",
-                f"{first['said']:.4f}",
-                f"{first['happened']:.4f}",
-                f"{first['gap']:+.4f} ({_ends(first['gap interval'])})",
-                *(f"{each['ECE']:.4f} ({each['ECE by chance'][0]:.4f})" for each in (first, every)),
-                ", ".join(each["verdict"] for each in found["targets"]),
-            )
-        )
+        before = found.get("uncorrected")
+        if before is not None:
+            rows.append((str(seed), "before", *_reliable(before), ""))
+        verdicts = ", ".join(each["verdict"] for each in found["targets"])
+        rows.append((str(seed), "" if before is None else "after", *_reliable(found), verdicts))
     header = (
         "seed",
+        "calibration",
         "cases",
         "first, said",
         "happened",
@@ -145,6 +139,18 @@ def _calibration(name: str, figures: Figures) -> list[str]:
         *markdown(of_trends, trends),
         *conditions(figures, f"accuracy-{name}"),
     ]
+
+
+def _reliable(found: dict[str, Any]) -> Row:
+    """Returns the cells of what the first and the first five interests say, and what happens."""
+    first, every = found["first"], found["first_five"]
+    return (
+        f"{first['cases']:,}",
+        f"{first['said']:.4f}",
+        f"{first['happened']:.4f}",
+        f"{first['gap']:+.4f} ({_ends(first['gap interval'])})",
+        *(f"{each['ECE']:.4f} ({each['ECE by chance'][0]:.4f})" for each in (first, every)),
+    )
 
 
 def _speed(figures: Figures) -> list[str]:

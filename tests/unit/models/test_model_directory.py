@@ -20,6 +20,7 @@ from models.contract import DEMO_MODEL
 from models.errors import ModelDirectoryError
 from models.model_directory import MEANING, fingerprint_of, write_model
 from models.model_directory import load as read_model
+from models.scorers.calibration import identity
 from models.scorers.registry import SCORERS, ScorerSet
 from models.scorers.scorer import Histories
 from models.serving.predictor import Predictor
@@ -71,6 +72,29 @@ def test_weights_for_live_popularity_are_read_back(tmp_path: Path) -> None:
     without = replace(blend, live_item=None, live_interest=None)
     still = _written_again(_with(model, blend=without), tmp_path / "still")
     assert still.trained.blend.live() is None
+
+
+def test_a_calibration_is_read_back_and_directories_without_one_correct_nothing(
+    tmp_path: Path,
+) -> None:
+    model = read_model(DEMO_MODEL)
+    weights = identity()
+    weights[2] = -0.7
+    blend = replace(model.trained.blend, calibration=weights, live_calibration=weights + 1)
+    again = _written_again(_with(model, blend=blend), tmp_path / "with").trained.blend
+    assert again.calibration.equal(weights)
+    assert again.live_calibration.equal(weights + 1)
+    without = replace(blend, calibration=None, live_calibration=None)
+    again = _written_again(_with(model, blend=without), tmp_path / "without").trained.blend
+    assert again.calibration is again.live_calibration is None
+
+
+def test_a_calibration_of_another_version_is_refused(copy: Path) -> None:
+    place = copy / "weights.safetensors"
+    save_file(load_file(place) | {"blend.calibration": np.zeros(3, np.float32)}, place)
+    sign_again(copy)
+    with pytest.raises(ModelDirectoryError, match=r"blend\.calibration has 3 numbers"):
+        read_model(copy)
 
 
 def test_what_every_scorer_learned_is_read_back(tmp_path: Path) -> None:

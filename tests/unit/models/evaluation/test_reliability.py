@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,13 @@ def test_the_most_probable_are_shown_of_equal_ones_the_first() -> None:
     halves = [Shown.of(InterestScores(said[[row]], said[[row]], trend[[row]])) for row in (1, 0)]
     joined = Shown.joined(halves, [np.array([1]), np.array([0])])
     assert joined.which[:, :2].tolist() == shown.which.tolist()
+    assert joined.uncorrected is None
+    parts = [
+        Shown.of(InterestScores(said[[row]], said[[row]], trend[[row]], said[[row]] / 2))
+        for row in (1, 0)
+    ]
+    joined = Shown.joined(parts, [np.array([1]), np.array([0])])
+    assert joined.uncorrected == pytest.approx(joined.probability / 2)
 
 
 @pytest.fixture
@@ -122,6 +130,18 @@ def test_what_is_said_and_what_happens(walks: Split) -> None:
     assert [(each["history"], each["cases"]) for each in found["by_history"]] == [("4-10", 240)]
     assert [(each["age"], each["cases"]) for each in found["by_age"]] == [("up to an hour", 240)]
     assert [each["verdict"] for each in found["targets"]] == ["missed"] * 3
+
+
+def test_what_was_said_before_calibration_stands_beside_it(walks: Split) -> None:
+    shown = said_of(walks)
+    before = replace(shown, uncorrected=shown.probability / 2)
+    touched = touched_rows(walks.whole)
+    found = measure.reliability(before, touched, walks.cases, walks.whole)
+    assert found["uncorrected"]["first"]["said"] == pytest.approx(0.45)
+    assert found["uncorrected"]["first"]["gap"] == pytest.approx(-0.55)
+    assert found["uncorrected"]["first_five"]["cases"] == found["first_five"]["cases"]
+    assert found["first"]["gap"] == pytest.approx(-0.1)
+    assert "uncorrected" not in measure.reliability(shown, touched, walks.cases, walks.whole)
 
 
 def test_trends_are_held_against_the_next_events(walks: Split) -> None:

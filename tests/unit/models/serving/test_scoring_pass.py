@@ -14,6 +14,7 @@ from models.contract import Hosting
 from models.errors import ModelDataError
 from models.evaluation.explanations import remembered
 from models.predict import load_predictor
+from models.scorers.calibration import identity
 from models.scorers.pair_table import DENSE_ITEMS
 from models.scorers.registry import NAMES
 from models.serving.predictor import Predictor
@@ -51,6 +52,52 @@ def test_a_traced_pass_says_what_an_untraced_one_says(
     some = recent.copy()
     some["key"][:, RECENT // 4 :] = 0
     same(one.score(state, some, **SIZE), many.score(state, some, **SIZE))
+
+
+def calibrated_model() -> Predictor:
+    """The demo model with a first interest that says less, and more while popularity is live."""
+    trained = load_predictor().trained
+    weights, live = identity(), identity()
+    weights[2], live[2] = -0.6, 0.6
+    blend = replace(
+        trained.blend,
+        calibration=weights,
+        live_item=trained.blend.item,
+        live_interest=trained.blend.interest,
+        live_calibration=live,
+    )
+    return Predictor(replace(trained, blend=blend))
+
+
+def test_a_calibrated_pass_says_the_same_in_one_operation_and_for_any_number_of_interests(
+    histories: list[Array],
+) -> None:
+    many, one = calibrated_model(), calibrated_model()
+    one.serve("float32")
+    state, recent = remembered(many, histories)
+    for interests in (5, 1, 9):
+        size = {**SIZE, "interests": interests}
+        found = one.score(state, recent, **size)
+        same(found, many.score(state, recent, **size))
+        every = -np.sort(-many.interest_probabilities(state, recent), axis=1)
+        np.testing.assert_array_equal(found.probability, every[:, :interests])
+
+
+def test_a_calibration_changes_what_is_said_and_nothing_else(histories: list[Array]) -> None:
+    plain, model = load_predictor(), calibrated_model()
+    state, recent = remembered(plain, histories)
+    before, after = (each.score(state, recent, **SIZE) for each in (plain, model))
+    for kept in ("interest", "item", "item_score", "because"):
+        np.testing.assert_array_equal(getattr(before, kept), getattr(after, kept))
+    assert (after.probability[:, 0] < before.probability[:, 0]).all()
+    # what is said less moved less against the user's own average
+    np.testing.assert_allclose(
+        after.change - before.change, after.probability - before.probability, atol=1e-6
+    )
+    shares = np.ones(len(model.info.items)) / len(model.info.items)
+    model.set_popularity(list(model.info.items), shares, 1)
+    live = model.score(state, recent, **SIZE)
+    assert (live.probability[:, 0] > after.probability[:, 0]).mean() > 0.9
 
 
 def test_another_size_of_update_is_another_operation(histories: list[Array]) -> None:

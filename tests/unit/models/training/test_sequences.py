@@ -23,7 +23,7 @@ def test_searches_are_texts_beyond_the_items_and_never_asked_for(
     ]
     data = TrainingData(prepared(events, "ab"), length=10)
     assert data.texts == ["?tent", "?stove"]  # the more frequent first
-    pieces = data.pieces(held_out=0)
+    pieces = data.pieces(data.ends)
     assert pieces.rows[0, :6].tolist() == [1, 3, 2, 4, 3, 1]
     assert pieces.targets[0, :6].tolist() == [0, 2, 0, 0, 1, 2]
 
@@ -38,7 +38,7 @@ def test_only_the_most_frequent_texts_are_read(
     monkeypatch.setattr("models.training.sequences.MOST_TEXTS", 1)
     data = TrainingData(prepared(events, "ab"), length=10)
     assert data.texts == ["?tent"]
-    assert data.pieces(held_out=0).rows[0, :6].tolist() == [1, 3, 2, 0, 3, 1]
+    assert data.pieces(data.ends).rows[0, :6].tolist() == [1, 3, 2, 0, 3, 1]
 
 
 def test_words_of_few_users_are_not_kept_however_often_they_wrote_them(

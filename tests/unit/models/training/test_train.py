@@ -172,6 +172,47 @@ def test_more_dropout_is_left_where_there_is_no_reason_or_no_time(
     assert train_model(eight, tmp_path / "model", config, minutes=minutes)["dropouts"] == []
 
 
+@pytest.fixture
+def rehearsing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a log of eight users be enough to calibrate on."""
+    monkeypatch.setattr("models.calibration.later_events.LEAST_CASES", 4)
+    monkeypatch.setattr("models.calibration.later_events.LEAST_USERS", 2)
+
+
+@pytest.mark.usefixtures("rehearsing")
+def test_a_rehearsal_calibrates_and_leaves_no_trace_in_what_is_learned(
+    eight: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checks that all but the correction is what a training without a rehearsal writes.
+
+    A stop in the middle of the rehearsal changes nothing either.
+    """
+    short = replace(SMALL, lstm_epochs=4, bridge_epochs=3)
+
+    def stop(stage: str, done: int, total: int, figures: dict[str, Any]) -> None:
+        if stage == "bridge_rehearsal":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_model(eight, tmp_path / "with", short, stop)
+    report = train_model(eight, tmp_path / "with", short)
+    assert report["calibration"]["cases"] >= 4
+    assert len(report["curves"]["lstm_rehearsal"]) <= len(report["curves"]["lstm_anew"])
+    monkeypatch.setattr("models.calibration.later_events.LEAST_CASES", 1_000)
+    plain = train_model(eight, tmp_path / "without", short)
+    assert plain["calibration"]["why"].startswith("16 later events are too few")
+    assert "lstm_rehearsal" not in plain["curves"]
+    found, wanted = (
+        load_file(tmp_path / name / "weights.safetensors") for name in ("with", "without")
+    )
+    corrections = {"blend.calibration", "blend.live_calibration"}
+    assert found.keys() - corrections == wanted.keys()
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    assert (found.keys() & corrections != set()) == (
+        report["calibration"]["kept"] or report["calibration"]["live"]["kept"]
+    )
+
+
 def test_validation_events_held_out_are_never_learned(
     prepared: Callable[..., Dataset], tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.evaluation.reports.training import reasons
+from models.evaluation.reports.training import calibration_words, reasons
 
 
 def test_a_report_says_why_a_model_may_be_behind() -> None:
@@ -48,3 +48,24 @@ def test_a_training_that_came_to_its_end_says_nothing() -> None:
     preparation = {"events": 50, "items_with_events": 10}
     found = {"preparation": preparation, "curves": curves, "evaluation": {"verdict": []}}
     assert reasons(found) == []
+
+
+def test_a_report_says_whether_first_interests_are_calibrated_and_what_it_changed() -> None:
+    figures = {
+        "cases": 2_500,
+        "users": 90,
+        "said_before": 0.31,
+        "said_after": 0.24,
+        "happened": 0.239,
+        "kept": True,
+    }
+    (kept,) = calibration_words({"calibration": figures})
+    assert kept.startswith("First interests are calibrated on 2,500 events of 90 users")
+    assert kept.endswith("said 0.310 before and 0.240 after it, and 0.239 of them happened.")
+    (left,) = calibration_words({"calibration": {**figures, "kept": False}})
+    assert left.startswith("First interests are not calibrated: of 2,500 events")
+    too_few = {"kept": False, "why": "7 later events are too few, 1,000 are needed"}
+    assert calibration_words({"calibration": too_few}) == [
+        "First interests are not calibrated: 7 later events are too few, 1,000 are needed."
+    ]
+    assert calibration_words({}) == []  # of a training before there was one
