@@ -94,6 +94,30 @@ def test_a_model_that_knows_wins_and_every_scorer_is_in_the_table(circle: Split)
     assert found["spread"]["coverage@10"] > 0.9
 
 
+def test_a_calibrated_model_stands_beside_what_it_said_before(circle: Split) -> None:
+    class Calibrated(Successor):
+        def interest_scores(self, state: Array, recent: Array) -> InterestScores:
+            found = super().interest_scores(state, recent)
+            return found._replace(uncorrected=found.probability / 2)
+
+    found = evaluate_model(Calibrated(circle.whole, 1), circle)
+    before = next(
+        row for row in found["interests"]["table"] if row["scorer"] == "model, before calibration"
+    )
+    assert before["top-3"] == found["interests"]["table"][0]["top-3"]
+    assert before["this minus model"]["NLL"][0] > 0
+    page = to_html("report", {"evaluation": found})
+    assert "Before calibration it said 0.495." in page
+    (rows,) = [
+        table.rows for table in result_tables(found) if table.title.startswith("What published")
+    ]
+    assert any(row[0] == "first, before calibration" for row in rows)
+    assert not any(
+        row["scorer"] == before["scorer"]
+        for row in evaluate_model(Successor(circle.whole, 1), circle)["interests"]["table"]
+    )
+
+
 def test_a_model_that_is_wrong_is_said_to_be_behind(circle: Split) -> None:
     found = evaluate_model(Successor(circle.whole, -1), circle)
     assert found["items"][0]["HR@10"] == 0.0
