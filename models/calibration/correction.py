@@ -103,7 +103,8 @@ def correction(said: Said) -> tuple[Tensor | None, Figures]:
     None: users that they were not fitted to lose nothing by it.
     """
     crossed = torch.empty_like(said.first)
-    half = said.user.unique(return_inverse=True)[1] % 2 == 0
+    users, number = np.unique(said.user.numpy(), return_inverse=True)
+    half = torch.from_numpy(number % 2 == 0)
     for mine in (half, ~half):
         weights = fit_calibration(*said.of(~mine)[:3])
         crossed[mine] = moved(said.first[mine], said.of(mine).lengths, weights)
@@ -111,7 +112,7 @@ def correction(said: Said) -> tuple[Tensor | None, Figures]:
     kept = after < before
     figures = {
         "cases": len(said.user),
-        "users": len(said.user.unique()),
+        "users": len(users),
         "happened": round(said.happened[:, 0].mean().item(), 4),
         "said_before": round(said.first[:, 0].sigmoid().mean().item(), 4),
         "said_after": round(crossed[:, 0].sigmoid().mean().item(), 4),

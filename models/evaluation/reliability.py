@@ -67,25 +67,23 @@ class Shown:
     def of(cls, scores: InterestScores, most: int = SHOWN) -> Shown:
         """Returns the `most` most probable of all interests [T, C]; of equal ones the first."""
         which = np.argsort(-scores.probability, axis=1, kind="stable")[:, :most]
-        probability, change, trend, before = (
-            None if each is None else np.take_along_axis(each, which, 1) for each in scores
-        )
-        return cls(
-            which,
-            probability.astype(float),
-            change.astype(float),
-            trend,
-            None if before is None else before.astype(float),
-        )
+        probability, change, trend = (np.take_along_axis(each, which, 1) for each in scores[:3])
+        before = scores.uncorrected
+        if before is not None:
+            before = np.take_along_axis(before, which, 1).astype(float)
+        return cls(which, probability.astype(float), change.astype(float), trend, before)
 
     @classmethod
     def joined(cls, parts: Iterable[Shown], places: Iterable[Array]) -> Shown:
         """Returns some parts as one, each row where `places` says."""
         order = np.argsort(np.concatenate(list(places)), kind="stable")
-        columns = zip(
+        columns: Iterable[Any] = zip(
             *([getattr(each, name.name) for name in fields(cls)] for each in parts), strict=True
         )
-        return cls(*(None if each[0] is None else np.concatenate(each)[order] for each in columns))
+        found: list[Any] = [
+            None if each[0] is None else np.concatenate(each)[order] for each in columns
+        ]
+        return cls(*found)
 
 
 def reliability(

@@ -63,7 +63,7 @@ def moved(first: Tensor, lengths: Lengths, weights: Tensor) -> Tensor:
 
     first: [U, K], the highest first.
     """
-    slope, place, history, session = torch.split(weights, SIZES)
+    slope, place, history, session = torch.split(weights, list(SIZES))
     places = first.shape[1]
     slopes = torch.cat((slope[:1], slope[1:].expand(PLACES - 1)))[:places]
     of_user = history[lengths.history] + session[lengths.session]

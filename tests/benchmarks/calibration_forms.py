@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,7 +60,7 @@ def main(
     if not (place / "test.pt").exists():
         ask(Path(events), Path(items) if items else None, place, protocol, int(seed), epochs)
     later, test = (
-        Said(*each[:1], Lengths(*each[1:3]), *each[3:])
+        Said(each[0], Lengths(each[1], each[2]), each[3], each[4])
         for each in (torch.load(place / f"{name}.pt") for name in ("later", "test"))
     )
     show("as it is", test, identity())
@@ -67,7 +68,7 @@ def main(
     for form in FORMS:
         show(" + ".join(form), test, only(form, later))
     for name, form in (("place", ("place",)), ("all", PARTS)):
-        half = test.user.unique(return_inverse=True)[1] % 2 == 0
+        half = torch.from_numpy(np.unique(test.user.numpy(), return_inverse=True)[1] % 2 == 0)
         said = test.first.clone()
         for mine in (half, ~half):
             weights = only(form, test.of(~mine))

@@ -80,7 +80,7 @@ def test_what_is_right_is_left_or_hardly_moved() -> None:
 def test_what_helps_only_those_it_was_fitted_to_is_not_kept() -> None:
     """Each half of the users needs the opposite of the other."""
     given = said(0.0)
-    odd = given.user.unique(return_inverse=True)[1] % 2 == 1
+    odd = torch.from_numpy(np.unique(given.user.numpy(), return_inverse=True)[1] % 2 == 1)
     given.first[odd] += 0.7
     given.first[~odd] -= 0.7
     weights, figures = correction(given)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from models.calibration import later_events as room
 from models.calibration.later_events import later_events
@@ -68,7 +69,7 @@ def test_without_times_the_end_of_each_history_is_asked_for(dataset: Dataset) ->
     counts = np.diff(dataset.user_start)
     assert (dataset.user_start[1:] - found.ends).tolist() == np.ceil(counts / 10).tolist()
     popularity = np.zeros(4)
-    assert found.log_recent(room.Tensor(popularity)).tolist() == popularity.tolist()
+    assert found.log_recent(torch.tensor(popularity)).tolist() == popularity.tolist()
 
 
 def test_cases_are_drawn_by_the_seed(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def test_weights_that_correct_nothing_leave_everything() -> None:
     ("events", "group"), [(0, 0), (1, 1), (3, 1), (4, 2), (10, 2), (11, 3), (31, 3), (32, 4)]
 )
 def test_a_history_has_the_shift_of_its_length(events: int, group: int) -> None:
-    slopes, places, _, sessions = torch.split(identity(), SIZES)
+    slopes, places, _, sessions = torch.split(identity(), list(SIZES))
     shifted = torch.cat((slopes, places, torch.arange(5.0), sessions))
     assert Lengths.of(recent([events])).history.tolist() == [group]
     log_odds = torch.tensor([[-1.0, -2.0]])
