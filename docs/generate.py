@@ -46,6 +46,7 @@ SCHEMAS: Final = {
     "control-1": ("Request about a user", "controls-valid.jsonl", "controls-invalid.jsonl"),
     "update-1": ("Interest update", "updates-valid.jsonl", "updates-invalid.jsonl"),
     "profile-1": ("Interest profile", "", ""),
+    "webhook-1": ("Body of a webhook", "webhooks-valid.jsonl", ""),
     "dead-letter-1": ("Headers of a dead letter", "", ""),
 }
 """Schemas of the package: the heading of each, and its golden samples under tests/golden."""

@@ -1,10 +1,11 @@
 """The Python API of interest-stream: rank histories, send events, subscribe to interest updates.
 
-    from interest_stream import Model, Producer, profile, subscribe
+    from interest_stream import Model, Producer, Service, profile, subscribe
 
 `Model` scores histories of events in this process, without Kafka. `Producer` sends events to the
 clickstream, `subscribe` reads the updates that workers publish, `profile` reads the latest update
-of one user. docs/start/python.md shows each of them at work.
+of one user. `Service` asks `interest-stream serve` over HTTP; the types of its answers are in
+`interest_stream.answers`. docs/start/python.md shows each of them at work.
 
 Importing this package is cheap: PyTorch and the Kafka client are loaded when they are first used.
 Everything else under `stream` and `models` may change between versions; these names do not.
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from interest_stream.model import Model
     from interest_stream.producer import Producer
+    from interest_stream.service import Service
     from interest_stream.subscription import Subscription, profile, subscribe
     from interest_stream.updates import Cause, Interest, Item, Place, Update
     from stream.contracts.event import Event
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         InterestStreamError,
         ModelError,
         PublishError,
+        ServiceError,
         SettingsError,
         TopicError,
     )
@@ -48,6 +51,8 @@ __all__ = [
     "Place",
     "Producer",
     "PublishError",
+    "Service",
+    "ServiceError",
     "SettingsError",
     "Subscription",
     "TopicError",
@@ -60,6 +65,7 @@ __all__ = [
 _MODULES = {
     "interest_stream.model": ("Model",),
     "interest_stream.producer": ("Producer",),
+    "interest_stream.service": ("Service",),
     "interest_stream.subscription": ("Subscription", "profile", "subscribe"),
     "interest_stream.updates": ("Cause", "Interest", "Item", "Place", "Update"),
     "stream.contracts.faults": ("BadEvent",),
@@ -69,6 +75,7 @@ _MODULES = {
         "InterestStreamError",
         "ModelError",
         "PublishError",
+        "ServiceError",
         "SettingsError",
         "TopicError",
     ),

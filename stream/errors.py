@@ -10,6 +10,7 @@ InterestStreamError
    |- RegistryError      the schema registry cannot be asked, or refuses
    |- ModelError         a model directory is damaged, unknown or does not fit
    |- DataError          input data cannot be used
+   |- ServiceError      the HTTP service refused a request, or did not answer
    |- RefusalError       starting would lose or double events (docs/understand/delivery.md)
    |- PublishError       an update or state was not acknowledged: the worker stops, and nothing is
    |                     committed
@@ -21,6 +22,9 @@ InterestStreamError
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from stream.plain_text import told
 
@@ -76,6 +80,26 @@ class DataError(Failure):
 
     The message names the file, line or field.
     """
+
+
+class ServiceError(Failure):
+    """Says that the HTTP service refused a request, or did not answer.
+
+    `status` is that of its answer, 0 where there was none. `problem` holds the members of the
+    answer (RFC 9457), such as `near`, the names that an unknown interest may have meant.
+    `retry_after_s` is how long it asked to wait, None if it did not.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int = 0,
+        problem: Mapping[str, Any] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.problem = status, problem or {}
+        self.retry_after_s = retry_after_s
 
 
 class RefusalError(Failure):

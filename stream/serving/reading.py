@@ -56,7 +56,9 @@ def _profile(serving: Serving, key: bytes) -> tuple[bytes, Update]:
     value = queries.profile_of(serving.readers.of_loop, key)
     update = read_update(key, value)
     if value is None or update is None:
-        raise ProblemError(HTTPStatus.NOT_FOUND, "of this user nothing is known")
+        raise ProblemError(
+            HTTPStatus.NOT_FOUND, "of this user nothing is known", unknown="user"
+        )  # a client tells it by that from an address that is none of ours
     return value, update
 
 

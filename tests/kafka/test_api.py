@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +22,12 @@ from interest_stream import (
     subscribe,
 )
 from stream.broker.local_kafka import DEFAULT_PORT
-from tests.support.pages import blocks
 from tests.support.pipelines import PATIENCE_S, Pipeline, make_pipeline, wait_until
+from tests.support.programs import finished, running, shown_on
 
 pytestmark = pytest.mark.kafka
+
+ADDRESS = f"kafka://127.0.0.1:{DEFAULT_PORT}"
 
 
 @pytest.fixture
@@ -158,38 +156,9 @@ def test_what_is_missing_or_no_update_is_named(pipeline: Pipeline) -> None:
     run(program())
 
 
-def shown_on(page: str, broker: str) -> list[str]:
-    """The programs of a page that need a broker, with the address of this one."""
-    address = f"kafka://127.0.0.1:{DEFAULT_PORT}"
-    programs = [program for program in blocks(page, "python") if address in program]
-    return [program.replace(address, broker) for program in programs]
-
-
-def finished(program: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
-@contextmanager
-def running(program: str, log: Path) -> Iterator[None]:
-    """A program that never ends, until Ctrl-C."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-u", "-c", program], stdout=out, stderr=subprocess.DEVNULL
-        )
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(PATIENCE_S)
-
-
 def test_the_programs_of_the_page_run(pipeline: Pipeline, tmp_path: Path) -> None:
     """Each as it stands on docs/start/python.md, but for the address of the broker."""
-    sends, subscribes, looks_up = shown_on("docs/start/python.md", pipeline.url)
+    sends, subscribes, looks_up = shown_on("docs/start/python.md", ADDRESS, pipeline.url)
     pipeline.start()
     printed = finished(sends).splitlines()
     assert printed[0].startswith(f"in {pipeline.settings.events_topic}[")
@@ -203,7 +172,7 @@ def test_the_programs_of_the_page_run(pipeline: Pipeline, tmp_path: Path) -> Non
 
 def test_the_program_of_the_readme_runs(pipeline: Pipeline, tmp_path: Path) -> None:
     """It begins now, so events are sent until it has joined its group and sees an update."""
-    (subscribes,) = shown_on("README.md", pipeline.url)
+    (subscribes,) = shown_on("README.md", ADDRESS, pipeline.url)
     pipeline.start("--null-model")
     log = tmp_path / "subscriber.log"
 

@@ -20,6 +20,7 @@ import pytest
 
 from tests.support import processes
 from tests.support.pipelines import Pipeline, wait_until
+from tests.support.programs import printed, running, shown_on
 from tests.support.stored import check_counts
 from tests.support.topics import read
 
@@ -51,11 +52,15 @@ class Server:
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8")
 
-    def ask(self, path: str, method: str = "GET", body: Any = None) -> tuple[int, Any]:
+    @property
+    def url(self) -> str:
         found = re.search(r"serving on (http://\S+)", self.said())
         assert found is not None
+        return found[1]
+
+    def ask(self, path: str, method: str = "GET", body: Any = None) -> tuple[int, Any]:
         content = None if body is None else orjson.dumps(body)
-        request = urllib.request.Request(f"{found[1]}{path}", content, method=method)
+        request = urllib.request.Request(f"{self.url}{path}", content, method=method)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, json.loads(answer.read())
@@ -104,7 +109,7 @@ def equals_the_topic(server: Server) -> bool:
 
 
 def test_killed_under_load_it_answers_as_the_topic_does_and_forgets_whom_it_must(
-    pipeline: Pipeline, server: Server
+    pipeline: Pipeline, server: Server, tmp_path: Path
 ) -> None:
     pipeline.start()
     server.start()
@@ -130,13 +135,23 @@ def test_killed_under_load_it_answers_as_the_topic_does_and_forgets_whom_it_must
     assert server.ask(f"{path}/history")[0] == 200
     assert server.ask(f"{path}/items")[1]["items"][0]["title"]
 
+    # the Python client does as its page says
+    asks, listens = shown_on("docs/start/python.md", "http://127.0.0.1:8080", server.url)
+    log = tmp_path / "feed.log"
+    with running(listens, log):
+        wait_until(lambda: server.ask("/v1/status")[1]["listeners"] == 1, "somebody listens")
+        lines = printed(asks).splitlines()
+        wait_until(lambda: "user-7: Camping" in log.read_text(), "the feed has told it")
+    assert (lines[0][:15], lines[-1]) == ("taken at offset", "user-7: done")
+    assert server.ask("/v1/users/user-7")[0] == 404
+
     # killed again and again while updates come
     pipeline.produce_in_background(1_500, users=80, rate=500)
     for _ in range(KILLS):
         time.sleep(0.5)  # the load goes on; how far it is does not matter
         server.kill()
         server.start()
-    wait_until(lambda: pipeline.committed() >= 1_501, "the load is applied")
+    wait_until(lambda: pipeline.committed() >= 1_503, "the load is applied")
     wait_until(lambda: equals_the_topic(server), "the service has read everything")
     with closing(sqlite3.connect(server.data / "profiles.sqlite")) as db:
         check_counts(db)

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-SCHEMAS = ("event-1", "control-1", "update-1", "profile-1", "dead-letter-1")
+SCHEMAS = ("event-1", "control-1", "update-1", "profile-1", "dead-letter-1", "webhook-1")
 
 
 def schema(name: str) -> dict[str, Any]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
+import uvicorn
 from fastapi.testclient import TestClient
+from starlette.types import ASGIApp
 
 from stream.config import Settings
 from stream.serving.app import build_app
@@ -19,6 +23,7 @@ from stream.serving.feed import Feed
 from stream.serving.guard import Guard, OpenGuard, Rates
 from stream.serving.ingest import Incoming, Ingest, Verdict
 from stream.serving.meters import Meters
+from stream.serving.process import Server, address_of, listen
 from stream.serving.store import Store
 
 NOW_MS = int(time.time() * 1000)
@@ -102,9 +107,11 @@ class Taking(Ingest):
     def __init__(self, settings: Settings, meters: Meters) -> None:
         super().__init__(settings, meters)
         self.sent: list[Incoming] = []
+        self.tried = 0
         self.fails = False
 
     async def send(self, incoming: Incoming) -> Verdict:
+        self.tried += 1
         if self.fails:
             return Verdict("failed", message="Kafka is away")
         self.sent.append(incoming)
@@ -177,3 +184,18 @@ def service(
     )
     client = TestClient(build_app(serving), base_url="http://localhost")
     return Service(client, store, followed, feed, ingest, erasures, serving)
+
+
+@asynccontextmanager
+async def on_a_port(app: ASGIApp) -> AsyncIterator[str]:
+    """Serves an application in this event loop, by the server that `serve` has; gives its URL."""
+    listening = listen("127.0.0.1", 0)
+    config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none")
+    server = Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        yield address_of(listening)
+    finally:
+        server.should_exit = True
+        await serving
+        listening.close()

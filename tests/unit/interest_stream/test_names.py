@@ -26,6 +26,8 @@ NAMES = {
     "Place",
     "Producer",
     "PublishError",
+    "Service",
+    "ServiceError",
     "SettingsError",
     "Subscription",
     "TopicError",
@@ -47,12 +49,12 @@ def test_every_name_is_there_and_explains_itself(name: str) -> None:
     assert len(first.split()) > 4
 
 
-@pytest.mark.parametrize("name", ["Model", "Producer", "profile", "subscribe"])
+@pytest.mark.parametrize("name", ["Model", "Producer", "Service", "profile", "subscribe"])
 def test_the_example_of_a_docstring_is_a_program(name: str) -> None:
     text = inspect.getdoc(getattr(interest_stream, name)) or ""
     example = "\n".join(line[4:] for line in text.splitlines() if line.startswith("    "))
     compiled = compile(example, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    if name == "Model":  # the others need a broker
+    if name == "Model":  # the others need a broker or a service
         exec(compiled, {"Model": interest_stream.Model})
 
 

@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import AsyncIterator
 from copy import deepcopy
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -100,3 +101,40 @@ def test_a_terminal_of_one_script_gets_the_others_escaped(monkeypatch: pytest.Mo
         sys.stdout.flush()
         assert not ended.value.code
         assert (b"\\u4e66\\u7c4d" in raw.getvalue()) == (encoding == "latin-1")
+
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+WHOLE = ("--webhook", "https://crm/in", "--webhook-secret-file", "FILE", "--group", "crm")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--webhook", "http://crm/in?token=abc"), "--webhook: use https"),
+        (("--webhook", "crm"), "--webhook: use https://host/path"),
+        (("--webhook", ""), "--webhook: use https://host/path"),
+        (WHOLE[:4], "--webhook needs --group NAME, which says where to go on"),
+        ((*WHOLE[:2], "--group", "crm"), "--webhook needs --webhook-secret-file FILE"),
+        ((*WHOLE, "--json"), "--unique and --json are for printing"),
+        (WHOLE[4:], "--group and --webhook-secret-file are for --webhook"),
+        ((*WHOLE[:3], "EMPTY", *WHOLE[4:]), "EMPTY: it holds no secret; make one with"),
+        ((*WHOLE[:3], "MISSING", *WHOLE[4:]), "MISSING: No such file"),
+    ],
+)
+def test_a_webhook_that_cannot_work_is_refused_with_the_fix(
+    words: tuple[str, ...],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("FILE").write_text(SECRET, encoding="ascii")
+    Path("EMPTY").touch()
+    with pytest.raises(SystemExit) as ended:
+        main(["tail", *words])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert "abc" not in said
+    assert SECRET not in said
