@@ -19,6 +19,7 @@ from interest_stream import (
 )
 from interest_stream import service as module
 from interest_stream.answers import Verdict
+from interest_stream.service import Chosen
 from stream.serving.guard import Caller, KeyGuard, hash_of
 from tests.support.scripted_server import answer, scripted
 from tests.support.serving import NOW_MS, null, on_a_port, record, service
@@ -101,7 +102,12 @@ def test_a_segment_comes_page_by_page_and_whole(
         assert {each.user_id: each.probability for each in members} == chances
         assert len(members) == 30
         assert {(each.rank, each.trend) for each in members} == {(2, "rising")}
-        likely = {"min_probability": 0.25, "max_rank": 2, "trend": "rising", "active_since": "1d"}
+        likely: Chosen = {
+            "min_probability": 0.25,
+            "max_rank": 2,
+            "trend": "rising",
+            "active_since": "1d",
+        }
         page = await asked.segment_page("books", limit=2, **likely)
         assert (page.count, len(page.users), page.interest) == (6, 2, "books")
         assert page.cursor
