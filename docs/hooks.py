@@ -1,5 +1,7 @@
 """Hooks of MkDocs: the order of the pages, links to source files, nothing from another host.
 
+A notebook becomes a page with its texts and its code: it is committed without what it prints.
+
 On GitHub a page of docs/ may link to any file of the repository. The site has the pages only, so a
 link that leaves docs/ becomes the path of that file, as code. A built page that would load a
 script, style, font or picture from another host is an error: the site must work offline.
@@ -7,6 +9,7 @@ script, style, font or picture from another host is an error: the site must work
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Sequence
@@ -14,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
 
 PARTS = {
-    "Start": "own-data python containers cluster",
+    "Start": "own-data first-model python containers cluster",
     "Understand": "architecture path-of-an-event path-of-a-model delivery decisions upstream",
     "Operate": "your-topic runbook messages security privacy serve webhook changes scaling "
     "popularity large-language-models",
@@ -45,6 +49,24 @@ def on_config(config: Any) -> Any:
     return config
 
 
+def on_files(files: Any, config: Any) -> Any:
+    """Returns the files of the site with a page for each notebook."""
+    for path in sorted(Path(config.docs_dir).rglob("*.ipynb")):
+        page = path.relative_to(config.docs_dir).with_suffix(".md").as_posix()
+        files.append(File.generated(config, page, content=page_of(path)))
+    return files
+
+
+def page_of(notebook: Path) -> str:
+    """Returns a notebook as a page."""
+    source = f"This page is the notebook `docs/{notebook.parent.name}/{notebook.name}`."
+    parts = []
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+    return "\n\n".join([*parts[:1], source, *parts[1:]]) + "\n"
+
+
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Returns the text of a page with links out of docs/ written as paths."""
     folder = posixpath.dirname(page.file.src_uri)
@@ -67,7 +89,8 @@ def _pages(docs: Path, folder: Path, order: Sequence[str] = ()) -> list[Any]:
         known = ("README", "index", *order)
         return known.index(path.stem) if path.stem in known else len(known), path.name
 
-    found = sorted((*folder.glob("*.md"), *folder.glob("*/")), key=place)
+    pages = (*folder.glob("*.md"), *folder.glob("*.ipynb"), *folder.glob("*/"))
+    found = sorted(pages, key=place)
     return [
         {path.name.capitalize(): _pages(docs, path)}
         if path.is_dir()
@@ -81,6 +104,6 @@ def _inside(link: re.Match[str], folder: str) -> str:
     """Returns a link as it is when it stays in docs/, else the path of the file behind it."""
     target = posixpath.normpath(posixpath.join(folder, link["target"]))
     if not target.startswith("../"):
-        return link[0]
+        return link[0].replace(".ipynb", ".md")
     path, text = target.removeprefix("../"), link["text"]
     return f"`{path}`" if path.endswith(text.strip("`")) else f"{text} (`{path}`)"
