@@ -26,6 +26,7 @@ from stream.clients.webhook import Webhook
 from stream.config import Settings
 from stream.contracts.webhook import Forwarded, body_of, id_of
 from stream.kafka.consumer import commits, open_consumer, partitions_of
+from stream.kafka.fence import MARKER
 from stream.kafka.topic_identity import shapes
 
 WAIT_MS: Final = 500
@@ -142,8 +143,8 @@ class Forwarder:
 
     def _read(self, record: Any) -> Forwarded | None:
         """Returns what is sent on of a record; None if it is not wanted, or no profile."""
-        if self._key not in (None, record.key):
-            return None
+        if self._key not in (None, record.key) or record.key == MARKER:
+            return None  # a marker is no user's: workers write it where they take a partition over
         try:
             user = record.key.decode()
             sound = record.value is None or (update_of(record.value) or {})["user_id"] == user
