@@ -1,6 +1,6 @@
 """Runs each event format from a topic through a worker to updates, and says what reading costs.
 
-    python -m tests.benchmarks.event_formats [--records 1500] [--formats segment ga4] [--decode]
+    python -m tests.benchmarks.event_formats [--records 3000] [--formats segment ga4] [--decode]
 
 Records are made by the generators of tests/support/foreign, after the specifications of the
 formats' owners, with known truth. Each format goes through two workers of a real Kafka: one reads
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import os
 import statistics
 import sys
@@ -35,6 +34,7 @@ from stream.contracts.event import Limits, parse_event
 from stream.formats.records import read_record
 from stream.formats.registry import format_named
 from tests.support.brokers import Kafka, broker_of_its_own
+from tests.support.foreign import cases
 from tests.support.foreign.shop import Case
 from tests.support.pipelines import Pipeline, make_pipeline
 from tests.support.topics import read
@@ -53,11 +53,6 @@ class Row(NamedTuple):
     dead_letters: int
     updates: int
     clean: bool
-
-
-def cases(name: str, count: int) -> list[Case]:
-    module = importlib.import_module(f"tests.support.foreign.{name}")
-    return list(module.cases(count))
 
 
 def keyed_by_user(found: Sequence[Case]) -> list[tuple[bytes, Case]]:
@@ -145,7 +140,7 @@ def run(names: Sequence[str], count: int) -> None:
     with tempfile.TemporaryDirectory() as folder, broker_of_its_own(Path(folder) / "kafka") as own:
         kafka = Kafka(own.bootstrap)
         for name in names:
-            found = cases(name, count)
+            found = list(cases(name, count))
             for rekey in (False, True):
                 place = Path(folder) / f"{name}-{rekey}"
                 place.mkdir()
@@ -173,7 +168,7 @@ def decode(names: Sequence[str], count: int) -> None:
         event_format, now_ms = format_named(name), int(time.time() * 1000)
         keyed = [
             Record(key, case.value, case.headers, case.received_ms or now_ms)
-            for key, case in keyed_by_user(cases(name, count))
+            for key, case in keyed_by_user(list(cases(name, count)))
         ]
         events = [
             Record(event["user_id"].encode(), msgspec.json.encode(event), (), now_ms)
@@ -207,7 +202,7 @@ def say(row: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--records", type=int, default=1_500)
+    parser.add_argument("--records", type=int, default=3_000)
     parser.add_argument("--formats", nargs="+", choices=OWNERS_FORMATS, default=OWNERS_FORMATS)
     parser.add_argument("--decode", action="store_true", help="Measure reading, without Kafka.")
     given = parser.parse_args()

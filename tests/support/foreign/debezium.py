@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
-from tests.support.foreign.shop import Case, Shop, event, iso
+from tests.support.foreign.shop import Case, event, iso
+from tests.support.foreign.shop import Writer as ShopWriter
 
 
-class Writer:
+class Writer(ShopWriter):
     """Writes rows that were inserted, read by a snapshot, and changed."""
 
     def __init__(self, seed: int) -> None:
-        self.shop = Shop(seed)
+        super().__init__(seed)
         self.number = 0
 
-    def cases(self, count: int) -> Iterator[Case]:
-        kinds = (*(self.inserted,) * 12, *(self.changed,) * 2, self.document, self.flat)
-        for _ in range(count):
-            yield self.shop.pick(kinds)()
+    def kinds(self) -> tuple[Callable[[], Case], ...]:
+        return (*(self.inserted,) * 12, *(self.changed,) * 2, self.document, self.flat)
 
     def row(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """A row of the table, and what it means."""
@@ -88,8 +87,3 @@ class Writer:
         row, meant = self.row()
         row |= {"__op": "c", "__table": "behaviour", "__deleted": "false", "__source_ts_ms": 5}
         return Case(json.dumps(row).encode(), [meant], kind="flat")
-
-
-def cases(count: int, seed: int = 0) -> Iterator[Case]:
-    """Yields changes, drawn anew for each seed."""
-    return Writer(seed).cases(count)

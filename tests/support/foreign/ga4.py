@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
-from tests.support.foreign.shop import Case, Product, Shop, event
+from tests.support.foreign.shop import Case, Product, event
+from tests.support.foreign.shop import Writer as ShopWriter
 
 LISTS = {
     "view_item": "view",
@@ -24,14 +25,11 @@ NO_BEHAVIOUR = ("session_start", "first_visit", "user_engagement", "scroll", "fo
 NOT_SET = "(not set)"
 
 
-class Writer:
+class Writer(ShopWriter):
     """Writes what a site and a server send."""
 
-    def __init__(self, seed: int) -> None:
-        self.shop = Shop(seed)
-
-    def cases(self, count: int) -> Iterator[Case]:
-        kinds = (
+    def kinds(self) -> tuple[Callable[[], Case], ...]:
+        return (
             *(self.items,) * 8,
             *(self.page,) * 3,
             *(self.search,) * 2,
@@ -42,8 +40,6 @@ class Writer:
             *(self.body,) * 3,
             self.denied_body,
         )
-        for _ in range(count):
-            yield self.shop.pick(kinds)()
 
     def row(self, name: str, **parameters: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """A row as BigQuery exports it, and what all its events share."""
@@ -199,8 +195,3 @@ class Writer:
         body = json.loads(case.value)
         body["consent"]["ad_personalization"] = "DENIED"
         return Case(json.dumps(body).encode(), [], {"consent": 3}, kind="denied-body")
-
-
-def cases(count: int, seed: int = 0) -> Iterator[Case]:
-    """Yields rows and bodies, drawn anew for each seed."""
-    return Writer(seed).cases(count)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
-from tests.support.foreign.shop import Case, Product, Shop, event, iso
+from tests.support.foreign.shop import Case, Product, event, iso
+from tests.support.foreign.shop import Writer as ShopWriter
 
 SINGLE = {
     "Product Viewed": "view",
@@ -17,14 +18,11 @@ SINGLE = {
 OWN = ("$identify", "$autocapture", "$pageleave", "$set", "$feature_flag_called", "$web_vitals")
 
 
-class Writer:
+class Writer(ShopWriter):
     """Writes one event in one of the shapes."""
 
-    def __init__(self, seed: int) -> None:
-        self.shop = Shop(seed)
-
-    def cases(self, count: int) -> Iterator[Case]:
-        kinds = (
+    def kinds(self) -> tuple[Callable[[], Case], ...]:
+        return (
             *(self.single,) * 6,
             *(self.order,) * 3,
             *(self.search,) * 2,
@@ -36,8 +34,6 @@ class Writer:
             self.cookieless,
             self.batch,
         )
-        for _ in range(count):
-            yield self.shop.pick(kinds)()
 
     def event(self, name: str, /, **properties: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """An event, and what it means but for the subject."""
@@ -160,8 +156,3 @@ class Writer:
         body = {"api_key": "phc_1", "batch": batch, "sent_at": iso(time_ms)}
         meant = event(shared.pop("user_id"), "view", time_ms, item_id="a", **shared)
         return Case(json.dumps(body).encode(), [meant], {"no-behaviour": 1}, kind="batch")
-
-
-def cases(count: int, seed: int = 0) -> Iterator[Case]:
-    """Yields events, drawn anew for each seed."""
-    return Writer(seed).cases(count)

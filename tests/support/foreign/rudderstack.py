@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from tests.support.foreign import segment
-from tests.support.foreign.shop import Case
 
 
 class Writer(segment.Writer):
@@ -32,8 +30,3 @@ class Writer(segment.Writer):
             "deniedConsentIds": ["C2"],
             "provider": "oneTrust",
         }
-
-
-def cases(count: int, seed: int = 0) -> Iterator[Case]:
-    """Yields calls, drawn anew for each seed."""
-    return Writer(seed).cases(count)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
-from tests.support.foreign.shop import Case, Product, Shop, event, iso
+from tests.support.foreign.shop import Case, Product, event, iso
+from tests.support.foreign.shop import Writer as ShopWriter
 
 SINGLE = {
     "Product Clicked": "click",
@@ -33,14 +34,11 @@ ELSEWHERE = (
 )
 
 
-class Writer:
+class Writer(ShopWriter):
     """Writes calls; RudderStack's are these with other fields around them."""
 
-    def __init__(self, seed: int) -> None:
-        self.shop = Shop(seed)
-
-    def cases(self, count: int) -> Iterator[Case]:
-        kinds = (
+    def kinds(self) -> tuple[Callable[[], Case], ...]:
+        return (
             *(self.single,) * 8,
             *(self.listed,) * 4,
             *(self.search,) * 2,
@@ -52,8 +50,6 @@ class Writer:
             self.denied,
             self.batch,
         )
-        for _ in range(count):
-            yield self.shop.pick(kinds)()
 
     def envelope(self, kind: str) -> tuple[dict[str, Any], str, int, str]:
         """The fields of every call; who it was, when, and the id of the message."""
@@ -205,8 +201,3 @@ class Writer:
                 dropped[reason] = dropped.get(reason, 0) + count
         meant = [found for each in cases for found in each.events]
         return Case(json.dumps(body).encode(), meant, dropped, kind="batch")
-
-
-def cases(count: int, seed: int = 0) -> Iterator[Case]:
-    """Yields calls, drawn anew for each seed."""
-    return Writer(seed).cases(count)

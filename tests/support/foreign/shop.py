@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -80,6 +80,23 @@ class Shop:
 
     def visitor(self) -> str:
         return f"{self.random.randrange(90):08x}-anon"
+
+
+class Writer:
+    """Writes what a tracker sends; each format says how."""
+
+    def __init__(self, seed: int) -> None:
+        self.shop = Shop(seed)
+
+    def kinds(self) -> tuple[Callable[[], Case], ...]:
+        """What is drawn, each as often as it stands there."""
+        raise NotImplementedError
+
+    def cases(self, count: int) -> Iterator[Case]:
+        """Yields records, drawn anew for each seed."""
+        kinds = self.kinds()
+        for _ in range(count):
+            yield self.shop.pick(kinds)()
 
 
 def iso(time_ms: int, *, zone: str = "Z", separator: str = "T", digits: int = 3) -> str:

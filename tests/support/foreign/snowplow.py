@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
-from tests.support.foreign.shop import Case, Product, Shop, iso
+from tests.support.foreign.shop import Case, Product, iso
+from tests.support.foreign.shop import Writer as ShopWriter
 
 COLUMNS = (
     "app_id platform etl_tstamp collector_tstamp dvce_created_tstamp event event_id txn_id "
@@ -47,14 +48,11 @@ VENDOR = "com.snowplowanalytics.snowplow"
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
-class Writer:
+class Writer(ShopWriter):
     """Writes one event as TSV or as JSON."""
 
-    def __init__(self, seed: int) -> None:
-        self.shop = Shop(seed)
-
-    def cases(self, count: int) -> Iterator[Case]:
-        kinds = (
+    def kinds(self) -> tuple[Callable[[], Case], ...]:
+        return (
             *(self.ecommerce,) * 8,
             *(self.page,) * 3,
             self.search,
@@ -67,8 +65,6 @@ class Writer:
             self.denied,
             self.anonymous,
         )
-        for _ in range(count):
-            yield self.shop.pick(kinds)()
 
     def fields(self, kind: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """The columns of every event, and what it means but for action and subject."""
@@ -264,8 +260,3 @@ class Writer:
         fields.pop("user_id", None)
         fields.pop("domain_userid", None)
         return self.written(fields, [], dropped={"consent": 1}, kind="anonymous")
-
-
-def cases(count: int, seed: int = 0) -> Iterator[Case]:
-    """Yields events, drawn anew for each seed."""
-    return Writer(seed).cases(count)

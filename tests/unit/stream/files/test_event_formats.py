@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -22,6 +21,7 @@ from stream.files.report import LEFT_OUT
 from stream.formats.detect import detected
 from stream.formats.event_format import DROPS
 from stream.formats.registry import FORMATS, format_named
+from tests.support.foreign import cases as drawn
 from tests.support.foreign.shop import Case
 
 OWNERS = [name for name in FORMATS if name != CONTRACT]
@@ -29,10 +29,9 @@ OWNERS = [name for name in FORMATS if name != CONTRACT]
 
 def cases(name: str, count: int = 400) -> list[Case]:
     """Records that a file can hold: no headers, a time of their own."""
-    drawn = importlib.import_module(f"tests.support.foreign.{name}").cases(count)
     return [
         case
-        for case in drawn
+        for case in drawn(name, count)
         if case.received_ms is None and not any(name == "ce_type" for name, _ in case.headers)
     ]
 

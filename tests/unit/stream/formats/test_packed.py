@@ -11,7 +11,7 @@ from stream.contracts.faults import BadEvent
 from stream.formats.documents import read_documents
 from stream.formats.packed import MOST_BYTES, unpacked
 from stream.formats.registry import format_named
-from tests.support.foreign.segment import cases
+from tests.support.foreign import cases
 
 
 def zstd(value: bytes) -> bytes:
@@ -55,7 +55,7 @@ def test_damaged_values_are_refused(pack: object) -> None:
 
 
 def test_a_packed_batch_is_read_like_one_that_is_not() -> None:
-    found = [case for case in cases(200) if case.events]
+    found = [case for case in cases("segment", 200) if case.events]
     together = b"[" + b",".join(case.value for case in found) + b"]"
     reading = read_documents(format_named("segment"), zstd(together), (), None)
     assert len(reading.events) == sum(len(case.events) for case in found)

@@ -13,7 +13,8 @@ from stream.contracts.faults import REASONS, BadEvent
 from stream.formats.documents import read_documents
 from stream.formats.event_format import DROPS, Reading
 from stream.formats.registry import format_named
-from tests.unit.stream.formats.test_owners import OWNERS, cases
+from tests.support.foreign import cases
+from tests.unit.stream.formats.test_owners import OWNERS
 
 TRACK: dict[str, Any] = {
     "type": "track",
