@@ -126,6 +126,28 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """Takes names with commas between them, as a text or as a list, or none."""
+
+    def read(self, value: Any) -> str:
+        """Returns them as name,name; raises ValueError if one is empty or cannot be seen."""
+        parts = value if isinstance(value, list | tuple) else None
+        if isinstance(value, str):
+            parts = value.split(",") if value.strip() else []
+        if parts is None or not all(isinstance(each, str) for each in parts):
+            raise ValueError("write names with commas between them")
+        words = [each.strip() for each in parts]
+        if not all(words) or any(_UNSEEN.search(each) or "," in each for each in words):
+            raise ValueError("write names with commas between them, none of them empty")
+        return ",".join(dict.fromkeys(words))
+
+
+def words_of(text: str) -> frozenset[str]:
+    """Returns the names of what `Words` returned."""
+    return frozenset(text.split(",")) if text else frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Takes the path of a file or folder, which is looked for where it is used."""
 

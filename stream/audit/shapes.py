@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from stream.audit.documents import FramedShape, Shape
+from stream.audit.documents import FramedShape, Meant, Shape
 from stream.audit.framed import Frames, contract
 from stream.audit.mapping_rules import MappedShape
 from stream.audit.owners.calls import posthog, rudderstack, segment
@@ -14,7 +16,7 @@ from stream.audit.owners.ga4 import ga4
 from stream.audit.owners.snowplow import snowplow
 from stream.config import CONTRACT, MAPPING, Settings
 
-SHAPES: Final[dict[str, Shape]] = {
+SHAPES: Final[dict[str, Callable[..., Meant]]] = {
     "segment": segment,
     "rudderstack": rudderstack,
     "snowplow": snowplow,
@@ -23,7 +25,7 @@ SHAPES: Final[dict[str, Shape]] = {
     "cloudevents": cloudevents,
     "debezium": debezium,
 }
-"""The shapes that need no file."""
+"""The shapes that need no file; some are told which purposes of consent are asked for."""
 
 
 def shape_of(settings: Settings) -> Shape | FramedShape | None:
@@ -44,4 +46,5 @@ def _shape_of(settings: Settings) -> Shape | None:
         return None
     if settings.event_format == MAPPING:
         return MappedShape(Path(settings.mapping).read_text(encoding="utf-8"))
-    return SHAPES[settings.event_format]
+    shape = SHAPES[settings.event_format]
+    return partial(shape, purposes=settings.purposes) if settings.purposes else shape

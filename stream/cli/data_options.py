@@ -152,7 +152,11 @@ def check_split(given: dict[str, Any]) -> None:
 def format_as_asked(given: dict[str, Any]) -> str | EventFormat:
     """Returns whose events the files hold. Raises UsageError, SettingsError."""
     return event_format_of(
-        given["event_format"], given["mapping"], given["columns"], sequences=given["sequences"]
+        given["event_format"],
+        given["mapping"],
+        given["columns"],
+        sequences=given["sequences"],
+        purposes=given["consent_purposes"],
     )
 
 

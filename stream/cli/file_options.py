@@ -12,8 +12,14 @@ from stream.errors import UsageError
 from stream.files.events import AUTO
 from stream.formats.event_format import EventFormat
 from stream.formats.registry import format_named
+from stream.setting_rules import Words, words_of
 
 event_format = together(
+    click.option(
+        "--consent-purposes",
+        metavar="NAME,...",
+        help="Purposes of consent of which none may be denied.  [default: those of the format]",
+    ),
     click.option(
         "--mapping",
         type=click.Path(path_type=Path),
@@ -35,7 +41,12 @@ event_format = together(
 
 
 def event_format_of(
-    name: str, mapping: Path | None, columns: str | None, *, sequences: bool = False
+    name: str,
+    mapping: Path | None,
+    columns: str | None,
+    *,
+    sequences: bool = False,
+    purposes: str | None = None,
 ) -> str | EventFormat:
     """Returns the format that these options name.
 
@@ -49,4 +60,20 @@ def event_format_of(
         raise UsageError(
             f"{named[0]} says which fields are which, and so does {named[1]}; leave one of them out"
         )
+    if purposes:
+        if not named:
+            raise UsageError(
+                "--consent-purposes is of a tracker's events; name whose the files hold with "
+                "--event-format"
+            )
+        words = words_of(_words(purposes))
+        return format_named(MAPPING if mapping else name, str(mapping or ""), words)
     return format_named(MAPPING, str(mapping)) if mapping else name
+
+
+def _words(text: str) -> str:
+    """Returns the names of an option; raises UsageError."""
+    try:
+        return Words().read(text)
+    except ValueError as error:
+        raise UsageError(f"--consent-purposes is {text!r}; {error}") from None

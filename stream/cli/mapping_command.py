@@ -125,7 +125,7 @@ def try_(
         raise UsageError("give a mapping FILE, or --event-format NAME, and not both")
     named = {"event_format": event_format or MAPPING, "mapping": str(file or "")}
     settings = from_environment(**connection, **named)
-    named_format = settings.event_format, settings.mapping
+    named_format = settings.event_format, settings.mapping, settings.purposes
     tried_format = foreign_format(settings) or format_named(*named_format)
     records = _records(settings, files, from_topic, count, tried_format)
     limits = limits_of(settings)

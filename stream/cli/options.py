@@ -56,6 +56,11 @@ schema_registry = click.option(
 event_format = together(
     schema_registry,
     click.option(
+        "--consent-purposes",
+        metavar="NAME,...",
+        help="Purposes of consent of which none may be denied.  [default: those of the format]",
+    ),
+    click.option(
         "--mapping",
         metavar="FILE",
         help="TOML file that says how records of another shape are read as events.",

@@ -61,6 +61,7 @@ def command(
     columns: str | None,
     mapping: Path | None,
     event_format: str,
+    consent_purposes: str | None,
     raw: bool,
     simulate: bool,
     users: int,
@@ -91,7 +92,7 @@ def command(
         raise UsageError("give --events FILE, or --simulate, and not both")
     if rate and speed:
         raise UsageError("--rate and --speed contradict each other; give one")
-    lines = event_format_of(event_format, mapping, columns)
+    lines = event_format_of(event_format, mapping, columns, purposes=consent_purposes)
     if raw and lines != AUTO:
         raise UsageError("--raw sends lines as they are, --event-format reads them; give one")
     source = _Source(files, columns, lines, raw=raw, loop=loop)

@@ -9,7 +9,18 @@ from typing import Any, Final
 
 from stream.config.connection import ConnectionSettings
 from stream.config.fields import SECRETS, setting, wrong
-from stream.setting_rules import INT32, Flag, Name, Number, OneOf, Place, Text, missing
+from stream.setting_rules import (
+    INT32,
+    Flag,
+    Name,
+    Number,
+    OneOf,
+    Place,
+    Text,
+    Words,
+    missing,
+    words_of,
+)
 
 MOST_INTERVAL_S: Final = 86_400.0
 """Of updates withheld in memory: a day."""
@@ -109,6 +120,12 @@ class Settings(ConnectionSettings):
         "mapping suggest` makes one",
         Place(),
     )
+    consent_purposes: str = setting(
+        "",
+        "purposes, with commas between them, none of which the user of an event may have denied; "
+        "empty: any that the event format names",
+        Words(),
+    )
     updates_topic: str = setting("interest-updates", "interest updates out", Name())
     profiles_topic: str = setting(
         "interest-profiles", "latest update of each user, compacted", Name()
@@ -187,7 +204,8 @@ class Settings(ConnectionSettings):
     )
     max_batch_events: int = setting(
         16_384,
-        "most events in one batch; larger batches cost less an event and wait longer",
+        "most records in one batch, and most events that the model takes at once; larger batches "
+        "cost less an event and wait longer",
         _COUNT,
     )
     fetch_max_bytes: int = setting(4_194_304, "most bytes of one partition in one fetch", _COUNT)
@@ -313,6 +331,11 @@ class Settings(ConnectionSettings):
             )
             raise wrong(name, path, fix)
         return key
+
+    @property
+    def purposes(self) -> frozenset[str]:
+        """Returns the purposes that must not be denied; none: any that the event format names."""
+        return words_of(self.consent_purposes)
 
     @property
     def late_window_ms(self) -> int:

@@ -36,6 +36,7 @@ OTHERS: Final = frozenset(
         "SECRETS_DIR",
         "SERVE_API_KEYS",  # and below: options of `serve`
         "SERVE_BEHIND_PROXY",
+        "SERVE_BODY_MAPPING",
         "SERVE_DATA",
         "SERVE_HOST",
         "SERVE_MODEL",

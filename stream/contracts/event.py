@@ -211,9 +211,9 @@ def unreadable(record: Any, limits: Limits) -> BadEvent:
         )
     if isinstance(record.value, UnreadableBytes):
         return BadEvent(record.value.reason, record.value.message)
-    if record.key is None:
-        return BadEvent("null-key", f"the record has no key; {REKEY_FIX}")
     size = len(record.value)
+    if size <= limits.max_value_bytes:
+        return BadEvent("null-key", f"the record has no key; {REKEY_FIX}")
     return BadEvent(
         "too-large",
         f"the value has {size} bytes; send at most {limits.max_value_bytes} (max_value_bytes)",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from stream.contracts.faults import BadEvent, shown
@@ -43,8 +44,10 @@ _DIGITS_OF_DATES: Final = (8, 10, 12, 14)  # to the day, hour, minute, second
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _RFC_3339: Final = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?(?:([Zz])|([+-]\d\d:\d\d))", re.ASCII
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?(?:[Zz]|([+-]\d\d:\d\d))", re.ASCII
 )
+MINUTES_KEPT: Final = 4_096
+"""Minutes whose moment is remembered: events that come together happened near each other."""
 
 
 class Reading(NamedTuple):
@@ -109,23 +112,33 @@ def parse_time(text: str) -> int:
         naive = " without a zone" if _RFC_3339.fullmatch(text + "Z") else ""
         fix = "write 2026-11-25T10:00:00Z or integer milliseconds"
         raise BadEvent("bad-time", f"time {shown(text)} is not RFC 3339{naive}; {fix}")
-    date, clock, fraction, _, offset = found.groups()
-    leap = clock.endswith(":60")
+    date, minute, seconds, fraction, offset = found.groups()
     try:
-        moment = datetime.fromisoformat(
-            f"{date}T{clock[:-2] + '59' if leap else clock}{offset or '+00:00'}"
-        )
+        time_ms = _minute_ms(date, minute, offset or "+00:00") + _second_ms(seconds)
     except ValueError as error:
         raise BadEvent("bad-time", f"time {shown(text)} does not exist ({error})") from None
-    time_ms = (
-        (moment - _EPOCH) // _MILLISECOND + 1000 * leap + int((fraction or ".0")[1:4].ljust(3, "0"))
-    )
+    if fraction is not None:
+        time_ms += int(fraction[1:4].ljust(3, "0"))
     if not 0 <= time_ms <= MAX_TIME_MS:
         raise BadEvent(
             "bad-time",
             f"time {shown(text)} is before 1970 or after 9999; send the time of the event",
         )
     return time_ms
+
+
+@lru_cache(MINUTES_KEPT)
+def _minute_ms(date: str, minute: str, offset: str) -> int:
+    """Returns the Unix milliseconds of the begin of a minute; raises ValueError for none."""
+    return (datetime.fromisoformat(f"{date}T{minute}{offset}") - _EPOCH) // _MILLISECOND
+
+
+def _second_ms(digits: str) -> int:
+    """Returns the milliseconds of a second of a minute, of which a leap second is the 61st."""
+    second = int(digits)
+    if second > 60:
+        raise ValueError("second must be in 0..60")
+    return 1000 * second
 
 
 def _rounded(number: float) -> int:

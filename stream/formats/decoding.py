@@ -55,9 +55,9 @@ def id_of(value: Any, where: str) -> str | None:
         if value is None:
             return None
     text: str = value.strip()
-    if not text or (len(text) <= LONGEST_NOT_GIVEN and text.lower() in NOT_GIVEN):
-        return None
-    return text
+    if len(text) > LONGEST_NOT_GIVEN:
+        return text
+    return None if not text or text.lower() in NOT_GIVEN else text
 
 
 def words_of(value: Any, where: str) -> str | None:

@@ -13,6 +13,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -33,7 +34,8 @@ from stream.formats.packed import unpacked
 LEAST_TABS: Final = 20
 """In a line of tab-separated values that is a document."""
 
-Judge = Callable[[Event], object]
+Judge = Callable[[Event, int], object]
+"""Raises BadEvent for an event that may not be; it is told the bytes of the event's document."""
 
 _SPACE: Final = " \t\r\n"
 _GAP: Final = re.compile(f"[{_SPACE}]*")
@@ -48,7 +50,7 @@ def read_documents(
     value: bytes,
     headers: Headers,
     received_ms: int | None,
-    judge: Judge = lambda event: None,
+    judge: Judge = lambda event, size: None,
 ) -> Reading:
     """Returns what all documents of a value say; raises BadEvent if none can be told apart.
 
@@ -59,17 +61,11 @@ def read_documents(
     value = unpacked(value)
     _ensure_sound(value)
 
-    def read(document: bytes) -> Reading:
-        reading = _bounded(event_format.read(document, headers, received_ms))
-        for event in reading.events:
-            judge(event)
-        return reading
-
     if headers and _describe(headers):
-        return read(value)
+        return _read(event_format, judge, headers, received_ms, value)
     if not value.lstrip().startswith(b"["):
         try:
-            return read(value)
+            return _read(event_format, judge, headers, received_ms, value)
         except BadEvent as error:
             documents = _split(value)
             if len(documents) < 2:
@@ -78,7 +74,24 @@ def read_documents(
         documents = _split(value)
         if not documents:
             raise BadEvent("not-json", "the value is no JSON array of objects; send objects")
-    return each_document(documents, read)
+    return each_document(documents, partial(_read, event_format, judge, headers, received_ms))
+
+
+def _read(
+    event_format: EventFormat,
+    judge: Judge,
+    headers: Headers,
+    received_ms: int | None,
+    document: bytes,
+) -> Reading:
+    """Returns what one document says; raises BadEvent."""
+    reading = event_format.read(document, headers, received_ms)
+    events, size = reading.events, len(document)
+    if len(events) > MAX_EVENTS:
+        raise _too_many(len(events))
+    for event in events:
+        judge(event, size)
+    return reading
 
 
 def _ensure_sound(value: bytes) -> None:

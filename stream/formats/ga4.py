@@ -6,19 +6,20 @@ the Measurement Protocol holds up to 25. The user is `user_id`, else `user_pseud
 time is `event_timestamp` (`timestamp_micros`), in microseconds; a body without one happened when
 the record was written, as the protocol says. Each of the `items` is an event; else `item_id`, the
 `search_term`, or the title of the page, screen or video that was seen. What has none of them
-(session_start, scroll, user_engagement) is no behaviour. Dropped for consent: analytics_storage
-"No" in a row; ad_personalization or ad_user_data DENIED in a body.
+(session_start, scroll, user_engagement) is no behaviour. Dropped for consent, unless other purposes
+are asked for: analytics_storage "No" in a row; ad_personalization or ad_user_data DENIED in a body.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from stream.contracts.event import Event
 from stream.contracts.faults import BadEvent, shown
+from stream.errors import SettingsError
 from stream.formats.commerce import DROPPED, SEARCH, action_named, numbered
 from stream.formats.decoding import decoded, id_of, weight_of, words_of
 from stream.formats.event_format import CONSENT, NO_BEHAVIOUR, Headers, Reading
@@ -42,8 +43,14 @@ TITLES: Final = {
 READ: Final = ("item_id", "search_term", "ga_session_id", "session_id", *TITLES.values())
 """Parameters that are read."""
 
+OF_ROWS: Final = ("analytics_storage", "ads_storage")
+OF_BODIES: Final = ("ad_user_data", "ad_personalization")
+PURPOSES: Final = ("analytics_storage", *OF_BODIES)
+"""Of consent, that must not be denied where nothing else is asked for."""
+
 LEVELS: Final = tuple(f"item_category{level}" for level in ("", 2, 3, 4, 5))
 _DENIED: Final = ("No", "no", False)
+DENIED: Final = Reading(dropped={CONSENT: 1})
 _WHAT: Final = "a row of GA4's BigQuery export, or a body of its Measurement Protocol"
 
 
@@ -80,6 +87,7 @@ class _Privacy(msgspec.Struct, gc=False):
     """Holds what the user allowed, as a row says it."""
 
     analytics_storage: Any = None
+    ads_storage: Any = None
 
 
 class _Consent(msgspec.Struct, gc=False):
@@ -133,22 +141,43 @@ class Ga4Format:
 
     name = "ga4"
 
-    def __init__(self) -> None:
-        """Makes the decoders."""
+    def __init__(self, purposes: Collection[str] = ()) -> None:
+        """Makes the decoder; `purposes` are those that must not be denied, none: PURPOSES.
+
+        Raises SettingsError for one that these events do not name.
+        """
+        if unknown := sorted(set(purposes).difference(OF_ROWS, OF_BODIES)):
+            raise SettingsError(
+                f"consent_purposes names {unknown[0]!r}, and events of ga4 name "
+                f"{', '.join(OF_ROWS + OF_BODIES)}; use these"
+            )
+        purposes = purposes or PURPOSES
+        self._of_rows = [each for each in OF_ROWS if each in purposes]
+        self._of_bodies = [each for each in OF_BODIES if each in purposes]
         self._decode = msgspec.json.Decoder(_Document).decode
 
     def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
         """Returns the events of a document; raises BadEvent."""
         document = decoded(self._decode, value, _WHAT)
-        if document.events is not None:
-            return _of_body(document, document.events, received_ms)
-        return _of_row(document)
+        sent = document.events
+        if sent is None:
+            return DENIED if self._denied_in(document.privacy_info) else _of_row(document)
+        consent = document.consent
+        if consent is not None and any(
+            getattr(consent, each) == "DENIED" for each in self._of_bodies
+        ):
+            return Reading(dropped={CONSENT: max(1, len(sent))})
+        return _of_body(document, sent, received_ms)
+
+    def _denied_in(self, privacy: _Privacy | None) -> bool:
+        """Returns whether the user of a row denied one of the purposes."""
+        return privacy is not None and any(
+            getattr(privacy, each) in _DENIED for each in self._of_rows
+        )
 
 
 def _of_row(row: _Document) -> Reading:
     """Returns the events of a row of the export."""
-    if row.privacy_info is not None and row.privacy_info.analytics_storage in _DENIED:
-        return Reading(dropped={CONSENT: 1})
     name = words_of(row.event_name, "event_name")
     if name is None:
         raise BadEvent("missing-field", f"event_name is missing; send {_WHAT}")
@@ -169,9 +198,6 @@ def _of_row(row: _Document) -> Reading:
 
 def _of_body(body: _Document, sent: list[_Sent], received_ms: int | None) -> Reading:
     """Returns the events of a body of the Measurement Protocol."""
-    consent = body.consent
-    if consent is not None and "DENIED" in (consent.ad_user_data, consent.ad_personalization):
-        return Reading(dropped={CONSENT: max(1, len(sent))})
     events: list[Event] = []
     dropped = 0
     of_body = moment_of(body.timestamp_micros, "us", "timestamp_micros")

@@ -7,7 +7,7 @@ all its events are. Pure: the caller hands its clock over.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from stream.contracts.control import is_control
 from stream.contracts.event import (
@@ -31,6 +31,11 @@ from stream.formats.event_format import (
     Reading,
 )
 
+AS_WRITTEN: Final = 2
+MORE_BYTES: Final = 512
+"""No text of an event has more bytes than so many times its document, and these: levels of a
+category are joined by " > ", an id gets the name of a table or its place. Constants come on top."""
+
 
 class DocumentRecord(NamedTuple):
     """Stands for one document of a record that holds several, with its own bytes as value."""
@@ -49,11 +54,13 @@ def read_record(
     now_ms: int | None = None,
     *,
     keyed: bool = True,
+    taken_ms: int | None = None,
 ) -> Reading:
     """Returns the events of one record, with their times in Unix milliseconds.
 
     Raises BadEvent if nothing of it can be read, ControlRecordError for a control. `now_ms` is the
-    caller's clock; `keyed`: the key must be the user of each event.
+    caller's clock; `keyed`: the key must be the user of each event; `taken_ms`: when a record was
+    taken that is in no topic yet.
     """
     value, headers = record.value, record.headers or ()
     if value is None and event_format.name in TOMBSTONES and not is_control(headers):
@@ -67,16 +74,20 @@ def read_record(
     clock_ms = now_ms if received_ms is None else received_ms
     latest_ms = None if clock_ms is None else clock_ms + limits.max_future_s * 1000
 
-    def judge(event: Event) -> None:
+    constants, most_text = getattr(event_format, "constant_bytes", 0), limits.max_text_bytes
+
+    def judge(event: Event, size: int) -> None:
         if keyed and event.user_id.encode() != record.key:
             raise key_fault(record.key, event.user_id)
-        time_ms = check_event(event, limits, _most_bytes(event))
+        most = AS_WRITTEN * size + MORE_BYTES + constants
+        time_ms = check_event(event, limits, most if most <= most_text else _most_bytes(event))
         if event.dwell_ms is not None and event.dwell_ms < 0:
             raise BadEvent("out-of-range", f"dwell_ms is {event.dwell_ms}; it must be 0 or more")
         if latest_ms is not None and time_ms > latest_ms:
             raise future_fault(time_ms, clock_ms or 0, received_ms is None, limits)
 
-    reading = read_documents(event_format, value, headers, received_ms, judge)
+    moment_ms = taken_ms if received_ms is None else received_ms
+    reading = read_documents(event_format, value, headers, moment_ms, judge)
     if headers and (origin := origin_of(headers)) is not None:
         several = len(reading.events) > 1
         for place, event in enumerate(reading.events):

@@ -1,20 +1,18 @@
 """Reads the calls of RudderStack's event specification, which is Segment's but for some fields.
 
 Its own are `context.sessionId`, and the consent of `context.consentManagement`: a call with denied
-consent ids is dropped. All else is as stream/formats/segment.py says.
+consent ids, of the purposes that are asked for, is dropped. All else is as segment.py says.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable, Collection
+from typing import Any
 
 import msgspec
 
-from stream.formats.decoding import child, decoded, id_of
-from stream.formats.event_format import Headers, Reading
-from stream.formats.segment import Call, Context, read_call
-
-_WHAT: Final = "a call as RudderStack's event specification has it"
+from stream.formats.decoding import child, id_of
+from stream.formats.segment import Call, Context, SegmentFormat
 
 
 class _Context(Context, gc=False, rename="camel"):
@@ -23,10 +21,16 @@ class _Context(Context, gc=False, rename="camel"):
     consent_management: Any = None
     session_id: Any = None
 
-    def denied(self) -> bool:
-        """Returns whether the user denied a category."""
+    def denied(self, purposes: Collection[str]) -> bool:
+        """Returns whether the user denied one of these categories, or any where none is named.
+
+        What is no text may be any of them.
+        """
         denied = child(self.consent_management, "deniedConsentIds")
-        return bool(denied) or Context.denied(self)
+        if denied and purposes:
+            ids = denied if isinstance(denied, list) else [denied]
+            denied = any(not isinstance(each, str) or each in purposes for each in ids)
+        return bool(denied) or Context.denied(self, purposes)
 
     def session(self) -> str | None:
         """Returns the session of the call."""
@@ -39,16 +43,12 @@ class _Call(Call, gc=False, rename="camel"):
     context: _Context | None = None
 
 
-class RudderstackFormat:
+class RudderstackFormat(SegmentFormat):
     """Reads a call, or the body of a batch of calls."""
 
     name = "rudderstack"
+    what = "a call as RudderStack's event specification has it"
 
-    def __init__(self) -> None:
-        """Makes the decoder."""
-        self._decode = msgspec.json.Decoder(_Call).decode
-
-    def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
-        """Returns the events of a document; raises BadEvent."""
-        call = decoded(self._decode, value, _WHAT)
-        return read_call(call, received_ms, lambda each: self.read(each, headers, received_ms))
+    def decoder(self) -> Callable[[bytes], Call]:
+        """Returns what decodes a call."""
+        return msgspec.json.Decoder(_Call).decode

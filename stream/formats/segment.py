@@ -3,13 +3,14 @@
 The user is `userId`, else `anonymousId`. A login joins nothing: before it a visitor is one user,
 after it another. The time is `timestamp`, which Segment has corrected for the clock of the device;
 where it is missing, it is computed as Segment does, receivedAt - (sentAt - originalTimestamp). A
-call whose `context.consent.categoryPreferences` denies a category is dropped. identify, group and
-alias are no behaviour.
+call whose `context.consent.categoryPreferences` denies a category, or a purpose that is asked for,
+is dropped. identify, group and alias are no behaviour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -29,7 +30,6 @@ from stream.formats.event_format import CONSENT, Headers, Reading
 
 DENIED: Final = Reading(dropped={CONSENT: 1})
 NO_BEHAVIOUR_CALLS: Final = ("identify", "group", "alias", "merge", "reset", "delete")
-_WHAT: Final = "a call as Segment's specification has it"
 
 
 class Context(msgspec.Struct, gc=False):
@@ -38,10 +38,13 @@ class Context(msgspec.Struct, gc=False):
     consent: Any = None
     page: Any = None
 
-    def denied(self) -> bool:
-        """Returns whether the user denied a category."""
+    def denied(self, purposes: Collection[str]) -> bool:
+        """Returns whether the user denied one of these categories, or any where none is named."""
         preferences = child(self.consent, "categoryPreferences")
-        return isinstance(preferences, dict) and any(each is False for each in preferences.values())
+        return isinstance(preferences, dict) and any(
+            each is False and (not purposes or name in purposes)
+            for name, each in preferences.items()
+        )
 
     def session(self) -> str | None:
         """Returns the session of the call, which Segment's specification has no field for."""
@@ -70,27 +73,33 @@ class SegmentFormat:
     """Reads a call, or the body of a batch of calls."""
 
     name = "segment"
+    what = "a call as Segment's specification has it"
 
-    def __init__(self) -> None:
-        """Makes the decoder."""
-        self._decode = msgspec.json.Decoder(Call).decode
+    def __init__(self, purposes: Collection[str] = ()) -> None:
+        """Makes the decoder; `purposes` are those that must not be denied, none: any."""
+        self._decode = self.decoder()
+        self._purposes = purposes
+
+    def decoder(self) -> Callable[[bytes], Call]:
+        """Returns what decodes a call."""
+        return msgspec.json.Decoder(Call).decode
 
     def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
         """Returns the events of a document; raises BadEvent."""
-        call = decoded(self._decode, value, _WHAT)
-        return read_call(call, received_ms, lambda each: self.read(each, headers, received_ms))
+        call = decoded(self._decode, value, self.what)
+        context, batch = call.context, call.batch
+        if context is not None and context.denied(self._purposes):
+            return Reading(dropped={CONSENT: len(batch)}) if batch else DENIED
+        if batch is None:
+            return _events_of(call, received_ms)
+        read = partial(self.read, headers=headers, received_ms=received_ms)
+        return each_document([bytes(each) for each in batch], read)
 
 
-def read_call(call: Call, received_ms: int | None, read: Callable[[bytes], Reading]) -> Reading:
-    """Returns the events of a call; `read` reads one of a batch. Raises BadEvent."""
-    context = call.context
-    if context is not None and context.denied():
-        return DENIED if not call.batch else Reading(dropped={CONSENT: len(call.batch)})
-    if call.batch is not None:
-        return each_document([bytes(each) for each in call.batch], read)
-
+def _events_of(call: Call, received_ms: int | None) -> Reading:
+    """Returns the events of a call; raises BadEvent."""
     # Which call it is: only some say what a user did.
-    kind = call.type
+    context, kind = call.context, call.type
     if kind in NO_BEHAVIOUR_CALLS:
         return DROPPED
     name = page = None

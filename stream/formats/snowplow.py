@@ -12,13 +12,14 @@ Snowplow has corrected for the clock of the device, else `collector_tstamp`. Wha
 - page and screen views: the title
 
 All else (page pings, link clicks, forms, consent) is no behaviour. Dropped for consent: an event
-beside which a `consent_preferences` entity denies all, and visitors tracked anonymously.
+beside which a `consent_preferences` entity denies all, or selects scopes without a purpose that is
+asked for; and visitors tracked anonymously.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -81,6 +82,9 @@ CONSENT_ENTITY: Final = "com.snowplowanalytics.snowplow/consent_preferences"
 REFUSALS: Final = ("deny_all", "withdrawn", "expired")
 """Values of a consent's eventType after which nothing may be processed."""
 
+SELECTION: Final = "allow_selected"
+"""The value after which `consentScopes` lists what may be."""
+
 NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 """The network_userid of visitors who are tracked anonymously."""
 
@@ -100,11 +104,22 @@ class SnowplowFormat:
 
     name = "snowplow"
 
+    def __init__(self, purposes: Collection[str] = ()) -> None:
+        """Keeps the purposes that must not be denied."""
+        self._purposes = purposes
+
     def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
         """Returns the events of a document; raises BadEvent."""
         if value.lstrip().startswith(b"{"):
-            return _read(_OfJson(decoded(_object, value, _WHAT)))
-        return _read(_of_columns(value))
+            return self._read(_OfJson(decoded(_object, value, _WHAT)))
+        return self._read(_of_columns(value))
+
+    def _read(self, event: _Enriched) -> Reading:
+        """Returns the events of an enriched event, none if its user denied a purpose."""
+        for consent in event.entities(CONSENT_ENTITY):
+            if _denies(consent, self._purposes):
+                return Reading(dropped={CONSENT: 1})
+        return _read(event)
 
 
 class _OfJson:
@@ -185,10 +200,7 @@ def _of_columns(value: bytes) -> _OfColumns:
 
 
 def _read(event: _Enriched) -> Reading:
-    """Returns the events of an enriched event."""
-    for consent in event.entities(CONSENT_ENTITY):
-        if consent.get("eventType") in REFUSALS:
-            return Reading(dropped={CONSENT: 1})
+    """Returns the events of an enriched event that may be used."""
     kind = words_of(event.get("event"), "event")
     name = words_of(event.get("event_name"), "event_name") or kind
     if name is None:
@@ -209,6 +221,17 @@ def _read(event: _Enriched) -> Reading:
     if kind == "unstruct":
         return _described(event, name)
     return DROPPED  # page pings, transactions (their items come alone), ad impressions
+
+
+def _denies(consent: Mapping[str, Any], purposes: Collection[str]) -> bool:
+    """Returns whether a user denied all, or left one of the purposes out of a selection."""
+    given = consent.get("eventType")
+    if given in REFUSALS:
+        return True
+    if given != SELECTION or not purposes:
+        return False
+    scopes = consent.get("consentScopes")
+    return not isinstance(scopes, list) or any(each not in scopes for each in purposes)
 
 
 def _structured(event: _Enriched) -> Reading:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from models.compact import ACTION_CODES, ACTIONS
@@ -33,26 +33,38 @@ from stream.audit.owners.casts import (
 )
 
 
-def segment(document: bytes, headers: Headers, received_ms: int | None) -> Meant:
+def segment(
+    document: bytes,
+    headers: Headers,
+    received_ms: int | None,
+    purposes: Collection[str] = (),
+) -> Meant:
     """Returns what a call of Segment means."""
-    return _call(document, received_ms, of_rudderstack=False)
+    return _call(document, received_ms, purposes, of_rudderstack=False)
 
 
-def rudderstack(document: bytes, headers: Headers, received_ms: int | None) -> Meant:
+def rudderstack(
+    document: bytes,
+    headers: Headers,
+    received_ms: int | None,
+    purposes: Collection[str] = (),
+) -> Meant:
     """Returns what a call of RudderStack means."""
-    return _call(document, received_ms, of_rudderstack=True)
+    return _call(document, received_ms, purposes, of_rudderstack=True)
 
 
-def _call(document: bytes, received_ms: int | None, *, of_rudderstack: bool) -> Meant:
+def _call(
+    document: bytes, received_ms: int | None, purposes: Collection[str], *, of_rudderstack: bool
+) -> Meant:
     call = object_of(document)
     context, batch = part_of(call, "context", dict), part_of(call, "batch", list)
     properties = part_of(call, "properties", dict) or {}
-    if context is not None and _denies(context, of_rudderstack):
+    if context is not None and _denies(context, purposes, of_rudderstack):
         return Meant(dropped=len(batch) if batch else 1)
     if batch is not None:
         return together(
             elements(_raw(document, "batch")),
-            lambda each: _call(each, received_ms, of_rudderstack=of_rudderstack),
+            lambda each: _call(each, received_ms, purposes, of_rudderstack=of_rudderstack),
         )
     kind, name, page = call.get("type"), "", None
     if kind in ("identify", "group", "alias", "merge", "reset", "delete"):
@@ -78,13 +90,19 @@ def _call(document: bytes, received_ms: int | None, *, of_rudderstack: bool) -> 
     return of_properties(shared, properties, name, page)
 
 
-def _denies(context: Mapping[str, Any], of_rudderstack: bool) -> bool:
+def _denies(context: Mapping[str, Any], purposes: Collection[str], of_rudderstack: bool) -> bool:
     consent = context.get("consent")
     preferences = consent.get("categoryPreferences") if isinstance(consent, dict) else None
-    if isinstance(preferences, dict) and any(each is False for each in preferences.values()):
-        return True
+    denied: set[Any] = set()
+    if isinstance(preferences, dict):
+        denied = {name for name, allowed in preferences.items() if allowed is False}
     managed = context.get("consentManagement") if of_rudderstack else None
-    return isinstance(managed, dict) and bool(managed.get("deniedConsentIds"))
+    ids = managed.get("deniedConsentIds") if isinstance(managed, dict) else None
+    if ids:
+        # what is no text may be any purpose
+        listed_ids = ids if isinstance(ids, list) else [ids]
+        denied |= {each if isinstance(each, str) else None for each in listed_ids}
+    return bool(denied if not purposes or None in denied else denied.intersection(purposes))
 
 
 def _corrected(call: Mapping[str, Any], received_ms: int | None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from models.compact import ACTION_CODES, ACTIONS
@@ -19,7 +19,12 @@ from stream.audit.owners.casts import (
 )
 
 
-def ga4(document: bytes, headers: Headers, received_ms: int | None) -> Meant:
+def ga4(
+    document: bytes,
+    headers: Headers,
+    received_ms: int | None,
+    purposes: Collection[str] = (),
+) -> Meant:
     """Returns what a row of the export, or a body of the Measurement Protocol, means."""
     found = object_of(document)
     privacy, consent = part_of(found, "privacy_info", dict), part_of(found, "consent", dict)
@@ -27,9 +32,14 @@ def ga4(document: bytes, headers: Headers, received_ms: int | None) -> Meant:
     sent = None if found.get("events") is None else _objects(found, "events")
     for each in sent or ():
         part_of(each, "params", dict)
+    purposes = purposes or ("analytics_storage", "ad_user_data", "ad_personalization")
     if sent is not None:
-        return _body(found, sent, consent or {}, received_ms)
-    if privacy is not None and privacy.get("analytics_storage") in ("No", "no", False):
+        asked = {"ad_user_data", "ad_personalization"}.intersection(purposes)
+        if any((consent or {}).get(each) == "DENIED" for each in asked):
+            return Meant(dropped=max(1, len(sent)))
+        return _body(found, sent, received_ms)
+    asked = {"analytics_storage", "ads_storage"}.intersection(purposes)
+    if any((privacy or {}).get(each) in ("No", "no", False) for each in asked):
         return Meant(dropped=1)
     name = needed(words_of(found.get("event_name")))
     rows = _rows(name, given, items)
@@ -45,15 +55,8 @@ def ga4(document: bytes, headers: Headers, received_ms: int | None) -> Meant:
     return listed(shared, rows) if _lists(name, items) else Meant([{**shared, **rows[0]}])
 
 
-def _body(
-    body: Mapping[str, Any],
-    sent: list[dict[str, Any]],
-    consent: Mapping[str, Any],
-    received_ms: int | None,
-) -> Meant:
+def _body(body: Mapping[str, Any], sent: list[dict[str, Any]], received_ms: int | None) -> Meant:
     """Returns what the events of a body mean."""
-    if "DENIED" in (consent.get("ad_user_data"), consent.get("ad_personalization")):
-        return Meant(dropped=max(1, len(sent)))
     together = Meant(dropped=0 if sent else 1)
     of_body = micros_of(body.get("timestamp_micros"))
     senders = ("user_id", "client_id", "app_instance_id")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from stream.audit.documents import Headers, Meant, NotReadableError
@@ -40,7 +40,12 @@ SNOWPLOW: Final = {
 """Columns of an enriched event that are read; 52 and 122 hold entities, 58 the event itself."""
 
 
-def snowplow(document: bytes, headers: Headers, received_ms: int | None) -> Meant:
+def snowplow(
+    document: bytes,
+    headers: Headers,
+    received_ms: int | None,
+    purposes: Collection[str] = (),
+) -> Meant:
     """Returns what an enriched event of Snowplow means."""
     if document.lstrip().startswith(b"{"):
         fields: Mapping[str, Any] = object_of(document)
@@ -70,7 +75,7 @@ def snowplow(document: bytes, headers: Headers, received_ms: int | None) -> Mean
         consents = [
             data for schema, data in entities if schema.startswith(f"{base}/consent_preferences/")
         ]
-    if any(each.get("eventType") in ("deny_all", "withdrawn", "expired") for each in consents):
+    if any(_denied(each, purposes) for each in consents):
         return Meant(dropped=1)
     kind = words_of(fields.get("event"))
     name = needed(words_of(fields.get("event_name")) or kind)
@@ -163,6 +168,15 @@ def _attached(cell: str) -> list[tuple[str, dict[str, Any]]]:
         for each in listed or ()
         if isinstance(each, dict) and isinstance(each.get("data"), dict)
     ]
+
+
+def _denied(consent: Mapping[str, Any], purposes: Collection[str]) -> bool:
+    """Returns whether all is denied, or one of the purposes is not among those selected."""
+    given, scopes = consent.get("eventType"), consent.get("consentScopes")
+    if given == "allow_selected" and purposes:
+        selected = [each for each in scopes if each in purposes] if isinstance(scopes, list) else []
+        return set(selected) != set(purposes)
+    return given in ("deny_all", "withdrawn", "expired")
 
 
 def _described(cell: str) -> Mapping[str, Any]:

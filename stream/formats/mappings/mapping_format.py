@@ -48,6 +48,10 @@ class MappingFormat:
         ids = spec.fields.get("event_id", ())
         self._shares_id = all(each.path is None or each.path.inner is None for each in ids)
         self._where = {field: _where(of) for field, of in spec.fields.items()}
+        self.constant_bytes = sum(
+            len(str(each.constant).encode()) for of in spec.fields.values() for each in of
+        )
+        """Of all texts that come from the mapping and not from a document."""
 
     def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
         """Returns the events of one document; raises BadEvent naming the line of the mapping."""

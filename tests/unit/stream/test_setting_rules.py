@@ -29,7 +29,9 @@ from stream.setting_rules import (
     SecretUrl,
     Text,
     Urls,
+    Words,
     addresses_of,
+    words_of,
 )
 
 RULES: dict[str, Rule] = {each.name: each.metadata["rule"] for each in dataclasses.fields(Settings)}
@@ -75,6 +77,18 @@ NO_SECRET_URLS = (
 )
 
 
+OTHERS: tuple[tuple[type[Any], tuple[str, ...]], ...] = (
+    (Brokers, NO_BROKERS),
+    (KafkaOptions, NO_KAFKA_OPTIONS),
+    (Pairs, ("a", "a=", "=b", "a=1,a=2", "a=\x1b[31m")),
+    (SecretUrl, NO_SECRET_URLS),
+    (Urls, NO_URLS),
+    (Words, (",", "a,,b", "a,", "a\x1b[31m", "\udcff")),
+    (Place, ()),
+)
+"""Values that no setting of these rules may have."""
+
+
 def bad_values(rule: Rule) -> tuple[str, ...]:
     """Texts that no setting of this rule may have."""
     if isinstance(rule, Number):
@@ -90,16 +104,10 @@ def bad_values(rule: Rule) -> tuple[str, ...]:
         return several if rule.optional else ("", *several)
     if isinstance(rule, Text):
         return ("a\x1b[31m", "a\nb", "\udcff", *(("", " ") if rule.needed else ()))
-    if isinstance(rule, Brokers):
-        return NO_BROKERS
-    if isinstance(rule, KafkaOptions):
-        return NO_KAFKA_OPTIONS
-    if isinstance(rule, Pairs):
-        return ("a", "a=", "=b", "a=1,a=2", "a=\x1b[31m")
-    if isinstance(rule, SecretUrl | Urls):
-        return NO_SECRET_URLS if isinstance(rule, SecretUrl) else NO_URLS
-    assert isinstance(rule, Place), "a rule that this test does not know: give it bad values"
-    return ()
+    for kind, values in OTHERS:
+        if isinstance(rule, kind):
+            return values
+    raise AssertionError("a rule that this test does not know: give it bad values")
 
 
 CASES = [(name, value) for name, rule in RULES.items() for value in bad_values(rule)]
@@ -180,6 +188,22 @@ def test_a_rule_returns_or_refuses_and_does_nothing_else(text: str) -> None:
 def test_brokers_are_taken_as_people_write_them(broker: str, addresses: list[str]) -> None:
     assert Settings(broker=broker).bootstrap == addresses
     assert addresses_of(Settings(broker=Settings(broker=broker).broker).broker) == addresses
+
+
+@pytest.mark.parametrize(
+    ("given_", "names"),
+    [
+        ("", ""),
+        (" ", ""),
+        ("Ads, Analytics And More ,Ads", "Ads,Analytics And More"),
+        (["a", " b"], "a,b"),
+        ([], ""),
+    ],
+)
+def test_names_are_taken_as_a_text_or_a_list(given_: Any, names: str) -> None:
+    assert Settings(consent_purposes=given_).consent_purposes == names
+    assert Settings(consent_purposes=given_).purposes == words_of(names)
+    assert words_of("a,b") == {"a", "b"}
 
 
 def test_a_password_in_an_address_is_not_shown() -> None:

@@ -16,16 +16,18 @@ from hypothesis import strategies as st
 from stream.audit.documents import Meant, meant_by
 from stream.audit.event_rules import Limits as AuditLimits
 from stream.audit.owners.envelopes import USUAL
-from stream.audit.shapes import SHAPES
-from stream.config import OWNERS_FORMATS
+from stream.audit.shapes import shape_of
+from stream.config import OWNERS_FORMATS, Settings
 from stream.contracts.event import Limits
 from stream.contracts.faults import BadEvent
 from stream.formats.event_format import NO_BEHAVIOUR, Headers, Reading
 from stream.formats.records import read_record
 from stream.formats.registry import format_named
 from stream.formats.usual_names import SYNONYMS
+from stream.setting_rules import words_of
+from tests.support.foreign import cases
 from tests.support.foreign.shop import START_MS
-from tests.unit.stream.formats.test_owners import cases
+from tests.unit.stream.formats.test_consent import GIVEN
 from tests.unit.stream.formats.test_refusals import JSON, SOUND, changed, places
 
 COMPARED = ("user_id", "time", "event_id", "item_id", "query", "title", "session_id")
@@ -40,16 +42,19 @@ class Record(NamedTuple):
     offset: int = 0
 
 
-def read(name: str, record: Record) -> Reading | None:
+def read(name: str, record: Record, purposes: str = "") -> Reading | None:
+    event_format = format_named(name, purposes=words_of(purposes))
     try:
-        return read_record(record, format_named(name), Limits(), NOW_MS)
+        return read_record(record, event_format, Limits(), NOW_MS)
     except BadEvent:
         return None
 
 
-def audited(name: str, record: Record) -> Meant | None:
+def audited(name: str, record: Record, purposes: str = "") -> Meant | None:
+    shape = shape_of(Settings(event_format=name, consent_purposes=purposes))
+    assert shape is not None
     return meant_by(
-        SHAPES[name],
+        shape,
         record.key,
         record.value,
         record.timestamp,
@@ -64,8 +69,8 @@ def record_of(value: bytes, events: list[dict[str, Any]], headers: Headers = ())
     return Record(key, value, headers, NOW_MS)
 
 
-def compare(name: str, record: Record) -> None:
-    reading, meant = read(name, record), audited(name, record)
+def compare(name: str, record: Record, purposes: str = "") -> None:
+    reading, meant = read(name, record, purposes), audited(name, record, purposes)
     assert (reading is None) == (meant is None), record
     if reading is None or meant is None:
         return
@@ -104,6 +109,12 @@ def test_bodies_in_an_array_keep_their_bad_calls_and_are_bounded(name: str) -> N
     denied = {"context": {"consent": {"categoryPreferences": {"Advertising": False}}}, "batch": []}
     compare(name, record_of(json.dumps(denied).encode(), []))
     assert [read(name, record_of(each, [])) for each in bodies[1:]] == [None, None]
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_the_audit_asks_for_the_same_purposes(name: str) -> None:
+    for value, purposes, _ in GIVEN[name]:
+        compare(name, record_of(value, [], ()), purposes)
 
 
 @pytest.mark.parametrize("name", OWNERS_FORMATS)

@@ -8,6 +8,7 @@ import pytest
 
 from stream.cli.file_options import event_format_of
 from stream.errors import SettingsError, UsageError
+from stream.formats.segment import SegmentFormat
 
 
 def test_one_of_the_options_says_what_the_lines_are(tmp_path: Path) -> None:
@@ -31,6 +32,19 @@ def test_two_of_them_contradict_each_other(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         event_format_of(name, mapping, columns, sequences=sequences)
+
+
+def test_purposes_go_with_a_format_that_names_some(tmp_path: Path) -> None:
+    found = event_format_of("segment", None, None, purposes="Ads, Analytics")
+    assert isinstance(found, SegmentFormat)
+    for name, purposes, said in (
+        ("auto", "Ads", "--event-format"),
+        ("ga4", "a,,b", "none of them empty"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            event_format_of(name, None, None, purposes=purposes)
+    with pytest.raises(SettingsError, match="name no purposes"):
+        event_format_of("debezium", None, None, purposes="Ads")
 
 
 def test_a_mapping_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -46,6 +47,16 @@ def reason(given: Any, limits: Limits | None = None, now_ms: int | None = None) 
     return caught.value.reason
 
 
+@pytest.mark.parametrize("name", ["contract", "posthog", "cloudevents", "debezium", "mapping"])
+def test_purposes_are_refused_where_events_name_none(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "shop.toml"
+    file.write_text('[event]\nuser_id = "u"\naction = "a"\ntime = "t"\nitem_id = "i"\n')
+    mapping = str(file) if name == MAPPING else ""
+    settings = Settings(event_format=name, mapping=mapping, consent_purposes="Ads")
+    with pytest.raises(SettingsError, match="consent_purposes is 'Ads'"):
+        foreign_format(settings)
+
+
 def test_the_rules_of_the_contract_hold() -> None:
     day_ms = 86_400_000
     assert reason(record(None)) == "null-value"
@@ -53,7 +64,9 @@ def test_the_rules_of_the_contract_hold() -> None:
     assert reason(record(document(), key=b"v")) == "key-mismatch"
     assert reason(record(document(title="x" * 2_049))) == "text-too-long"
     assert reason(record(document(i="a\nb"))) == "control-character"
-    assert reason(record(document()), Limits(max_value_bytes=64 - 30)) == "too-large"
+    small = Limits(max_value_bytes=64 - 30)
+    assert reason(record(document()), small) == "too-large"
+    assert reason(record(document(), key=None), small) == "too-large"  # so it is with --rekey, too
     assert reason(record(document(t=NOW_MS + day_ms + 1))) == "future-time"
     late = record(document(t=NOW_MS + day_ms + 1), timestamp=-1)
     assert reason(late, now_ms=NOW_MS) == "future-time"
