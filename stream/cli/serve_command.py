@@ -64,6 +64,12 @@ def _option(name: str, **about: Any) -> Callable[[Command], Command]:
     metavar="DIR",
     help="Model directory, for the titles of items.",
 )
+@_option(
+    "--body-mapping",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Mapping that reads events in with format=mapping, where workers read the contract.",
+)
 @click.option("--demo-model", is_flag=True, help="Titles of the simulated shop.")
 @click.option(
     "--new-key",
@@ -105,6 +111,7 @@ def command(new_key: str | None, **given: Any) -> None:
     own = {name: given.pop(name) for name in ("host", "port", "api_keys", "behind_proxy")}
     guard = guard_of(own["host"], own["api_keys"], own["behind_proxy"])
     rate_limit, data = given.pop("rate_limit"), given.pop("data")
+    body_mapping = given.pop("body_mapping")
     model, demo_model = given.pop("model"), given.pop("demo_model")
     settings = from_environment(**given)
     settings.control_key()
@@ -121,6 +128,7 @@ def command(new_key: str | None, **given: Any) -> None:
         guard=guard,
         rate_limit=rate_limit,
         titles=titles,
+        body_mapping=str(body_mapping or ""),
     )
     run(settings, asked)
 

@@ -16,7 +16,8 @@ so only the command line imports it, as it does `worker` and `demo`.
     queries        what can be asked of it
     updates        what a record of the two topics says, and which of two is the newer one
     feed           hands updates on to everybody who listens
-    ingest         events to the broker, with a verdict for each
+    bodies         what a body holds, and the records that its documents become
+    ingest         these to the broker, with a verdict for each event
     erasures       requests to erase a user, and how far they are
     meters         the metrics of this process
     connections    HTTP with whoever connects

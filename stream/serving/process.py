@@ -48,6 +48,7 @@ class ServeOptions:
     guard: Guard
     rate_limit: float
     titles: Mapping[str, str]
+    body_mapping: str = ""  # file that describes events in, where workers read the contract
 
 
 class Server(uvicorn.Server):
@@ -66,19 +67,20 @@ def run(settings: Settings, options: ServeOptions) -> None:
 
 
 async def serve(settings: Settings, options: ServeOptions) -> None:
-    """Serves until SIGTERM or Ctrl-C; raises UsageError, BrokerError, TopicError, Failure."""
+    """Serves until SIGTERM or Ctrl-C; raises SettingsError, BrokerError, TopicError, Failure."""
+    meters, feed = Meters(), Feed()
+    ingest = Ingest(settings, meters, options.body_mapping)
     await _check_topics(settings)
     pseudonym_key = settings.pseudonym_key()
     listening = listen(options.host, options.port)
     store = Store(options.data)
-    meters, feed = Meters(), Feed()
     follower = Follower(settings, store, feed, meters)
     serving = Serving(
         settings=settings,
         readers=Readers(store),
         following=follower,
         feed=feed,
-        ingest=Ingest(settings, meters),
+        ingest=ingest,
         erasures=Erasures(settings, follower.position),
         guard=options.guard,
         rates=Rates(options.rate_limit),

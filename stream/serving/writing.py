@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -13,17 +14,11 @@ from stream.contracts.control import SUPPRESS
 from stream.errors import InterestStreamError
 from stream.plain_text import told
 from stream.serving import queries
+from stream.serving.bodies import MOST_BYTES, BadBodyError, documents_of
 from stream.serving.context import Key, ProblemError, Served, answer, needs
 from stream.serving.erasures import sent_of
 from stream.serving.guard import ERASE, EVENTS
-from stream.serving.ingest import (
-    FAILED,
-    FORMATS,
-    MOST_BYTES,
-    REFUSED,
-    BadBodyError,
-    split_body,
-)
+from stream.serving.ingest import FAILED, REFUSED
 from stream.serving.updates import read_update
 
 router = APIRouter(prefix="/v1")
@@ -46,6 +41,7 @@ BODY: Final[dict[str, Any]] = {
                 "example": ONE_EVENT,
             },
             "application/x-ndjson": {"schema": {"type": "string"}},
+            "text/tab-separated-values": {"schema": {"type": "string"}},
         },
     }
 }
@@ -56,36 +52,40 @@ async def post_events(
     request: Request,
     serving: Served,
     format: Annotated[
-        str, Query(description="What the events are; see the contract.")
-    ] = "contract",
+        str | None,
+        Query(
+            description="What the documents are: contract, segment, rudderstack, snowplow, ga4, "
+            "posthog, cloudevents, debezium or mapping. Without it: what workers read."
+        ),
+    ] = None,
 ) -> Response:
-    """Takes an event or up to 1,000, and answers once Kafka has each: a verdict for each.
+    """Takes a document or up to 1,000, and answers once Kafka has each event: a verdict for each.
 
-    `taken`: acknowledged by all replicas. `repeated`: its event_id was taken before. `refused`: it
-    is no event, and the reason is that of its dead letter. `failed`: send it again. Status 200: all
-    were taken. 207: some were not. 422: none is an event. 503: Kafka took none.
+    A document of another format may be several events, or none. `index` is its place in the body,
+    `event` that of an event in it. `taken`: acknowledged by all replicas. `repeated`: its event_id
+    was taken before. `dropped`: left out on purpose, and why. `refused`: it is no event, and the
+    reason is that of its dead letter. `failed`: send it again. Status 200: none was refused or
+    failed. 207: some were. 422: all were refused. 503: Kafka took none.
     """
-    read = FORMATS.get(format)
-    if read is None:
-        raise ProblemError(
-            HTTPStatus.UNPROCESSABLE_ENTITY, f"format is one of {', '.join(FORMATS)}"
-        )
     try:
-        events = split_body(await _body_of(request), request.headers.get("content-type", ""))
+        name = format or serving.ingest.shapes.own
+        read = serving.ingest.shapes.named(name)
+        documents = documents_of(await _body_of(request), request.headers, name)
     except BadBodyError as error:
         raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
-    found = await serving.ingest.take(events, read)
-    verdicts = [each.verdict for each in found]
-    counts = {name: verdicts.count(name) for name in sorted(set(verdicts))}
+    told_of = await serving.ingest.take(documents, read)
+    counts = Counter[str]()
+    for each in told_of:
+        counts[each.verdict.verdict] += each.verdict.count()
     status = HTTPStatus.OK
-    if set(verdicts) == {REFUSED}:
+    if counts.keys() == {REFUSED}:
         status = HTTPStatus.UNPROCESSABLE_ENTITY
-    elif set(verdicts) == {FAILED}:
+    elif counts.keys() == {FAILED}:
         status = HTTPStatus.SERVICE_UNAVAILABLE
-    elif {REFUSED, FAILED} & set(verdicts):
+    elif counts.keys() & {REFUSED, FAILED}:
         status = HTTPStatus.MULTI_STATUS
-    told_of = [each.as_json(index) for index, each in enumerate(found)]
-    return answer(serving, status, counts=counts, verdicts=told_of)
+    verdicts = [each.as_json() for each in told_of]
+    return answer(serving, status, counts=dict(sorted(counts.items())), verdicts=verdicts)
 
 
 @router.delete(

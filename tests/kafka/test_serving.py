@@ -132,6 +132,21 @@ def test_killed_under_load_it_answers_as_the_topic_does_and_forgets_whom_it_must
     profile = server.ask(path)[1]["profile"]
     assert profile["events_seen"] == 1
     assert profile["source"]["offset"] == place["offset"]
+    # a document of another format, of several events: workers read the contract
+    products = [{"product_id": each} for each in ("item-0042", "item-0043")]
+    call: dict[str, Any] = {
+        "type": "track",
+        "event": "Order Completed",
+        "messageId": "m",
+        "userId": "of http/1",
+    }
+    call |= {"timestamp": "2025-11-25T10:00:00Z", "properties": {"products": products}}
+    for verdict in ("taken", "repeated"):
+        status, found = server.ask("/v1/events?format=segment", "POST", call)
+        assert (status, found["counts"]) == (200, {verdict: 2})
+    wait_until(
+        lambda: server.ask(path)[1]["profile"]["events_seen"] == 3, "the order is in the profile"
+    )
     assert server.ask(f"{path}/history")[0] == 200
     assert server.ask(f"{path}/items")[1]["items"][0]["title"]
 

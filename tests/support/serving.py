@@ -17,11 +17,12 @@ from starlette.types import ASGIApp
 
 from stream.config import Settings
 from stream.serving.app import build_app
+from stream.serving.bodies import Incoming
 from stream.serving.context import Readers, Serving
 from stream.serving.erasures import Erasures, Sent
 from stream.serving.feed import Feed
 from stream.serving.guard import Guard, OpenGuard, Rates
-from stream.serving.ingest import Incoming, Ingest, Verdict
+from stream.serving.ingest import Ingest, Verdict
 from stream.serving.meters import Meters
 from stream.serving.process import Server, address_of, listen
 from stream.serving.store import Store
@@ -104,17 +105,17 @@ class Followed:
 class Taking(Ingest):
     """Stands for Kafka: every event is acknowledged, unless it is to fail."""
 
-    def __init__(self, settings: Settings, meters: Meters) -> None:
-        super().__init__(settings, meters)
+    def __init__(self, settings: Settings, meters: Meters, body_mapping: str = "") -> None:
+        super().__init__(settings, meters, body_mapping)
         self.sent: list[Incoming] = []
         self.tried = 0
         self.fails = False
 
-    async def send(self, incoming: Incoming) -> Verdict:
+    async def send(self, record: Incoming) -> Verdict:
         self.tried += 1
         if self.fails:
             return Verdict("failed", message="Kafka is away")
-        self.sent.append(incoming)
+        self.sent.append(record)
         return Verdict("taken", 0, len(self.sent) - 1)
 
 
@@ -163,12 +164,16 @@ class Service:
 
 
 def service(
-    folder: Path, guard: Guard | None = None, rate: float = 1e6, **settings: Any
+    folder: Path,
+    guard: Guard | None = None,
+    rate: float = 1e6,
+    body_mapping: str = "",
+    **settings: Any,
 ) -> Service:
     """Returns a service over an empty store, without a broker."""
     chosen = Settings(**settings)
     store, meters, feed, followed = Store(folder), Meters(), Feed(), Followed()
-    ingest, erasures = Taking(chosen, meters), Asking(chosen)
+    ingest, erasures = Taking(chosen, meters, body_mapping), Asking(chosen)
     serving = Serving(
         settings=chosen,
         readers=Readers(store),

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import orjson
 import pytest
 
 from stream.config import Settings
-from stream.contracts.event import Limits
-from stream.contracts.faults import BadEvent
 from stream.serving import ingest as ingests
-from stream.serving.ingest import BadBodyError, Verdict, by_contract, split_body
+from stream.serving.bodies import Document
+from stream.serving.ingest import Told, Verdict
 from stream.serving.meters import Meters
 from tests.support.serving import NOW_MS, Taking
 
@@ -24,53 +22,14 @@ def event(**more: Any) -> bytes:
 
 
 def take(taking: Taking, *events: bytes) -> list[str]:
-    verdicts = asyncio.run(taking.take(events, by_contract))
-    return [each.verdict for each in verdicts]
+    read = taking.shapes.named(taking.shapes.own)
+    told = asyncio.run(taking.take([Document(each) for each in events], read))
+    return [each.verdict.verdict for each in told]
 
 
 @pytest.fixture
 def taking() -> Taking:
     return Taking(Settings(), Meters())
-
-
-def test_a_body_is_an_event_an_array_or_lines() -> None:
-    one = event()
-    assert split_body(b"  " + one + b"\n", "application/json") == [one]
-    assert split_body(b"[%b ,%b]" % (one, one), "application/json; charset=utf-8") == [one, one]
-    assert split_body(b"%b\n\n%b\r\n" % (one, one), "application/x-ndjson") == [one, one]
-    for body in (b"", b"[", b"[]", b"{]", b"\xff", b"[" * 100_000):
-        with pytest.raises(BadBodyError):
-            split_body(body, "application/json")
-    with pytest.raises(BadBodyError, match="1001 events"):
-        split_body(b"[%b]" % b",".join([b"{}"] * 1_001), "")
-
-
-def test_an_event_is_sent_as_it_came_under_its_user() -> None:
-    value = event(user_id="ännä", unknown={"kept": [1]}, event_id="e1")
-    found = by_contract(value, Limits(), NOW_MS)
-    assert (found.key, found.value, found.event_id) == ("ännä".encode(), value, "e1")
-
-
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [
-        (b"{}", "missing-field"),
-        (b"3", "not-object"),
-        (b"nonsense", "not-json"),
-        (event(user_id=3), "wrong-type"),
-        (event(user_id=""), "missing-field"),
-        (event(user_id="a" * 257), "text-too-long"),
-        (event(time=int(time.time() * 1000) + 90_000_000), "future-time"),
-        (event(time=1_767_225_600), "bad-time"),
-        (event(item_id=None), "no-subject"),
-        (event(title="x" * 70_000), "too-large"),
-    ],
-    ids=lambda each: each if isinstance(each, str) else "event",  # events hold the time of now
-)
-def test_the_reasons_are_those_of_dead_letters(value: bytes, reason: str) -> None:
-    with pytest.raises(BadEvent) as found:
-        by_contract(value, Limits(), NOW_MS)
-    assert found.value.reason == reason
 
 
 def test_each_event_has_a_verdict_of_its_own(taking: Taking) -> None:
@@ -100,10 +59,27 @@ def test_memory_has_an_end(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> N
     assert take(taking, event(event_id="3"), event(event_id="1")) == ["repeated", "taken"]
 
 
+def test_a_document_of_several_events_counts_once_as_a_whole() -> None:
+    taking = Taking(Settings(event_format="segment"), Meters())
+
+    def order(*items: str, message: str | None = "m") -> bytes:
+        call = {"type": "track", "event": "Order Completed", "userId": "anna", "messageId": message}
+        products = [{"product_id": each} for each in items]
+        at = "2025-11-25T10:00:00Z"
+        return orjson.dumps({**call, "timestamp": at, "properties": {"products": products}})
+
+    first = order("a", "b")
+    assert take(taking, first, first) == ["taken", "taken", "repeated", "repeated"]
+    # another one is not taken for it, and without ids nothing is known to come again
+    assert take(taking, order("a")) == ["taken"]
+    assert take(taking, *[order("a", message=None)] * 2) == ["taken", "taken"]
+    assert [len(each.event_ids) for each in taking.sent] == [2, 1, 1, 1]
+
+
 def test_a_verdict_says_where_the_event_lies() -> None:
-    assert Verdict("taken", 0, 5).as_json(2) == {
-        "index": 2,
-        "verdict": "taken",
-        "partition": 0,
-        "offset": 5,
-    }
+    place = {"verdict": "taken", "partition": 0, "offset": 5}
+    assert Told(2, None, Verdict("taken", 0, 5)).as_json() == {"index": 2, **place}
+    assert Told(2, 1, Verdict("taken", 0, 5)).as_json() == {"index": 2, "event": 1, **place}
+    several = Verdict("dropped", reason="consent", events=3)
+    assert several.count() == 3
+    assert Told(0, None, several).as_json()["events"] == 3

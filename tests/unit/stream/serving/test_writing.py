@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -9,7 +10,7 @@ import pytest
 
 from stream.contracts.control import ERASE, SUPPRESS
 from stream.serving.erasures import Sent, sent_of
-from tests.support.serving import NOW_MS, Service, record
+from tests.support.serving import NOW_MS, Service, record, service
 
 
 def event(user: str = "anna", **more: Any) -> dict[str, Any]:
@@ -41,13 +42,52 @@ def test_what_is_no_event_is_told_and_keeps_nothing_back(served: Service) -> Non
     assert post(served, event(time=5), 422)["verdicts"][0]["reason"] == "bad-time"
     assert "no JSON" in post(served, b"nonsense", 422)["detail"]
     assert post(served, b"", 422)
-    assert "contract" in post(served, event(), 422, "?format=segment")["detail"]
+    assert "contract" in post(served, event(), 422, "?format=nonsense")["detail"]
 
 
 def test_an_event_that_comes_again_is_told_and_not_sent(served: Service) -> None:
     assert post(served, event(event_id="1"), 200)["counts"] == {"taken": 1}
     assert post(served, event(event_id="1"), 200)["verdicts"][0]["verdict"] == "repeated"
     assert len(served.ingest.sent) == 1
+
+
+def call(**more: Any) -> dict[str, Any]:
+    """A call of Segment about two products."""
+    products = [{"product_id": each} for each in ("tent", "stove")]
+    fields = {"type": "track", "event": "Order Completed", "userId": "anna", "messageId": "m"}
+    at = "2025-11-25T10:00:00Z"
+    return {**fields, "timestamp": at, "properties": {"products": products}, **more}
+
+
+def test_a_document_of_another_format_has_a_verdict_for_each_of_its_events(served: Service) -> None:
+    denied = {"consent": {"categoryPreferences": {"Ads": False}}}
+    body = [call(), {"type": "identify"}, {"batch": [call(), call()], "context": denied}]
+    found = post(served, [*body, {"type": 3}], 207, "?format=segment")
+    assert found["counts"] == {"dropped": 3, "refused": 1, "taken": 2}
+    refused = found["verdicts"].pop()
+    assert (refused["index"], refused["reason"]) == (3, "wrong-type")
+    place = {"index": 0, "verdict": "taken", "partition": 0}
+    assert found["verdicts"] == [
+        {**place, "event": 0, "offset": 0},
+        {**place, "event": 1, "offset": 1},
+        {"index": 1, "verdict": "dropped", "reason": "no-behaviour"},
+        {"index": 2, "verdict": "dropped", "reason": "consent", "events": 2},
+    ]
+    assert [orjson.loads(each.value)["item_id"] for each in served.ingest.sent] == ["tent", "stove"]
+    # again: nothing is sent; and what is only left out on purpose is no fault
+    assert post(served, body, 200, "?format=segment")["counts"] == {"dropped": 3, "repeated": 2}
+    assert len(served.ingest.sent) == 2
+    metrics = served.client.get("/metrics").text
+    assert 'interest_stream_serve_events_total{verdict="dropped"} 6.0' in metrics
+
+
+def test_workers_of_a_format_are_sent_its_documents(tmp_path: Path) -> None:
+    served = service(tmp_path, event_format="segment")
+    found = post(served, call(), 200)  # the workers' format is what a body is, unless it says so
+    assert [(each["event"], each["offset"]) for each in found["verdicts"]] == [(0, 0), (1, 0)]
+    assert orjson.loads(served.ingest.sent[0].value) == call()
+    assert "workers read segment" in post(served, event(), 422, "?format=contract")["detail"]
+    served.close()
 
 
 def test_while_kafka_is_away_nothing_is_said_to_be_taken(served: Service) -> None:
