@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.generate import INFO_LABELS
+from docs.generators.metrics import INFO_LABELS
 from stream import errors
 from stream.cli.root import COMMANDS
 from stream.config import PREFIX, Settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from docs import generate
+from docs.generators import contracts
 from tests.support.pages import DOCS, name_of
 
 
@@ -23,6 +24,6 @@ def test_a_page_that_was_edited_by_hand_would_be_found() -> None:
 
 
 def test_a_reason_says_when_it_is_given() -> None:
-    rows = {row[0]: row[1] for row in generate.reason_rows()}
+    rows = {row[0]: row[1] for row in contracts.reason_rows()}
     assert rows["`null-key`"]
     assert len(rows) > 10
