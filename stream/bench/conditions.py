@@ -1,8 +1,8 @@
 """Measures what a rate does not tell: latency, a hot user, many users, two workers, recovery.
 
 Each condition is a function that yields rows; each row is one repeat of one figure. All run the
-demo model unless said otherwise, on topics of their own, and are audited. Joins and overload have
-files of their own.
+demo model unless said otherwise, on topics of their own, and are audited. Joins, overload and
+formats have files of their own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Final
 
@@ -53,14 +53,19 @@ class Bench:
         repeats: int,
         many: int,
         sessions_s: tuple[float, ...],
+        formats: tuple[str, ...] = (),
     ) -> None:
         self.base, self.items, self.repeats, self.many = settings, items, repeats, many
         self.sessions_s = sessions_s  # session timeouts, of joins
+        self.formats = formats  # that stand beside the contract
 
     @contextmanager
-    def topics(self) -> Iterator[Settings]:
-        """Creates topics of a pipeline for a block; audits them if nothing failed; removes them."""
-        settings = bench.fresh_settings(self.base)
+    def topics(self, **changes: Any) -> Iterator[Settings]:
+        """Creates topics of a pipeline for a block; audits them if nothing failed; removes them.
+
+        changes: of the settings.
+        """
+        settings = replace(bench.fresh_settings(self.base), **changes)
         asyncio.run(create_topics(settings, PARTITIONS, 1))
         try:
             yield settings

@@ -27,12 +27,15 @@ from aiokafka.admin import AIOKafkaAdminClient
 from stream.bench.load import load_on, produce_backlog, random_events
 from stream.broker.processes import interrupts_held, own_command, run_to_end
 from stream.config import Settings, connection_variables
+from stream.config.fields import variable_of
 from stream.errors import Failure
 from stream.kafka.client import client_options
 from stream.kafka.topics import create_topics
 from stream.metrics import read_figures
 
 SAMPLE_S = 0.05
+READING = ("event_format", "mapping")
+"""Settings that say how events are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +210,7 @@ def running_worker(settings: Settings, arguments: list[str]) -> Iterator[BenchWo
     if not ({"--model", "--null-model"} & set(arguments) or settings.model or settings.demo_model):
         arguments = ["--demo-model", *arguments]
     names = ("app_id", "events_topic", "updates_topic", "profiles_topic", "dead_letters_topic")
-    own = {f"INTEREST_STREAM_{name.upper()}": getattr(settings, name) for name in names}
+    own = {variable_of(name): getattr(settings, name) for name in (*names, *READING)}
     own |= connection_variables(settings)
     command = own_command("worker", *arguments)
     worker: BenchWorker | None = None
@@ -243,7 +246,8 @@ def audit(settings: Settings) -> str:
     command = own_command("audit", "--json")
     command += ["--app-id", settings.app_id, "--events-topic", settings.events_topic]
     command += ["--dead-letters-topic", settings.dead_letters_topic]
-    done = run_to_end(command, {**os.environ, **connection_variables(settings)})
+    reading = {variable_of(name): getattr(settings, name) for name in READING}
+    done = run_to_end(command, {**os.environ, **reading, **connection_variables(settings)})
     if done.returncode:
         raise Failure(
             "the audit after the benchmark found differences, so its figures do not count:\n"
