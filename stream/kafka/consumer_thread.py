@@ -17,6 +17,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from stream.config.marks import mark_of
 from stream.errors import BrokerError, TopicError
 from stream.kafka.client import heed_group_errors
 from stream.kafka.consumer import new_consumer
@@ -97,9 +98,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_thread_stop()
 
     def _remember_topics(self, consumer: AIOKafkaConsumer) -> None:
-        """Commits every offset together with the ids of the topics that it belongs to."""
+        """Commits every offset with the ids of its topics, and with how their events are read."""
         # Faust writes no metadata, and has no hook for it
-        commit, metadata = consumer.commit, remember(self._settings, self._shapes)
+        commit, mark = consumer.commit, mark_of(self._settings)
+        metadata = remember(self._settings, self._shapes, mark)
 
         async def commit_with_ids(offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
             await commit(

@@ -4,7 +4,8 @@ A topic that is deleted and created again has the same name and the same offsets
 behind them. Kafka gives each topic an id of its own (KIP-516); aiokafka 0.14 asks for no version of
 Metadata that has it, so the request is made here. A worker writes the ids of its topics into the
 metadata of every offset that it commits, those of the changelog included, and the next start
-compares them (docs/understand/decisions/0012-a-topic-is-its-id.md).
+compares them (docs/understand/decisions/0012-a-topic-is-its-id.md). Beside them stands how it reads
+events, because another reading of the same records makes other states (stream/config/marks.py).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from aiokafka.protocol.types import (
 )
 
 from stream.config import Settings
+from stream.config.marks import Mark
 from stream.errors import BrokerError
 from stream.kafka.topic_rules import declared
 
@@ -189,14 +191,18 @@ def watched(settings: Settings) -> set[str]:
     return {topic.name for topic in declared(settings, settings.min_replication)}
 
 
-def remember(settings: Settings, found: Mapping[str, Shape]) -> str:
-    """Returns the metadata of a committed offset; Kafka takes up to 4,096 bytes by default."""
+def remember(settings: Settings, found: Mapping[str, Shape], mark: Mark) -> str:
+    """Returns the metadata of a committed offset; Kafka takes up to 4,096 bytes by default.
+
+    mark: of how events are read.
+    """
     ids = {
         name: shape.topic_id
         for name, shape in sorted(found.items())
         if shape.topic_id and name in followed(settings)
     }
-    return json.dumps({"topics": ids}, separators=(",", ":")) if ids else ""
+    reading = {"said": mark.said, "digest": mark.digest}
+    return json.dumps({"topics": ids, "reading": reading}, separators=(",", ":"))
 
 
 def remembered(metadata: str) -> dict[str, str]:
@@ -209,6 +215,19 @@ def remembered(metadata: str) -> dict[str, str]:
         return {name: topic_id for name, topic_id in ids.items() if isinstance(topic_id, str)}
     except (ValueError, TypeError, KeyError, AttributeError):
         return {}
+
+
+def remembered_mark(metadata: str) -> Mark | None:
+    """Returns how events were read, by the metadata of a committed offset; None: it does not say.
+
+    An operator's tool, or an earlier version, leaves it out.
+    """
+    try:
+        reading = json.loads(metadata)["reading"]
+        said, digest = reading["said"], reading["digest"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return Mark(said, digest) if isinstance(said, str) and isinstance(digest, str) else None
 
 
 def replaced(before: Mapping[str, str], now: Mapping[str, Shape]) -> list[str]:

@@ -7,6 +7,7 @@ The reasons are in docs/understand/delivery.md.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from aiokafka.errors import (
 
 from stream.clients.dead_letter_replay import places_of, read
 from stream.config import Settings
+from stream.config.marks import Mark, mark_of
 from stream.contracts.event import limits_of
 from stream.contracts.state_record import CorruptRecordError, Record, decode_record, topic_code
 from stream.errors import BrokerError, RefusalError, TopicError
@@ -37,11 +39,20 @@ from stream.kafka.consumer import (
     record_at,
     subscriptions,
 )
-from stream.kafka.topic_identity import Shape, followed, remembered, replaced, shapes
+from stream.kafka.topic_identity import (
+    Shape,
+    followed,
+    remembered,
+    remembered_mark,
+    replaced,
+    shapes,
+)
 from stream.kafka.topic_rules import Difference
 from stream.kafka.topics import check_topics
 from stream.pipeline.decode import Decoder
 from stream.schema_registry.schemas import schemas_of
+
+log = logging.getLogger("interest_stream")
 
 LOOKS: Final = 4
 LOOK_S: Final = 0.5
@@ -66,6 +77,7 @@ class Committed:
     source: dict[int, int]  # the next offset, by partition; 0 if there is none
     changelog: dict[int, int]  # the same of those that were committed
     ids: dict[str, set[str]]  # of each topic: the ids that were written with the offsets
+    marks: set[Mark]  # of how events were read
 
 
 async def preflight(settings: Settings) -> int:
@@ -102,7 +114,24 @@ async def preflight(settings: Settings) -> int:
     ):
         parked = places_of((await read(settings)).parked, settings.source_topic)
     refuse(settings, source, changelog, committed.source, parked, committed.changelog)
+    if said := other_reading(settings, committed.marks, mark_of(settings)):
+        log.warning("%s", said)
     return len(source)
+
+
+def other_reading(settings: Settings, before: Iterable[Mark], now: Mark) -> str | None:
+    """Returns what is to be said if events were read otherwise before; None: nothing is. Pure.
+
+    It is no refusal: a mapping that is mended is the usual case, and states stay sound.
+    """
+    said = sorted(each.said for each in before if each.digest != now.digest)
+    if not said:
+        return None
+    return (
+        f"{settings.events_topic} was read as {', '.join(said)} until now, and is read as "
+        f"{now.said} from here on: states keep what they were made of, and `audit` expects one "
+        "reading of all. Start with a new --app-id to read everything anew"
+    )
 
 
 async def _committed(consumer: AIOKafkaConsumer, settings: Settings) -> Committed:
@@ -111,9 +140,12 @@ async def _committed(consumer: AIOKafkaConsumer, settings: Settings) -> Committe
     places = [each for topic in topics for each in await current_partitions(consumer, topic)]
     found = await commits(consumer, places)
     ids: dict[str, set[str]] = {}
+    marks: set[Mark] = set()
     for commit in found.values():
         for topic, topic_id in remembered(commit.metadata).items():
             ids.setdefault(topic, set()).add(topic_id)
+        if (mark := remembered_mark(commit.metadata)) is not None:
+            marks.add(mark)
 
     def offsets(topic: str) -> dict[int, int]:
         return {
@@ -121,7 +153,8 @@ async def _committed(consumer: AIOKafkaConsumer, settings: Settings) -> Committe
         }
 
     none = {each.partition: 0 for each in places if each.topic == settings.source_topic}
-    return Committed(none | offsets(settings.source_topic), offsets(settings.changelog_topic), ids)
+    source = none | offsets(settings.source_topic)
+    return Committed(source, offsets(settings.changelog_topic), ids, marks)
 
 
 def _listed(differences: list[Difference], settings: Settings) -> str:

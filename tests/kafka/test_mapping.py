@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import json
 import random
 import signal
@@ -12,6 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
+from stream.worker.preflight import preflight
 from tests.support.pipelines import Pipeline
 from tests.support.topics import read, send
 
@@ -45,7 +48,10 @@ def orders() -> list[tuple[bytes, bytes]]:
 
 
 def test_a_stranger_gets_interests(
-    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     records, settings = orders(), pipeline.settings
     send(settings, settings.events_topic, *records)
@@ -85,6 +91,18 @@ def test_a_stranger_gets_interests(
     assert report["events"]["applied"] == trial["events"]
     assert report["invalid"] == report["dead_letters"] == BROKEN
     assert worker.get("/readyz")[0] == 200
+
+    # another mapping of the same topic is told at the start, and one that only looks otherwise not
+    worker.stop()
+    for text, told in (
+        ("# a remark\n" + file.read_text(), False),
+        (f'{file.read_text()}\n[[drop]]\npath = "bot"\ngiven = true\n', True),
+    ):
+        other = tmp_path / "other.toml"
+        other.write_text(text)
+        caplog.clear()
+        asyncio.run(preflight(dataclasses.replace(settings, mapping=str(other))))
+        assert ("was read as mapping shop.toml" in caplog.text) is told
 
     # its dead letters say which line, and hold the document alone
     letters = read(settings, settings.dead_letters_topic)

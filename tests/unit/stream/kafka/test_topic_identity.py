@@ -12,6 +12,7 @@ from aiokafka.errors import NodeNotReadyError
 from aiokafka.protocol.metadata import MetadataRequest_v5
 
 from stream.config import Settings
+from stream.config.marks import Mark
 from stream.errors import BrokerError
 from stream.kafka.topic_identity import (
     NO_ID,
@@ -20,11 +21,13 @@ from stream.kafka.topic_identity import (
     difference,
     remember,
     remembered,
+    remembered_mark,
     replaced,
     shapes,
 )
 
 SETTINGS = Settings()
+MARK = Mark("segment", "1a2b")
 ID = UUID("7f1c2f8e-5a54-4f0a-9a55-9d6fbd9f3c11")
 
 
@@ -70,11 +73,16 @@ def test_the_request_asks_for_names_and_creates_nothing() -> None:
 
 def test_what_was_remembered_is_read_again_and_nothing_else_is_believed() -> None:
     now = {SETTINGS.source_topic: Shape("a", 4), SETTINGS.updates_topic: Shape("b", 4)}
-    metadata = remember(SETTINGS, now)
+    metadata = remember(SETTINGS, now, MARK)
     assert remembered(metadata) == {SETTINGS.source_topic: "a"}
-    assert remember(SETTINGS, {SETTINGS.source_topic: Shape("", 4)}) == ""
+    assert remembered_mark(metadata) == MARK
+    without_ids = remember(SETTINGS, {SETTINGS.source_topic: Shape("", 4)}, MARK)
+    assert (remembered(without_ids), remembered_mark(without_ids)) == ({}, MARK)
     for other in ("", "{", "[]", "null", '{"topics":3}', '{"topics":["a"]}', "by hand"):
         assert remembered(other) == {}
+        assert remembered_mark(other) is None
+    for reading in ("3", "{}", '{"said":"a"}', '{"said":1,"digest":"b"}', '["said"]'):
+        assert remembered_mark(f'{{"reading":{reading}}}') is None
     assert remembered('{"topics":{"a":1,"b":"x"},"more":2}') == {"b": "x"}
 
 

@@ -12,6 +12,7 @@ import pytest
 from aiokafka.structs import OffsetAndMetadata
 
 from stream.config import Settings
+from stream.config.marks import Mark
 from stream.contracts.control import Control, encode_control
 from stream.contracts.state_record import (
     VERSION,
@@ -24,7 +25,13 @@ from stream.errors import RefusalError
 from stream.kafka.topic_identity import Shape
 from stream.pipeline.decode import Decoder
 from stream.worker import preflight
-from stream.worker.preflight import Ends, is_event_of, refuse, refuse_replaced
+from stream.worker.preflight import (
+    Ends,
+    is_event_of,
+    other_reading,
+    refuse,
+    refuse_replaced,
+)
 
 NOW_MS: Final = 1_800_000_000_000
 
@@ -55,6 +62,19 @@ def test_a_changelog_that_lost_any_part_is_refused(changelog: dict[int, Ends], s
     with pytest.raises(RefusalError, match=said):
         refuse(Settings(), SOURCE, changelog, {0: 100, 1: 50}, {}, {0: 40, 1: 30})
     refuse(Settings(), SOURCE, changelog, {0: 0, 1: 0}, {}, {})
+
+
+def test_another_reading_is_told_with_both_and_one_that_is_not_known_is_not() -> None:
+    now = Mark("mapping shop.toml (5e6f)", "5e6f")
+    assert other_reading(Settings(), [], now) is None
+    assert other_reading(Settings(), [Mark("mapping old.toml (5e6f)", "5e6f")], now) is None
+    said = other_reading(Settings(), [Mark("segment", "77"), now, Mark("contract", "1")], now)
+    assert said is not None
+    assert said.startswith(
+        "clickstream was read as contract, segment until now, and is read as "
+        "mapping shop.toml (5e6f) from here on"
+    )
+    assert "--app-id" in said
 
 
 def test_topics_that_were_made_again_are_refused_each_with_what_to_do() -> None:
