@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import zip_longest
+from typing import Any, Final, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -19,6 +20,14 @@ from stream.contracts.control import PlacedControl
 from stream.contracts.faults import BadEvent, Reject
 
 Array = np.ndarray[Any, Any]
+
+Of = TypeVar("Of")
+
+MOST_EVENTS: Final = 16_384
+"""In one call of the model, unless somebody says otherwise."""
+
+MOST_ROWS: Final = 16_384
+"""Events that are held one by one, in some 300 bytes each, until they become columns of 84."""
 
 _COLUMNS: Final = ("offsets", "checksums", "compact", "timestamps_ms")
 
@@ -55,6 +64,18 @@ class Collected:
     controls: list[PlacedControl] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
 
+    columns: list[EventBatch] = field(default_factory=list)  # of events that were many
+
+    def take(self, record: Any, rows: Sequence[tuple[Any, ...]], checksums: Sequence[int]) -> None:
+        """Notes the events of a record; once they are many, they become columns."""
+        self.records += [record] * len(rows)
+        self.rows += rows
+        self.checksums += checksums
+        if len(self.rows) >= MOST_ROWS:
+            batch = self.batch("", -1, ())
+            self.columns = [dataclasses.replace(batch, rejects=[], controls=[], dropped=Counter())]
+            self.records, self.rows, self.checksums = [], [], []
+
     def refuse(self, record: Any, fault: BadEvent) -> None:
         """Notes that a record is neither an event nor a control."""
         reject = Reject(record.offset, fault.reason, fault.error, str(fault), record)
@@ -64,7 +85,7 @@ class Collected:
         """Returns the columns of all that was fetched."""
         good = self.records
         checksums = self.checksums or [crc32(record.value) for record in good]
-        return EventBatch(
+        rest = EventBatch(
             topic=topic,
             partition=partition,
             first_offset=fetched[0].offset if fetched else -1,
@@ -77,6 +98,12 @@ class Collected:
             rejects=self.rejects,
             controls=self.controls,
             dropped=self.dropped,
+        )
+        if not self.columns:
+            return rest
+        whole = joined([*self.columns, rest])
+        return dataclasses.replace(
+            whole, topic=topic, partition=partition, first_offset=rest.first_offset
         )
 
 
@@ -107,6 +134,39 @@ def stretch(batch: EventBatch, places: slice | Array) -> EventBatch:
     cut = {name: getattr(batch, name)[places] for name in _COLUMNS}
     none = Counter[str]()
     return dataclasses.replace(batch, users=users, rejects=[], controls=[], dropped=none, **cut)
+
+
+def pieces(batch: EventBatch, most: int) -> Iterator[EventBatch]:
+    """Yields a batch in stretches of at most so many events, cut between records.
+
+    A record that alone holds more is one of them.
+    """
+    start, events = 0, len(batch.users)
+    while start < events:
+        end = start + most
+        if end < events:
+            across = batch.offsets[end]  # the first event behind the cut may be of the same record
+            end = int(np.searchsorted(batch.offsets, across))
+            if end <= start:
+                end = int(np.searchsorted(batch.offsets, across, "right"))
+        yield stretch(batch, slice(start, end))
+        start = end
+
+
+def rounds(
+    batches: Sequence[tuple[EventBatch, Of]], most: int
+) -> Iterator[tuple[list[int], list[tuple[EventBatch, Of]]]]:
+    """Yields batches, each with what it is of, in stretches of at most so many events in all.
+
+    With them their places among the batches. Nearly always there is one round, of all as they are.
+    """
+    if sum(len(batch.users) for batch, _ in batches) <= most:
+        yield list(range(len(batches))), list(batches)
+        return
+    share = max(1, most // len(batches))
+    for found in zip_longest(*(pieces(batch, share) for batch, _ in batches)):
+        left = [place for place, piece in enumerate(found) if piece is not None]
+        yield left, [(found[place], batches[place][1]) for place in left]
 
 
 def halves(batch: EventBatch) -> tuple[EventBatch, EventBatch]:

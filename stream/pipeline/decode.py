@@ -48,9 +48,8 @@ class Decoder:
                     good.append(record)
                 else:
                     reading = read_record(record, event_format, limits, now_ms)
-                    rows += [compact_event(event, hash_of) for event in reading.events]
-                    good += [record] * len(reading.events)
-                    found.checksums += checksums_of(record.value, len(reading.events))
+                    events = [compact_event(event, hash_of) for event in reading.events]
+                    found.take(record, events, checksums_of(record.value, len(events)))
                     if reading.bad or reading.dropped:
                         found.rejects += rejects_of(record, reading)
                         found.dropped.update(reading.dropped)

@@ -18,7 +18,7 @@ import numpy as np
 
 from models.contract import Predictor, Scores
 from stream.contracts.control import PlacedControl
-from stream.contracts.event_batch import EventBatch, halves
+from stream.contracts.event_batch import MOST_EVENTS, EventBatch, halves, rounds
 from stream.contracts.faults import Reject
 from stream.contracts.state_record import encode_rows
 from stream.contracts.update import UpdateSize, UpdateWriter, ensure_publishable
@@ -77,9 +77,10 @@ class Scoring:
         failpoint: Callable[[str], None] = lambda name: None,
         budget: BudgetPolicy | None = None,
         rules: Remembering | None = None,
+        most_events: int = MOST_EVENTS,
     ) -> None:
         self.predictor = predictor
-        self._rules = rules or Remembering()
+        self._rules, self._most_events = rules or Remembering(), most_events
         self.size = size
         self._wanted = dataclasses.asdict(size)
         self._budgeted = BudgetedPredictor(predictor, budget)
@@ -102,11 +103,13 @@ class Scoring:
         for found in zip_longest(*cut):  # once, unless there are controls
             left = [number for number, wave in enumerate(found) if wave is not None]
             given = [(found[number][0], batches[number][1]) for number in left]
-            scored = self._score(given, published_at_ms)
-            for number, (batch, arena), outcome in zip(left, given, scored, strict=True):
-                outcomes[number].add(outcome)
-                if controls := found[number][1]:
-                    outcomes[number].add(self._obey(batch, arena, controls, published_at_ms))
+            for places, pieces in rounds(given, self._most_events):
+                for place, outcome in zip(
+                    places, self._score(pieces, published_at_ms), strict=True
+                ):
+                    outcomes[left[place]].add(outcome)
+            for each in (number for number in left if found[number][1]):
+                outcomes[each].add(self._obey(*batches[each], found[each][1], published_at_ms))
         return outcomes
 
     def write(self, outcome: Outcome) -> None:
@@ -184,8 +187,7 @@ class Scoring:
                 popularity_as_of=self._popularity_as_of,
             )
             arena.put(scored.places, scored.rows)
-            share = len(users) / len(work.users)
-            outcome.scored = [scored]
+            outcome.scored, share = [scored], len(users) / len(work.users)
             outcome.step_seconds, outcome.score_seconds = (each * share for each in seconds)
             outcome.level, outcome.lstm_only = self._budgeted.level, int((~scored.by_model).sum())
         return outcomes
@@ -233,5 +235,4 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _reject(batch: EventBatch, error: Exception) -> Reject:
-    offset, kind = int(batch.offsets[0]), type(error).__name__
-    return Reject(offset, "unprocessable", kind, str(error), record=None)
+    return Reject(int(batch.offsets[0]), "unprocessable", type(error).__name__, str(error), None)

@@ -162,6 +162,7 @@ def build_app(
         failpoint,
         BudgetPolicy(settings.score_budget_s, settings.score_spacing_s),
         rules,
+        settings.max_batch_events,
     )
     clients = Clients(
         group=lambda: app.batch_consumer,

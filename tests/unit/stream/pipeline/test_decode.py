@@ -9,9 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 from models.compact import ACTIONS, COMPACT, ITEM_ID, QUERY, TITLE, hash64, text_of
+from stream.contracts import event_batch
 from stream.contracts.event import (
     ORIGIN_HEADER,
     Event,
@@ -22,6 +24,8 @@ from stream.contracts.event import (
 )
 from stream.contracts.event_batch import joined
 from stream.contracts.faults import BadEvent, depth_of, shown
+from stream.formats.mappings.mapping_file import parse_mapping
+from stream.formats.mappings.mapping_format import MappingFormat
 from stream.pipeline.decode import Decoder
 from tests.support.poison import LIMIT, TIME_MS, event, padded
 
@@ -172,3 +176,26 @@ def test_batches_that_follow_each_other_join_into_one() -> None:
     )
     assert one.offsets.tolist() == whole.offsets.tolist()
     assert [each.offset for each in one.rejects] == [1]
+
+
+def test_records_of_many_events_become_columns_piece_by_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What they lead to is that of all at once, bad records and controls included."""
+    text = '[event]\nuser_id = "u"\naction = "a"\ntime = "t"\nitem_id = "i[].s"\n'
+    shape = MappingFormat(parse_mapping(text, "shape.toml"))
+
+    def several(count: int) -> bytes:
+        items = [{"s": f"item-{place}"} for place in range(count)]
+        return orjson.dumps({"u": "poisoned", "a": "view", "t": TIME_MS, "i": items})
+
+    values = [several(5), several(3), b"{", several(1), several(9), several(2)]
+    records = [record(each, offset=place) for place, each in enumerate(values)]
+    whole = Decoder(event_format=shape).decode("t", 0, records)
+    monkeypatch.setattr(event_batch, "MOST_ROWS", 4)
+    cut = Decoder(event_format=shape).decode("t", 0, records)
+    assert (cut.first_offset, cut.last_offset) == (0, 5)
+    for name in ("offsets", "checksums", "compact", "timestamps_ms"):
+        assert getattr(cut, name).tolist() == getattr(whole, name).tolist()
+    assert cut.users == whole.users == [b"poisoned"] * 20
+    assert [each.offset for each in cut.rejects] == [2]

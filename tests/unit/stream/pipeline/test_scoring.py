@@ -147,6 +147,42 @@ def test_a_record_of_several_events_is_applied_wholly_or_parked_wholly() -> None
         assert sorted(held) == sorted(map(hash64, good))
 
 
+class Counting(Fussy):
+    """Notes how many events each call is given."""
+
+    def __init__(self) -> None:
+        super().__init__("shape")
+        self.calls: list[int] = []
+
+    def step(self, state: Any, events: Any, sizes: Any, previous_ms: Any) -> Any:
+        self.calls.append(len(events))
+        return super().step(state, events, sizes, previous_ms)
+
+
+def test_the_model_takes_so_many_events_at_once_or_those_of_one_record() -> None:
+    items = [("u" if each % 10 < 5 else "v", f"i{each}") for each in range(40)]
+    offsets = np.repeat(np.arange(8), 5)  # eight records of five events
+
+    def outcome_of(most: int) -> tuple[Counting, Outcome, Arena]:
+        given = dataclasses.replace(batch(items), offsets=offsets, last_offset=7)
+        other = dataclasses.replace(batch([("w", "i1")], first=50), partition=1)
+        model, arena = Counting(), Arena(2, 1, 4)
+        scoring = Scoring(model, UpdateSize(), most_events=most)
+        outcome, alone = scoring.score([(given, arena), (other, Arena(2, 1, 4))], TIME_MS)
+        assert alone.applied == 1
+        scoring.write(outcome)
+        return model, outcome, arena
+
+    whole_model, whole, arena = outcome_of(100)
+    assert whole_model.calls == [41]
+    for most, calls in ((24, [11, 10, 10, 10]), (4, [6, 5, 5, 5, 5, 5, 5, 5])):
+        model, cut, other = outcome_of(most)
+        assert model.calls == calls
+        assert (cut.applied, cut.rejects) == (whole.applied, []) == (40, [])
+        for user in (b"u", b"v"):
+            assert other.encoded(user) == arena.encoded(user)
+
+
 def test_want_of_memory_is_no_fault_of_an_event() -> None:
     with pytest.raises(MemoryError):
         applied([("u", "i1"), ("u", "poison")], "memory")
