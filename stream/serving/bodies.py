@@ -21,7 +21,7 @@ from stream.contracts.faults import BadEvent
 from stream.errors import SettingsError
 from stream.formats.event_format import NO_BEHAVIOUR, EventFormat, Reading
 from stream.formats.records import read_record
-from stream.formats.registry import CONSENTED, foreign_format, format_named
+from stream.formats.registry import CONSENTED, format_named
 
 MOST_DOCUMENTS: Final = 1_000
 MOST_BYTES: Final = 4_194_304
@@ -102,8 +102,10 @@ class Shapes:
         the contract.
         """
         self._limits, self._keyed = limits_of(settings), not settings.rekey
-        of_contract = settings.event_format == CONTRACT
-        self._of_topic = None if of_contract else foreign_format(settings)
+        self._of_topic: EventFormat | None = None
+        if settings.event_format != CONTRACT:
+            named = settings.event_format, settings.mapping, settings.purposes
+            self._of_topic = format_named(*named)  # bodies are in no registry's wire format
         self.own = CONTRACT if self._of_topic is None else self._of_topic.name
         self._formats: dict[str, EventFormat] = {}
         self._unusable: dict[str, str] = {}  # why a format cannot be used, by its name

@@ -92,6 +92,7 @@ class FramedFormat:
         self.inner = inner
         self.readers = readers
         self.name = inner.name
+        self.constant_bytes = getattr(inner, "constant_bytes", 0)  # as records.py asks for it
 
     def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
         """Returns the events of one value that is one document; raises BadEvent."""
