@@ -261,6 +261,7 @@ class Service:
             method="POST",
             path="/v1/events",
             route="POST /v1/events",
+            query={"format": "contract"},  # whatever the workers read: that is said, then
             body=b"[%b]" % b",".join(each.value for each in batch),
             repeatable=all(each.has_id for each in batch),
         )
