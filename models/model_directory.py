@@ -29,7 +29,7 @@ import tempfile
 from dataclasses import asdict, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,10 +37,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from models.contract import DEMO_MODEL, Hosting, ModelInfo
+from models.contract import Hosting, ModelInfo
 from models.data.prepare import Dataset
 from models.errors import ModelDataError, ModelDirectoryError
 from models.llm import HOSTED
+from models.model_files import FORMAT, MEANING, checked_files
 from models.network.interest_network import InterestNetwork, NetworkConfig
 from models.scorers import calibration
 from models.scorers.blend import Blend
@@ -53,13 +54,6 @@ from models.vocabulary import Tokenizer
 Array = np.ndarray[Any, Any]
 
 log = logging.getLogger("interest_stream")
-
-FORMAT: Final = 2
-MEANING: Final = ("config.json", "vocabulary.json", "catalogue.jsonl", "weights.safetensors")
-"""Files that say what a state or a score means; the fingerprint is of them."""
-MAX_BYTES: Final = 4 << 30
-"""A larger file is none of ours."""
-AGAIN: Final = "copy the directory again, or train again"
 
 
 def write_model(
@@ -107,7 +101,7 @@ def copy_small(path: Path, out: Path) -> dict[str, Any]:
 
     Raises ModelDirectoryError if it has a language model.
     """
-    files = _checked_files(path)
+    files = checked_files(path)
     if HOSTED[0] in files:
         raise ModelDirectoryError(
             f"{path} has a language model already; start from one that was trained without"
@@ -220,7 +214,7 @@ def load(path: Path, threads: int = 1, hosting: Hosting | None = None) -> Predic
 
 def _read(path: Path, hosting: Hosting) -> Predictor:
     """Returns the predictor of a directory after checking hashes, sizes and numbers."""
-    files = _checked_files(path)
+    files = checked_files(path)
 
     # the readable files
     try:
@@ -318,17 +312,6 @@ def _ensure_calibration_fits(path: Path, tensors: dict[str, torch.Tensor]) -> No
             )
 
 
-def read_titles(path: Path | None) -> tuple[dict[str, str], Path | None]:
-    """Returns titles by item_id, and where the language model was in training, if there is one.
-
-    path: a model directory; None: the demo model.
-    """
-    files = _checked_files(path or DEMO_MODEL)
-    catalogue = [json.loads(line) for line in files["catalogue.jsonl"].splitlines() if line.strip()]
-    place = Path(json.loads(files[HOSTED[0]])["path"]) if HOSTED[0] in files else None
-    return {item["item_id"]: item["title"] for item in catalogue}, place
-
-
 def catalogue_of(dataset: Dataset) -> list[dict[str, Any]]:
     """Returns the lines of catalogue.jsonl of a data set."""
     indptr, indices = dataset.membership
@@ -348,41 +331,6 @@ def membership_of(catalogue: list[dict[str, Any]], interests: int) -> Array:
     for row, item in enumerate(catalogue, start=1):
         membership[row, item["interests"]] = 1
     return membership
-
-
-def _checked_files(path: Path) -> dict[str, bytes]:
-    """Returns the files of a model directory by name, each as its manifest says.
-
-    Raises ModelDirectoryError, which names the file.
-    """
-    # the manifest says which files there are
-    if not (path / "manifest.json").is_file():
-        raise ModelDirectoryError(
-            f"{path} is not a model directory: it has no manifest.json; "
-            "make one with 'interest-stream train'"
-        )
-    files = {"manifest.json": (path / "manifest.json").read_bytes()}
-    try:
-        manifest = json.loads(files["manifest.json"])
-        if manifest["format"] != FORMAT:
-            raise ModelDirectoryError(
-                f"{path} has format {manifest['format']}, this version reads {FORMAT}; train again"
-            )
-        hashes = dict(manifest["sha256"])
-        int(manifest["fingerprint"], 16)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelDirectoryError(
-            f"{path / 'manifest.json'} is damaged: {error}; {AGAIN}"
-        ) from error
-    # each of them has to be what it was when it was written
-    for file in (*MEANING, *(file for file in HOSTED if file in hashes)):
-        place = path / file
-        if not place.is_file() or place.is_symlink() or place.stat().st_size > MAX_BYTES:
-            raise ModelDirectoryError(f"{place} is missing, a link, or too large; {AGAIN}")
-        files[file] = place.read_bytes()
-        if sha256(files[file]).hexdigest() != hashes.get(file):
-            raise ModelDirectoryError(f"{place} is not what manifest.json says (sha256); {AGAIN}")
-    return files
 
 
 def _tensors(path: Path, data: bytes) -> dict[str, torch.Tensor]:

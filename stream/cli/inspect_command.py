@@ -90,7 +90,7 @@ def explanation(
     """Returns two sentences and who made them. Raises ModelError, ModelDirectoryError."""
     from models.llm.base_model import load
     from models.llm.explain import explain, facts_of, writer
-    from models.model_directory import read_titles
+    from models.model_files import read_titles
 
     titles, known = read_titles(model)
     place = language_model or known

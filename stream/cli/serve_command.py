@@ -147,7 +147,7 @@ def _titles(model: Path | None, demo_model: bool) -> dict[str, str]:
     if model is None and not demo_model:
         return {}
     options.ensure_one_model(model, demo_model)
-    from models.model_directory import read_titles
+    from models.model_files import read_titles
 
     return read_titles(model)[0]
 

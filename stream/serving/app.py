@@ -16,7 +16,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,14 +31,17 @@ GUARDED: Final = "/v1/"
 """What is behind the guard; the rest tells nothing of a user."""
 
 USERS: Final = b"/v1/users/"
-HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": (
-        "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-    ),
-}
+HEADERS: Final = tuple(
+    (name.lower().encode(), value.encode())
+    for name, value in {
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Content-Security-Policy": (
+            "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+        ),
+    }.items()
+)
 DESCRIPTION: Final = """\
 What each user is interested in now, and who is interested in what. `as_of` is the moment (Unix
 milliseconds) up to which everything that workers had published is in an answer, `lag_ms` how long
@@ -62,9 +65,8 @@ class Passage:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                given = {name for name, _ in message["headers"]}
+                message["headers"] += [each for each in HEADERS if each[0] not in given]
                 self._serving.meters.seconds.observe(time.perf_counter() - started)
             await send(message)
 
@@ -105,8 +107,8 @@ def build_app(serving: Serving) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.serving = serving
-    for part in (reading, writing, operating):
-        app.include_router(part.router)
+    for router in (reading.of_user, reading.router, writing.router, operating.router):
+        app.include_router(router)
     app.add_middleware(Passage, serving=serving)
     app.add_exception_handler(DeniedError, _answer_denied)
     app.add_exception_handler(ProblemError, _answer_problem)

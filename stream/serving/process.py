@@ -34,6 +34,9 @@ from stream.serving.store import Store
 
 log = logging.getLogger("interest_stream")
 
+GARBAGE_OBJECTS: Final = 20_000
+"""So many new ones until garbage is looked for: a millisecond or two each time."""
+
 LEAVE_S: Final = 5
 """Requests that are being answered at a signal may take so long."""
 
@@ -100,9 +103,11 @@ async def serve(settings: Settings, options: ServeOptions) -> None:
             ws="none",
         )
     )
-    # what was made until now stays: a search for garbage in it would hold up requests for long
+    # what was made until now stays: a search for garbage in it would hold up requests for long,
+    # and reading a million profiles makes much that is no garbage
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS, *gc.get_threshold()[1:])
     try:
         log.info("serving on %s", address_of(listening))
         await _until_signal(server, follower, feed, listening)

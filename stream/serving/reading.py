@@ -22,6 +22,7 @@ from stream.serving.context import (
     ProblemError,
     Served,
     Serving,
+    UserRoute,
     age,
     answer,
     check_ready,
@@ -41,6 +42,7 @@ COLUMNS: Final = ("user_id", "probability", "rank", "trend", "time")
 EXPORTS: Final = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
 
 router = APIRouter(prefix="/v1", dependencies=[Depends(check_ready)])
+of_user = APIRouter(prefix="/v1/users/{user_id}", route_class=UserRoute)
 
 ActiveSince = Annotated[
     str,
@@ -75,7 +77,7 @@ async def find_users(
     return answer(serving, users=queries.users_like(serving.readers.of_loop, prefix, limit))
 
 
-@router.get("/users/{user_id}", summary="The profile of a user", dependencies=[needs(PROFILE)])
+@of_user.get("", summary="The profile of a user")
 async def get_user(serving: Served, key: Key) -> Response:
     """Returns the newest update of the user as it was published, and titles where they are known.
 
@@ -88,7 +90,7 @@ async def get_user(serving: Served, key: Key) -> Response:
     return answer(serving, profile=value, titles=titles)
 
 
-@router.get("/users/{user_id}/items", summary="Likely next items", dependencies=[needs(PROFILE)])
+@of_user.get("/items", summary="Likely next items")
 async def get_items(serving: Served, key: Key) -> Response:
     """Returns the items of the user's profile, best first."""
     _, update = _profile(serving, key)
@@ -107,9 +109,7 @@ async def get_items(serving: Served, key: Key) -> Response:
     )
 
 
-@router.get(
-    "/users/{user_id}/history", summary="How interests have changed", dependencies=[needs(PROFILE)]
-)
+@of_user.get("/history", summary="How interests have changed")
 async def get_history(serving: Served, key: Key) -> Response:
     """Returns when the first three interests have changed, oldest first: 7 days, 50 entries."""
     _, update = _profile(serving, key)

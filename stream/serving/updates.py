@@ -7,12 +7,11 @@ every instance and after every start, so a page of a segment can be asked of any
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from models.contract import TRENDS
 from stream.contracts.update import SCHEMA
 
 TOP: Final = 3
@@ -25,12 +24,12 @@ A profile from a lower offset that was made later than this is of another topic 
 """
 
 _MASK: Final = 2**63 - 1
-_TREND_NAMES: Final = frozenset(TRENDS)
 
 Whole = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 """What SQLite can hold; a stranger may write any number."""
 
 Chance = Annotated[float, Meta(ge=0, le=1)]
+Trend = Literal["steady", "rising", "fading", "new"]
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -54,7 +53,7 @@ class Interest(msgspec.Struct, frozen=True):
 
     interest: str
     probability: Chance
-    trend: str
+    trend: Trend
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -101,10 +100,7 @@ def read_update(key: bytes | None, value: bytes | None) -> Update | None:
         update = _decode(value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    sound = update.schema == SCHEMA and update.user_id.encode() == key
-    return (
-        update if sound and all(each.trend in _TREND_NAMES for each in update.interests) else None
-    )
+    return update if update.schema == SCHEMA and update.user_id.encode() == key else None
 
 
 def number_of(user: bytes) -> int:

@@ -11,6 +11,7 @@ Tallies are written in the transaction of the profiles that they count.
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final
 
@@ -46,17 +47,17 @@ class Tallies:
 
     def __init__(self, hours_from_ms: int) -> None:
         self._hours_from_ms = hours_from_ms
-        self._changes: dict[tuple[int, int], list[int]] = {}  # by interest and begin
+        # by interest and begin
+        self._changes: defaultdict[tuple[int, int], list[int]] = defaultdict(_no_counts)
 
     def count(self, rows: Mapping[int, Row], time_ms: int, sign: int) -> None:
         """Adds (sign 1) or takes away (-1) a user with these interests and this last event."""
-        begin = begin_of(time_ms, self._hours_from_ms)
+        begin, changes = begin_of(time_ms, self._hours_from_ms), self._changes
         for interest, (probability, rank, trend) in rows.items():
-            change = self._changes.get((interest, begin))
-            if change is None:
-                change = self._changes[interest, begin] = [0] * len(_COLUMNS)
+            change = changes[interest, begin]
             change[0] += sign
-            change[1] += sign * (rank == 1)
+            if rank == 1:
+                change[1] += sign
             change[2] += sign * round(probability * MILLION)
             change[3 + trend] += sign
 
@@ -73,12 +74,16 @@ class Tallies:
 
 def join_hours(db: sqlite3.Connection, from_ms: int, to_ms: int) -> None:
     """Makes days of the hours between two days, in the caller's transaction."""
-    days: dict[tuple[int, int], list[int]] = {}
+    days: defaultdict[tuple[int, int], list[int]] = defaultdict(_no_counts)
     for interest, begin, *counts in db.execute(
         f"SELECT interest, begin, {', '.join(_COLUMNS)} FROM tally WHERE begin >= ? AND begin < ?",
         [from_ms, to_ms],
     ):
-        day = days.setdefault((interest, begin - begin % DAY_MS), [0] * len(_COLUMNS))
+        day = days[interest, begin - begin % DAY_MS]
         day[:] = [sum(pair) for pair in zip(day, counts, strict=True)]
     db.execute("DELETE FROM tally WHERE begin >= ? AND begin < ?", [from_ms, to_ms])
     db.executemany(_ADD, [(*key, *counts) for key, counts in sorted(days.items())])
+
+
+def _no_counts() -> list[int]:
+    return [0] * len(_COLUMNS)

@@ -9,6 +9,7 @@
     python -m tests.benchmarks.measured latency       from event to update
     python -m tests.benchmarks.measured recovery      cold starts with the states of many users
     python -m tests.benchmarks.measured joins         workers that come and go
+    python -m tests.benchmarks.measured serving       the service with a million profiles
     python -m tests.benchmarks.measured pages         writes all tables from the rows
     python -m tests.benchmarks.measured status        what has been measured, of which code
 
@@ -271,6 +272,20 @@ def joins(repeats: int) -> None:
     """Measure how long partitions rest when workers come and go. Wants a quiet machine."""
     words = ["conditions", "--only", "joins", "--repeats", str(repeats)]
     _benched("joins", "How long partitions rest when workers come and go; demo model.", words)
+
+
+@main.command()
+def serving() -> None:
+    """Measure the service: starts, memory, requests beside updates. Wants a quiet machine."""
+    run = rows.conditions(rows.fingerprint())
+    run["command"] = "python -m tests.benchmarks.serving --json"
+    line = [sys.executable, *run["command"].split()[1:]]
+    done = subprocess.run(line, stdout=subprocess.PIPE, cwd=ROOT, check=False)
+    if done.returncode:
+        raise click.ClickException("the service gave a wrong answer, or none; nothing was kept")
+    run["rows"] = json.loads(done.stdout)
+    about = "The service: starts, memory, requests beside updates, from event to answer, a segment."
+    rows.append("serving", about, f"{COMMAND} serving", run)
 
 
 def _only(words: list[str], forms: Sequence[str]) -> list[str]:

@@ -340,6 +340,7 @@ TABLES: Final[dict[str, Callable[[Figures], list[str]]]] = {
     "latency": partial(_of_conditions, "latency"),
     "recovery": partial(_of_conditions, "recovery"),
     "joins": partial(_of_conditions, "joins"),
+    "serving": partial(_of_conditions, "serving"),
     "demo": _demo,
     "drift": _drift,
     "explanations": _explanations,

@@ -322,5 +322,43 @@ TARGETS: Final = (
             ("one with an instance id is restarted", "restarted"),
         )
     ),
+    *(
+        Target(
+            f"serving 1,000,000 profiles, {what}",
+            wanted,
+            "serving.md",
+            _at_most("serving", figure, bound, unit, digits),
+        )
+        for what, wanted, figure, bound, unit, digits in (
+            ("cold start", "under 120 s", "cold start until ready", 120, " s", 1),
+            ("warm start", "under 5 s", "warm start until ready", 5, " s", 1),
+            ("file", "under 4 GB", "file, with a history entry each", 4_000, " MB", 0),
+            ("highest memory", "under 1 GB", "highest memory of all", 1_000, " MB", 0),
+            (
+                "1,000 requests/s beside 2,000 updates/s, p99",
+                "under 20 ms",
+                "any request, p99",
+                20,
+                " ms",
+                1,
+            ),
+            (
+                "update to answer under this load, p99",
+                "under 500 ms",
+                "update to answer, p99",
+                500,
+                " ms",
+                0,
+            ),
+            (
+                "first page of a segment of 100,000",
+                "under 1 s",
+                "first page of 1,000",
+                1_000,
+                " ms",
+                0,
+            ),
+        )
+    ),
     Target("the demo's first update", "under 20 s after its start", "demo.md", _demo_start),
 )

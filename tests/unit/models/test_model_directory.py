@@ -18,8 +18,9 @@ from safetensors.numpy import load_file, save_file
 
 from models.contract import DEMO_MODEL
 from models.errors import ModelDirectoryError
-from models.model_directory import MEANING, fingerprint_of, write_model
+from models.model_directory import fingerprint_of, write_model
 from models.model_directory import load as read_model
+from models.model_files import MEANING
 from models.scorers.calibration import identity
 from models.scorers.registry import SCORERS, ScorerSet
 from models.scorers.scorer import Histories

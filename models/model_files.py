@@ -1,0 +1,70 @@
+"""Reads the files of a model directory and checks each by its hash; no torch, which takes seconds.
+
+What is in them, and how they are written: models/model_directory.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from models.contract import DEMO_MODEL
+from models.errors import ModelDirectoryError
+from models.llm import HOSTED
+
+FORMAT: Final = 2
+MEANING: Final = ("config.json", "vocabulary.json", "catalogue.jsonl", "weights.safetensors")
+"""Files that say what a state or a score means; the fingerprint is of them."""
+MAX_BYTES: Final = 4 << 30
+"""A larger file is none of ours."""
+AGAIN: Final = "copy the directory again, or train again"
+
+
+def checked_files(path: Path, wanted: Collection[str] = (*MEANING, *HOSTED)) -> dict[str, bytes]:
+    """Returns the manifest and the wanted files by name, each as the manifest says.
+
+    Those of a language model are left out where there is none. Raises ModelDirectoryError, which
+    names the file.
+    """
+    # the manifest says which files there are
+    if not (path / "manifest.json").is_file():
+        raise ModelDirectoryError(
+            f"{path} is not a model directory: it has no manifest.json; "
+            "make one with 'interest-stream train'"
+        )
+    files = {"manifest.json": (path / "manifest.json").read_bytes()}
+    try:
+        manifest = json.loads(files["manifest.json"])
+        if manifest["format"] != FORMAT:
+            raise ModelDirectoryError(
+                f"{path} has format {manifest['format']}, this version reads {FORMAT}; train again"
+            )
+        hashes = dict(manifest["sha256"])
+        int(manifest["fingerprint"], 16)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelDirectoryError(
+            f"{path / 'manifest.json'} is damaged: {error}; {AGAIN}"
+        ) from error
+    # each of them has to be what it was when it was written
+    for file in (each for each in wanted if each not in HOSTED or each in hashes):
+        place = path / file
+        if not place.is_file() or place.is_symlink() or place.stat().st_size > MAX_BYTES:
+            raise ModelDirectoryError(f"{place} is missing, a link, or too large; {AGAIN}")
+        files[file] = place.read_bytes()
+        if sha256(files[file]).hexdigest() != hashes.get(file):
+            raise ModelDirectoryError(f"{place} is not what manifest.json says (sha256); {AGAIN}")
+    return files
+
+
+def read_titles(path: Path | None) -> tuple[dict[str, str], Path | None]:
+    """Returns titles by item_id, and where the language model was in training, if there is one.
+
+    path: a model directory; None: the demo model.
+    """
+    files = checked_files(path or DEMO_MODEL, ("catalogue.jsonl", HOSTED[0]))
+    catalogue = [json.loads(line) for line in files["catalogue.jsonl"].splitlines() if line.strip()]
+    place = Path(json.loads(files[HOSTED[0]])["path"]) if HOSTED[0] in files else None
+    return {item["item_id"]: item["title"] for item in catalogue}, place
