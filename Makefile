@@ -12,7 +12,7 @@ SIDE_BY_SIDE = $(if $(filter 1,$(PROCESSES)),,-n $(PROCESSES) --dist loadfile --
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast check fmt lock demo-model bench results-quick compose-test faults faults-long docs clean
+.PHONY: help install demo test test-fast check fmt lock demo-model bench results-quick compose-test connect-test faults faults-long docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ results-quick: $(INSTALLED) ## measure the small rows of docs/measured again, be
 
 compose-test: $(INSTALLED) ## build the image, run docker-compose.yml for real, scale, tear down (says where it cannot)
 	@$(BIN)/python deploy/compose_test.py $(ARGS)
+
+connect-test: $(INSTALLED) ## run deploy/connect for real: Kafka Connect from its jars, and PostgreSQL (needs Debian's postgresql)
+	@$(BIN)/python -m deploy.connect_test
 
 docs: $(VENV)/.docs ## write the reference pages anew, and build the site of docs/ into build/site; strict about links
 	@$(BIN)/python -m docs.generate

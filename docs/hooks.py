@@ -22,7 +22,7 @@ from mkdocs.structure.files import File
 PARTS = {
     "Start": "own-data first-model python containers cluster",
     "Understand": "architecture path-of-an-event path-of-a-model delivery decisions upstream",
-    "Operate": "your-topic runbook messages security privacy serve webhook changes scaling "
+    "Operate": "your-topic runbook messages security privacy serve webhook connect changes scaling "
     "popularity large-language-models",
     "Reference": "commands settings contracts event-formats topics metrics exit-codes",
     "Measured": "speed speed-why latency recovery overload profile sizes demo real-data containers "
