@@ -23,7 +23,11 @@ READER_CACHE_KIB: Final = 4_096
 BUSY_S: Final = 10.0
 
 LOG_PAGES: Final = 16_000
-"""The log beside the file is written into it at 64 MB: each time the disk is waited for."""
+LOG_BYTES: Final = 67_108_864
+"""The log beside the file is written into it at 64 MB: each time the disk is waited for.
+
+One that a large batch made longer is cut back to that.
+"""
 
 TREND_COLUMNS: Final = tuple(f"trend_{code}" for code in range(len(TRENDS)))
 """Columns of a tally, one a trend; named by number, as trends are stored."""
@@ -74,6 +78,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+    db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     return db
 
 
