@@ -194,7 +194,9 @@ class Forwarder:
     def _judged(self, committed: OffsetAndMetadata) -> int:
         """Returns where to go on, and says what the group may have missed since it committed."""
         topic_id, _, at_ms = committed.metadata.partition(" ")
-        away_ms = _now_ms() - int(at_ms) if at_ms.isdecimal() else 0
+        if not at_ms.isdecimal():  # another program has set it
+            return int(committed.offset)
+        away_ms = _now_ms() - int(at_ms)
         if topic_id and self._topic_id and topic_id != self._topic_id:
             self._tell(f"{self._topic} was deleted and created again: it sends from the beginning")
             return 0
