@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from models.contract import DEMO_MODEL
 from models.errors import ModelDirectoryError
@@ -21,6 +22,16 @@ MEANING: Final = ("config.json", "vocabulary.json", "catalogue.jsonl", "weights.
 MAX_BYTES: Final = 4 << 30
 """A larger file is none of ours."""
 AGAIN: Final = "copy the directory again, or train again"
+
+
+@dataclass(frozen=True)
+class Description:
+    """Holds what a model directory says of itself; its weights are not read."""
+
+    fingerprint: str
+    titles: dict[str, str]  # by item_id
+    interests: dict[str, tuple[str, ...]]  # by item_id
+    report: dict[str, Any]  # empty if there is none
 
 
 def checked_files(path: Path, wanted: Collection[str] = (*MEANING, *HOSTED)) -> dict[str, bytes]:
@@ -65,6 +76,32 @@ def read_titles(path: Path | None) -> tuple[dict[str, str], Path | None]:
     path: a model directory; None: the demo model.
     """
     files = checked_files(path or DEMO_MODEL, ("catalogue.jsonl", HOSTED[0]))
-    catalogue = [json.loads(line) for line in files["catalogue.jsonl"].splitlines() if line.strip()]
     place = Path(json.loads(files[HOSTED[0]])["path"]) if HOSTED[0] in files else None
-    return {item["item_id"]: item["title"] for item in catalogue}, place
+    return {item["item_id"]: item["title"] for item in _catalogue(files)}, place
+
+
+def described(path: Path | None) -> Description:
+    """Returns what a model directory says of itself; None: the demo model.
+
+    Raises ModelDirectoryError.
+    """
+    place = path or DEMO_MODEL
+    files = checked_files(place, ("config.json", "catalogue.jsonl"))
+    names = json.loads(files["config.json"])["interests"]
+    catalogue = _catalogue(files)
+    try:
+        report = json.loads((place / "report.json").read_bytes())
+    except (OSError, ValueError):  # it changes nothing that the model says
+        report = {}
+    return Description(
+        fingerprint=json.loads(files["manifest.json"])["fingerprint"],
+        titles={item["item_id"]: item["title"] for item in catalogue},
+        interests={
+            item["item_id"]: tuple(names[each] for each in item["interests"]) for item in catalogue
+        },
+        report=report if isinstance(report, dict) else {},
+    )
+
+
+def _catalogue(files: dict[str, bytes]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in files["catalogue.jsonl"].splitlines() if line.strip()]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from stream.cli import options
 from stream.config import from_environment
 from stream.errors import UsageError
+
+if TYPE_CHECKING:
+    from stream.serving.process import Known
 
 ENVIRONMENT: Final = "INTEREST_STREAM_SERVE_"
 Command = Callable[..., Any]
@@ -62,7 +65,13 @@ def _option(name: str, **about: Any) -> Callable[[Command], Command]:
     "--model",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Model directory, for the titles of items.",
+    help="Model directory: titles and interests of items, and how far to trust it.",
+)
+@click.option("--demo-model", is_flag=True, help="The same of the simulated shop.")
+@click.option(
+    "--simulated-truth",
+    type=click.Path(path_type=Path, dir_okay=False),
+    hidden=True,  # `demo` alone has such a file
 )
 @_option(
     "--body-mapping",
@@ -70,7 +79,6 @@ def _option(name: str, **about: Any) -> Callable[[Command], Command]:
     metavar="FILE",
     help="Mapping that reads events in with format=mapping, where workers read the contract.",
 )
-@click.option("--demo-model", is_flag=True, help="Titles of the simulated shop.")
 @click.option(
     "--new-key",
     metavar="NAME:SCOPE,...",
@@ -113,9 +121,10 @@ def command(new_key: str | None, **given: Any) -> None:
     rate_limit, data = given.pop("rate_limit"), given.pop("data")
     body_mapping = given.pop("body_mapping")
     model, demo_model = given.pop("model"), given.pop("demo_model")
+    truth = given.pop("simulated_truth")
     settings = from_environment(**given)
     settings.control_key()
-    titles = _titles(model, demo_model)
+    known = _known(model, demo_model)
 
     from stream import logs
     from stream.serving.process import ServeOptions, run
@@ -127,7 +136,8 @@ def command(new_key: str | None, **given: Any) -> None:
         data=data or _default_folder(),
         guard=guard,
         rate_limit=rate_limit,
-        titles=titles,
+        model=known,
+        truth=truth,
         body_mapping=str(body_mapping or ""),
     )
     run(settings, asked)
@@ -142,14 +152,22 @@ def _ensure_installed() -> None:
         )
 
 
-def _titles(model: Path | None, demo_model: bool) -> dict[str, str]:
-    """Returns titles by item_id; without a model none. Raises ModelDirectoryError, UsageError."""
-    if model is None and not demo_model:
-        return {}
-    options.ensure_one_model(model, demo_model)
-    from models.model_files import read_titles
+def _known(model: Path | None, demo_model: bool) -> Known:
+    """Returns what a model directory says; without one nothing.
 
-    return read_titles(model)[0]
+    Raises ModelDirectoryError, UsageError.
+    """
+    from stream.serving.process import Known
+
+    if model is None and not demo_model:
+        return Known()
+    options.ensure_one_model(model, demo_model)
+    from models.model_files import described
+    from stream.serving.overview.calibration import calibration_of
+
+    found = described(model)
+    calibration = calibration_of(found.fingerprint, found.report)
+    return Known(titles=found.titles, touches=found.interests, calibration=calibration)
 
 
 def _default_folder() -> Path:

@@ -29,11 +29,11 @@ def can_serve() -> bool:
 class PageProcess:
     """Runs `serve` over the topics of the demo. The demo goes on if it ends."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        """What it says and its file go to the folder."""
+    def __init__(self, settings: Settings, folder: Path, truth: Path) -> None:
+        """What it says and its file go to the folder; `truth` says what is true of the users."""
         self._log = folder / "serve.log"
         command = own_command("serve", "--broker", settings.broker, "--port", str(_port()))
-        command += ["--data", str(folder / "serve")]
+        command += ["--data", str(folder / "serve"), "--simulated-truth", str(truth)]
         command += ["--model", settings.model] if settings.model else ["--demo-model"]
         with self._log.open("wb") as out:
             # a session of its own: Ctrl-C is for the demo, which then ends its processes in order

@@ -25,6 +25,7 @@ from stream.broker.local_kafka import temporary_kafka
 from stream.config import Settings
 from stream.demo.page import PageProcess, can_serve
 from stream.demo.tracker import Tracker
+from stream.demo.truth import TruthFile
 from stream.demo.view import Scene, workers_in_words
 from stream.demo.workers import WorkerProcess
 from stream.errors import Failure
@@ -71,6 +72,7 @@ class Demo:
         self._population = Population(options.users, options.seed)
         self.workers: list[WorkerProcess] = []
         self._page: PageProcess | None = None
+        self._truth: TruthFile | None = None
         self._folder = Path()
         self.started_at = self.began_at = time.monotonic()
         self._watched = self._worth_watching()
@@ -191,7 +193,9 @@ class Demo:
                 "calmer machine"
             )
         if can_serve():  # after the workers, whose start everybody waits for
-            start = partial(PageProcess, self._settings, self._folder)
+            make = partial(TruthFile, self._folder / "truth.jsonl")
+            self._truth = self._cleanup.add(make, TruthFile.close)
+            start = partial(PageProcess, self._settings, self._folder, self._truth.path)
             self._page = self._cleanup.add(start, PageProcess.end)
         self.began_at = time.monotonic()
         await self._produce(producer, self._settings.events_topic, watchers)
@@ -224,6 +228,8 @@ class Demo:
         event, truth = simulated.event, simulated.interest
         category = self._categories.get(event.get("item_id", ""), "")
         self.tracker.event_sent(event, truth, category, time.monotonic())
+        if self._truth is not None:
+            self._truth.note(event["user_id"], truth, event["time"])
         last = self.tracker.users[event["user_id"]].last_category
         sent = await producer.send(topic, orjson.dumps(event), key=event["user_id"].encode())
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocol
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, for_code
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, NoError, for_code
 from aiokafka.partitioner import murmur2
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.structs import OffsetAndMetadata
@@ -214,19 +214,36 @@ async def subscriptions(consumer: AIOKafkaConsumer, group: str) -> list[tuple[st
     ]
 
 
-async def readers_of(consumer: AIOKafkaConsumer, group: str) -> set[TopicPartition]:
-    """Returns the partitions that members of a consumer's group have now.
+async def members_of(
+    consumer: AIOKafkaConsumer, group: str
+) -> tuple[str, list[tuple[str, str, list[TopicPartition]]]]:
+    """Returns the state of a consumer's group, and of each member: client id, host, partitions.
 
     A group that is rebalancing does not say what its members have. Raises aiokafka's errors.
     """
     coordinator = consumer._coordinator
     await coordinator.ensure_coordinator_known()
     answer = await coordinator._send_req(DescribeGroupsRequest([group]))
-    ((_, _, _, _, _, members, *_),) = answer.groups
-    return {
-        TopicPartition(topic, partition)
-        for *_, assignment in members
-        if assignment
-        for topic, partitions in ConsumerProtocol.ASSIGNMENT.decode(assignment).assignment
-        for partition in partitions
-    }
+    ((code, _, state, _, _, members, *_),) = answer.groups
+    if (error := for_code(code)) is not NoError:
+        raise error(group)
+    return state, [
+        (
+            client_id,
+            host.lstrip("/"),
+            [
+                TopicPartition(topic, partition)
+                for topic, partitions in (
+                    ConsumerProtocol.ASSIGNMENT.decode(assignment).assignment if assignment else ()
+                )
+                for partition in partitions
+            ],
+        )
+        for _, client_id, host, _, assignment in members
+    ]
+
+
+async def readers_of(consumer: AIOKafkaConsumer, group: str) -> set[TopicPartition]:
+    """Returns the partitions that members of a consumer's group have now; see `members_of`."""
+    _, members = await members_of(consumer, group)
+    return {each for _, _, partitions in members for each in partitions}

@@ -19,6 +19,7 @@ so only the command line imports it, as it does `worker` and `demo`.
     bodies         what a body holds, and the records that its documents become
     ingest         these to the broker, with a verdict for each event
     erasures       requests to erase a user, and how far they are
+    overview/      what the page shows besides profiles: trends over all users, workers, outcomes
     meters         the metrics of this process
     connections    HTTP with whoever connects
     process        runs it all until a signal ends it

@@ -24,6 +24,7 @@ from stream.plain_text import told
 from stream.serving import operating, reading, writing
 from stream.serving.context import ProblemError, Serving, problem
 from stream.serving.guard import DeniedError
+from stream.serving.overview import routes as overview
 
 log = logging.getLogger("interest_stream")
 
@@ -107,7 +108,13 @@ def build_app(serving: Serving) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.serving = serving
-    for router in (reading.of_user, reading.router, writing.router, operating.router):
+    for router in (
+        reading.of_user,
+        reading.router,
+        writing.router,
+        operating.router,
+        overview.router,
+    ):
         app.include_router(router)
     app.add_middleware(Passage, serving=serving)
     app.add_exception_handler(DeniedError, _answer_denied)

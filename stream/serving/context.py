@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Protocol
 from urllib.parse import unquote
@@ -27,6 +27,7 @@ from stream.serving.feed import Feed
 from stream.serving.guard import PROFILE, Caller, DeniedError, Guard, Rates
 from stream.serving.ingest import Ingest
 from stream.serving.meters import Meters
+from stream.serving.overview.parts import Overview
 from stream.serving.store import DAY_MS, Store
 
 JSON: Final = "application/json"
@@ -93,6 +94,7 @@ class Serving:
     meters: Meters
     titles: Mapping[str, str]  # of items, from a model directory; empty: none is named
     pseudonym_key: bytes | None = None
+    overview: Overview = field(default_factory=Overview)
 
 
 class ProblemError(Exception):

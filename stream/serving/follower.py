@@ -32,6 +32,7 @@ from stream.kafka.topics import describe
 from stream.plain_text import told
 from stream.serving.feed import Feed
 from stream.serving.meters import Meters
+from stream.serving.overview.outcomes import Outcomes
 from stream.serving.store import (
     DAY_MS,
     HISTORY_MS,
@@ -117,11 +118,19 @@ def where_to_begin(
 class Follower:
     """Keeps a store up to date with the topics."""
 
-    def __init__(self, settings: Settings, store: Store, feed: Feed, meters: Meters) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        feed: Feed,
+        meters: Meters,
+        outcomes: Outcomes | None = None,
+    ) -> None:
         self._settings = settings
         self._store = store
         self._feed = feed
         self._meters = meters
+        self._outcomes = outcomes or Outcomes()
         self._writing = ThreadPoolExecutor(1, "store")
         self.ready = False
         self.history_ready = False
@@ -367,6 +376,10 @@ class Follower:
         self._positions.update(positions)
         self._meters.take(changes)
         self.models.update(changes.models)
+        for number in changes.gone:
+            self._outcomes.forget(number)
+        for number, heard in changes.heard:
+            self._outcomes.take(number, heard)
         if self.history_ready:  # what was there before is no news
             for update, value in changes.updates:
                 self._feed.publish(update, value)

@@ -9,11 +9,11 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 import uvloop
@@ -23,13 +23,17 @@ from stream.errors import Failure, SettingsError
 from stream.kafka.consumer import open_consumer, partitions_of
 from stream.serving.app import build_app
 from stream.serving.connections import BoundedProtocol
-from stream.serving.context import Readers, Serving
+from stream.serving.context import Readers, Serving, now_ms
 from stream.serving.erasures import Erasures
 from stream.serving.feed import Feed
 from stream.serving.follower import Follower
 from stream.serving.guard import Guard, Rates
 from stream.serving.ingest import Ingest
 from stream.serving.meters import Meters
+from stream.serving.overview.outcomes import Events, Outcomes
+from stream.serving.overview.parts import Overview
+from stream.serving.overview.truth import Truth
+from stream.serving.overview.workers import Workers
 from stream.serving.store import Store
 
 log = logging.getLogger("interest_stream")
@@ -42,6 +46,15 @@ LEAVE_S: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Holds what is known of the model whose updates are served; nothing, unless one is named."""
+
+    titles: Mapping[str, str] = field(default_factory=dict)  # by item_id
+    touches: Mapping[str, Sequence[str]] = field(default_factory=dict)  # interests, by item_id
+    calibration: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
     """Holds what the command line asks for."""
 
@@ -50,7 +63,8 @@ class ServeOptions:
     data: Path
     guard: Guard
     rate_limit: float
-    titles: Mapping[str, str]
+    model: Known = Known()
+    truth: Path | None = None  # what is true of simulated users, in a demo
     body_mapping: str = ""  # file that describes events in, where workers read the contract
 
 
@@ -77,7 +91,8 @@ async def serve(settings: Settings, options: ServeOptions) -> None:
     pseudonym_key = settings.pseudonym_key()
     listening = listen(options.host, options.port)
     store = Store(options.data)
-    follower = Follower(settings, store, feed, meters)
+    overview = _overview(settings, options)
+    follower = Follower(settings, store, feed, meters, overview.outcomes)
     serving = Serving(
         settings=settings,
         readers=Readers(store),
@@ -88,8 +103,9 @@ async def serve(settings: Settings, options: ServeOptions) -> None:
         guard=options.guard,
         rates=Rates(options.rate_limit),
         meters=meters,
-        titles=options.titles,
+        titles=options.model.titles,
         pseudonym_key=pseudonym_key,
+        overview=overview,
     )
     server = Server(
         uvicorn.Config(
@@ -110,9 +126,10 @@ async def serve(settings: Settings, options: ServeOptions) -> None:
     gc.set_threshold(GARBAGE_OBJECTS, *gc.get_threshold()[1:])
     try:
         log.info("serving on %s", address_of(listening))
-        await _until_signal(server, follower, feed, listening)
+        await _until_signal(server, follower, serving, listening)
     finally:
         await serving.ingest.close()
+        await overview.close()
         follower.close()
         serving.readers.close()
         store.close()
@@ -140,8 +157,20 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def _overview(settings: Settings, options: ServeOptions) -> Overview:
+    """Returns the parts of the overview, which connect when they are needed."""
+    return Overview(
+        outcomes=Outcomes(),
+        events=Events(settings),
+        workers=Workers(settings, now_ms),
+        touches=options.model.touches,
+        calibration=options.model.calibration,
+        truth=None if options.truth is None else Truth(options.truth),
+    )
+
+
 async def _until_signal(
-    server: Server, follower: Follower, feed: Feed, listening: socket.socket
+    server: Server, follower: Follower, serving: Serving, listening: socket.socket
 ) -> None:
     """Follows and serves until a signal; what ends the following ends the process, too."""
     loop = asyncio.get_running_loop()
@@ -149,18 +178,20 @@ async def _until_signal(
     def leave() -> None:
         if not server.should_exit:
             log.warning("stopping: open requests are answered, the live feed ends")
-        feed.end()
+        serving.feed.end()
         server.should_exit = True
 
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, leave)
     following = asyncio.create_task(follower.run())
     following.add_done_callback(lambda _: leave())
+    looking = asyncio.create_task(serving.overview.watch())
     try:
         await server.serve(sockets=[listening])
     finally:
         following.cancel()
-        (ended,) = await asyncio.gather(following, return_exceptions=True)
+        looking.cancel()
+        ended, _ = await asyncio.gather(following, looking, return_exceptions=True)
     if isinstance(ended, Exception):
         raise ended
 

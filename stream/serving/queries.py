@@ -197,6 +197,12 @@ def interests(db: sqlite3.Connection, since_ms: int) -> list[dict[str, Any]]:
     ]
 
 
+def counted_since(db: sqlite3.Connection) -> int | None:
+    """Returns since when it is counted who comes to an interest and who goes; None: not yet."""
+    row = db.execute("SELECT value FROM meta WHERE name = 'counted_since'").fetchone()
+    return None if row is None else int(row[0])
+
+
 def profiles(db: sqlite3.Connection) -> int:
     """Returns how many users have a profile."""
     return int(db.execute("SELECT value FROM meta WHERE name = 'users'").fetchone()[0])

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,11 @@ class Run:
             return " applied " in self.said()
 
         wait_until(flow, "events flow", moved=self.said)
+
+    def ask(self, path: str) -> Any:
+        """Returns what the page is answered."""
+        with urllib.request.urlopen(f"{self.page()}{path}", timeout=60) as answer:
+            return json.load(answer)
 
     def page(self) -> str:
         """Returns the address of the page, once it is printed and the page is ready."""
@@ -137,9 +143,11 @@ def test_the_summary_accounts_for_every_event(tmp_path: Path) -> None:
 def test_ctrl_c_in_the_middle_leaves_nothing_and_tells_the_summary(tmp_path: Path) -> None:
     with demo(tmp_path, "--for", "200", "--rate", "50", "--json") as run:
         run.until_events_flow()
-        with urllib.request.urlopen(f"{run.page()}/v1/status", timeout=60) as answer:
-            assert "users" in json.load(answer)
+        assert "users" in run.ask("/v1/status")
         assert len(run.helpers()) >= 3, "the broker, the worker and the page"
+        (user,) = wait_until(lambda: run.ask("/v1/users?limit=1")["users"], "a user is served")
+        truth = run.ask(f"/v1/users/{user}/truth")
+        assert truth["periods"], "what is true is shown beside what is tracked"
         run.process.send_signal(signal.SIGINT)
         out, _ = run.process.communicate(timeout=HANG_S)
     assert run.process.returncode == 0, run.said()

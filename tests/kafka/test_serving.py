@@ -108,6 +108,18 @@ def equals_the_topic(server: Server) -> bool:
     )
 
 
+def events_seen(server: Server, user: str) -> int:
+    """How many events of a user are in the profile that is served."""
+    status, found = server.ask(f"/v1/users/{quote(user, safe='')}")
+    return int(found["profile"]["events_seen"]) if status == 200 else 0
+
+
+def all_is_applied(server: Server) -> bool:
+    """Whether one worker was seen, with nothing left to apply."""
+    workers = server.ask("/v1/workers")[1]["workers"]
+    return workers is not None and len(workers["members"]) == 1 and workers["lag"] == 0
+
+
 def test_killed_under_load_it_answers_as_the_topic_does_and_forgets_whom_it_must(
     pipeline: Pipeline, server: Server, tmp_path: Path
 ) -> None:
@@ -175,6 +187,21 @@ def test_killed_under_load_it_answers_as_the_topic_does_and_forgets_whom_it_must
         name = quote(each["interest"])
         segment = server.ask(f"/v1/segments?interest={name}&active_since=all&limit=1000")[1]
         assert segment["count"] == len(segment["users"]) == each["users"]
+
+    # what came next is the event after an update, read from its topic; nobody is behind then
+    for number in (1, 2):
+        sent = {**event, "user_id": "of http/2", "event_id": f"next-{number}"}
+        assert server.ask("/v1/events", "POST", sent)[0] == 200
+        wait_until(lambda seen=number: events_seen(server, "of http/2") == seen, "it is applied")
+    other = "/v1/users/of%20http%2F2/outcomes"
+    wait_until(lambda: server.ask(other)[1]["outcomes"], "the update is read")
+    (came,) = server.ask(other)[1]["outcomes"]
+    assert (came["events"], came["item_id"], came["action"]) == (1, "item-0042", "view")
+    assert came["interest_rank"] == 1, "the same item again is of the first interest"
+    wait_until(lambda: all_is_applied(server), "the workers are seen")
+    (worker,) = server.ask("/v1/workers")[1]["workers"]["members"]
+    assert worker["partitions"] == sorted(range(len(worker["partitions"])))
+    assert sum(server.ask("/v1/pulse?span=week")[1]["updates"]) >= 1_503
 
     # an erasure is the request of the command, and can be asked for at any time
     status, asked = server.ask(path, "DELETE")

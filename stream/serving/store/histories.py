@@ -53,10 +53,11 @@ class Histories:
 
     def take(
         self, records: Iterable[Any], is_of_a_former_life: Callable[[Any], bool]
-    ) -> tuple[list[tuple[Update, bytes]], int]:
+    ) -> tuple[list[tuple[Update, bytes]], list[tuple[int, Update]], int]:
         """Adds what these records say, in the caller's transaction.
 
-        Returns the updates, each with its bytes, and how many records were none.
+        Returns the updates, each with its bytes; those of users who were not erased since, each
+        with the user's number; and how many records were none.
         """
         read = [(read_update(each.key, each.value), each) for each in records]
         updates = [(update, record.value) for update, record in read if update is not None]
@@ -69,7 +70,7 @@ class Histories:
         for number, update in living:
             _add(users[number], number, update)
         self._write(users)
-        return updates, len(read) - len(updates)
+        return updates, living, len(read) - len(updates)
 
     def _ends_of(self, numbers: set[int]) -> dict[int, _User]:
         users = {number: _User() for number in numbers}

@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 
 from models.contract import TRENDS
+from stream.serving.overview.pulse import Beat
 from stream.serving.store.tallies import Row, Tallies
 from stream.serving.updates import Source, Update, is_older, number_of, read_update
 
@@ -63,6 +64,7 @@ class _User:
     now: Profile | None = None
     value: bytes | None = None  # of a new profile
     was_erased: bool = False
+    changed_at: int = 0  # moment of the last change in the batch
 
 
 class Profiles:
@@ -74,9 +76,14 @@ class Profiles:
         hash_of: Callable[[bytes], bytes],
         name_of: Callable[[str], int],
         tallies: Tallies,
+        beat: Beat | None = None,
     ) -> None:
-        """`hash_of` keys of users who were erased, `name_of` gives the number of an interest."""
+        """`hash_of` keys of users who were erased, `name_of` gives the number of an interest.
+
+        `beat` counts who comes to an interest and who goes.
+        """
         self._db, self._hash_of, self._name_of, self._tallies = db, hash_of, name_of, tallies
+        self._beat = beat
         self._users: dict[int, _User] = {}
         self._hidden: dict[bytes, Hidden] = {}  # by hash, of nulls in this transaction
         (self._any_hidden,) = db.execute("SELECT EXISTS (SELECT 1 FROM erased)").fetchone()
@@ -102,6 +109,10 @@ class Profiles:
             if user.before is not user.now:
                 _tally(self._tallies, user.before, -1)
                 _tally(self._tallies, user.now, 1)
+                if self._beat is not None:
+                    had = set() if user.before is None else set(user.before.rows)
+                    has = set() if user.now is None else set(user.now.rows)
+                    self._beat.moved(had, has, user.changed_at)
         self._write_interests(users)
         self._write_values(users)
         self._db.executemany(
@@ -132,6 +143,7 @@ class Profiles:
             self.counts.older += 1
         else:
             user.now, user.value = self._profile(update), record.value
+            user.changed_at = update.published_at
             model = update.model
             self.counts.models[model.fingerprint] = f"{model.name} {model.version}"
             self.counts.kept += 1
@@ -148,6 +160,7 @@ class Profiles:
             where = (_NOBODY.topic, _NOBODY.partition, _NOBODY.offset, 0)
             self._hidden[name] = (*where, record.timestamp)
         user.now, user.value, user.was_erased = None, None, True
+        user.changed_at = record.timestamp
         self.counts.erased += 1
 
     def _is_overtaken(self, key: bytes, update: Update, held: Profile | None) -> bool:

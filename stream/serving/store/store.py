@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stream.errors import Failure
+from stream.serving.overview.pulse import Beat, Pulse
 from stream.serving.store import tables, tallies
 from stream.serving.store.histories import Histories
 from stream.serving.store.profiles import Counts, Profiles
@@ -37,6 +38,8 @@ class Changes(Counts):
     """Counts what a batch has changed, and holds its updates."""
 
     updates: list[tuple[Update, bytes]] = field(default_factory=list)  # those that were read
+    heard: list[tuple[int, Update]] = field(default_factory=list)  # of users not erased since
+    gone: list[int] = field(default_factory=list)  # numbers of users who were erased
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Store:
                 f"{self.path} is no file of this program ({error}); delete it, it will be made anew"
             ) from None
         self._histories = Histories(self._db)
+        self._pulse = Pulse(self._db)
         self._log_holds_erased = False
         self._names: dict[str, int] = {}  # numbers of interests
         self._new_names: list[str] = []  # of them, those of the transaction that is open
@@ -121,6 +125,8 @@ class Store:
                 [(*place, offset) for place, offset in positions.items()],
             )
             if as_of_ms is not None:
+                if as_of_ms and not self._meta("as_of_ms"):
+                    self._set_meta(counted_since=as_of_ms)
                 self._set_meta(as_of_ms=as_of_ms)
         if changes.erased or self._log_holds_erased:
             self.empty_log()
@@ -153,18 +159,30 @@ class Store:
 
     def _take(self, profiles: Iterable[Any], updates: Iterable[Any]) -> Changes:
         """Judges the records of a transaction and writes what is left of them."""
-        counted = Tallies(self._meta("hours_from_ms"))
-        taken = Profiles(self._db, self._hash, self._name, counted)
+        counted, beat = Tallies(self._meta("hours_from_ms")), Beat()
+        # who comes and goes is counted from a whole first reading on
+        moves = beat if self._meta("as_of_ms") else None
+        taken = Profiles(self._db, self._hash, self._name, counted, moves)
         taken.take(profiles)
         erased = taken.write()
         counted.write(self._db)
         if taken.more:
             self._set_meta(users=self._meta("users") + taken.more)
         self._histories.forget(erased)
-        told_of, foreign = self._histories.take(updates, taken.is_of_a_former_life)
+        told_of, heard, foreign = self._histories.take(updates, taken.is_of_a_former_life)
+        for _, update in heard:
+            beat.heard(update, self._name)
+        self._pulse.write(beat)
         found = taken.counts
         return Changes(
-            found.kept, found.older, found.erased, found.foreign + foreign, found.models, told_of
+            found.kept,
+            found.older,
+            found.erased,
+            found.foreign + foreign,
+            found.models,
+            told_of,
+            heard,
+            erased,
         )
 
     def _name(self, name: str) -> int:

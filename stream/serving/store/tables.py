@@ -10,8 +10,9 @@ from typing import Final
 
 from models.contract import TRENDS
 from stream.errors import UsageError
+from stream.serving.overview import pulse
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 """Of the file; another number begins it anew."""
 
 DAY_MS: Final = 86_400_000
@@ -108,7 +109,7 @@ def make_tables(db: sqlite3.Connection) -> None:
     ]
     for name in names:
         db.execute(f"DROP TABLE {name}")
-    for statement in filter(str.strip, TABLES.split(";")):
+    for statement in filter(str.strip, (TABLES + pulse.TABLE).split(";")):
         db.execute(statement)
 
 

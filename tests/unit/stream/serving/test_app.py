@@ -36,6 +36,10 @@ def test_no_key_a_wrong_one_and_one_for_something_else(tmp_path: Path) -> None:
             "/v1/interests": "segment",
             "/v1/segments?interest=camping": "segment",
             "/v1/status": "segment",
+            "/v1/users/anna/outcomes": "profile",
+            "/v1/pulse": "segment",
+            "/v1/growth": "segment",
+            "/v1/workers": "segment",
         }
         for path, scope in needed.items():
             for each, headers in keys.items():
@@ -148,6 +152,11 @@ def test_the_description_names_every_route_and_loads_nothing(served: Service) ->
         "/v1/users/{user_id}",
         "/v1/users/{user_id}/items",
         "/v1/users/{user_id}/history",
+        "/v1/users/{user_id}/outcomes",
+        "/v1/pulse",
+        "/v1/growth",
+        "/v1/workers",
+        "/v1/calibration",
         "/v1/interests",
         "/v1/segments",
         "/v1/feed",
