@@ -78,7 +78,7 @@ class Shop(Events):
 def times() -> list[int]:
     """Returns when events happen: busier by day than by night, and one hour in full."""
     chance = random.Random("screenshots")
-    start, found = NOW_MS - DAYS * 86_400_000, []
+    start, found = NOW_MS - DAYS * 86_400_000, list[int]()
     while len(found) < EARLY:
         at = chance.randrange(start, NOW_MS - 3_600_000)
         hour = at / 3_600_000 % 24

@@ -97,9 +97,9 @@ def updates_of(user: str, number: int) -> list[Record]:
             {"item_id": "item-0002", "action": "view", "time": time, "weight": 0.6},
             {"query": "a tent for <two>", "action": "search", "time": time - 9_000, "weight": 0.2},
         ]
-        fields = {"time": time, "published_at": time + 40, "because": because}
-        made = update(user, number + USERS * place, events_seen=place + 1, **fields)
-        made["interests"] = interests
+        made = update(user, number + USERS * place, events_seen=place + 1)
+        made |= {"interests": interests, "because": because}
+        made |= {"time": time, "published_at": time + 40}
         found.append(Record(user.encode(), orjson.dumps(made), time + 40))
     return found
 
