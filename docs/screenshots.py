@@ -41,10 +41,10 @@ OUT: Final = Path(__file__).parent / "operate" / "page"
 NOW_MS: Final = 1_795_014_000_000  # 2026-11-18 15:00 UTC
 USERS: Final = 60
 DAYS: Final = 7
-LATE: Final = 2_400
+LATE: Final = 1_000
 """Events of the last hour, and of the days before it."""
-EARLY: Final = 6_000
-READ: Final = 32
+EARLY: Final = 2_600
+READ: Final = 24
 """Events of a user that an update is made from here."""
 WATCHED: Final = "user-00007"
 PICTURES: Final = (  # name, view, colours, width, height

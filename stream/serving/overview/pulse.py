@@ -1,9 +1,8 @@
 """Counts over all users, by slots of time: how much goes to each interest, who comes and who goes.
 
-An update is as of one event, so its probabilities say how much of that event went to each interest.
-Their sums over a slot show which interests rise and fade. Besides, a slot counts for each interest
-the users who got it among their first ones, and those who lost it: from what a segment has now,
-this leads back to what it had.
+The probabilities of all updates of a slot, summed up by interest, show which interests rise and
+fade. Besides, a slot counts for each interest the users who got it among their first ones, and
+those who lost it: from what a segment has now, this leads back to what it had.
 
 Slots are 10 s wide for an hour, 10 min for a day, an hour for a week; older ones are deleted. They
 hold sums over users and name nobody. They are written in the transaction of the records that they

@@ -61,9 +61,9 @@ async def get_outcomes(serving: Served, key: Key) -> Response:
 
 @router.get("/pulse", summary="Which interests rise and fade", dependencies=[needs(SEGMENT)])
 def get_pulse(serving: Served, span: SpanName = "hour") -> Response:
-    """Returns how much of what all users did went to each interest, by slots of time.
+    """Returns how much the updates of all users gave each interest, by slots of time.
 
-    A weight is a sum of probabilities over the updates of a slot, so it is about a count of events.
+    A weight is a sum of probabilities over the updates of a slot; `updates` counts these.
     Slots are 10 s wide for an hour, 10 minutes for a day, an hour for a week.
     """
     with serving.readers.borrowed() as db:

@@ -42,9 +42,9 @@ export async function showStream() {
   place.replaceChildren(
     streamGraph(layers, times, widthOf(place), label),
     element("ul", { class: "legend" }, layers.map((each) => element("li", { class: each.colour }, each.name === "others" ? "others" : element("a", { href: `#/segments/${encodeURIComponent(each.name)}`, "data-name": each.name }, each.name)))),
-    element("p", { class: "quiet" }, `${count(found.updates.reduce((sum, each) => sum + each, 0), "event", "events")} of all users; a layer is as thick as the probability that went to the interest.`,
+    element("p", { class: "quiet" }, `${count(found.updates.reduce((sum, each) => sum + each, 0), "update", "updates")} of all users; a layer is as thick as the probability that they gave the interest.`,
       found.complete ? "" : " The past is still being read."),
-    inNumbers("Interests over time", [["interest"], ["events", "number"], ["share at first", "number"], ["share at last", "number"]], rows),
+    inNumbers("Interests over time", [["interest"], ["sum", "number"], ["share at first", "number"], ["share at last", "number"]], rows),
   );
   if (open) place.querySelector("details").open = true;
   for (const each of place.querySelectorAll("[data-name]")) {
