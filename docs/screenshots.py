@@ -15,13 +15,14 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
 import msgspec
 import orjson
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from interest_stream import Model
 from models.model_files import described
@@ -34,7 +35,7 @@ from stream.serving.overview.workers import Look, Workers
 from stream.serving.updates import Source, number_of, read_update
 from stream.simulation.population import Population
 from tests.support.browsers import chromium, running
-from tests.support.page_service import page_service
+from tests.support.page_service import PageService, page_service
 from tests.support.serving import Record, Service
 
 OUT: Final = Path(__file__).parent / "operate" / "page"
@@ -44,6 +45,7 @@ DAYS: Final = 7
 LATE: Final = 1_000
 """Events of the last hour, and of the days before it."""
 EARLY: Final = 2_600
+BATCH: Final = 50
 READ: Final = 24
 """Events of a user that an update is made from here."""
 WATCHED: Final = "user-00007"
@@ -51,12 +53,15 @@ PICTURES: Final = (  # name, view, colours, width, height
     ("now", "now", "light", 1200, 900),
     ("user", f"user/{WATCHED}", "light", 1200, 1220),
     ("user-dark", f"user/{WATCHED}", "dark", 1200, 1220),
-    ("segments", "segments/Astronomy", "light", 1200, 860),
+    ("segments", "segments/World%20History", "light", 1200, 860),
     ("health-dark", "health", "dark", 1200, 900),
     ("phone", f"user/{WATCHED}", "dark", 390, 844),
     ("phone-now", "now", "light", 390, 844),
 )
 READY: Final = {"now": ".stream", "user": ".lines", "segments": "#members td", "health": ".bin"}
+
+LATEST: Final = list[Record]()
+"""The updates that the live feed shows."""
 
 
 class Shop(Events):
@@ -137,8 +142,11 @@ def fill(made: Service, folder: Path) -> None:
     overview.touches = model.interests
     overview.calibration = calibration_of(model.fingerprint, model.report)
     made.serving.titles = model.titles
+    LATEST.extend(records[-10:])
     made.store.apply([], [], {}, as_of_ms=NOW_MS - DAYS * 86_400_000)
-    made.feed_with(*records, updates=records)
+    for start in range(0, len(records), BATCH):
+        some = records[start : start + BATCH]
+        made.feed_with(*some, updates=some)
     for each in records:
         update = read_update(each.key, each.value)
         assert update is not None
@@ -153,12 +161,21 @@ def fill(made: Service, folder: Path) -> None:
     workers.last, workers.problem = Look(NOW_MS - 1_000, "Stable", members, partitions), ""
 
 
-def draw(browser: Browser, address: str) -> None:
+def show_latest(page: Page, served: PageService) -> None:
+    """Hands the last updates to a page that listens."""
+    while not len(served.service.feed):
+        page.wait_for_timeout(50)
+    for each in LATEST:
+        served.publish(each)
+    page.locator(f".feed li:nth-child({len(LATEST)})").wait_for(state="attached")
+
+
+def draw(browser: Browser, served: PageService) -> None:
     """Writes each picture."""
     OUT.mkdir(exist_ok=True)
     for name, view, colours, width, height in PICTURES:
         context = browser.new_context(
-            base_url=address,
+            base_url=served.address,
             viewport={"width": width, "height": height},
             color_scheme=colours,  # type: ignore[arg-type]
             locale="en-GB",
@@ -166,10 +183,11 @@ def draw(browser: Browser, address: str) -> None:
             reduced_motion="reduce",
         )
         page = context.new_page()
-        page.clock.set_fixed_time(NOW_MS)
+        page.clock.set_fixed_time(datetime.fromtimestamp(NOW_MS / 1000, UTC))
         page.goto(f"/#/{view}")
         page.locator(READY[view.partition("/")[0]]).first.wait_for()
-        page.wait_for_load_state("networkidle") if view != "now" else None
+        if view == "now":
+            show_latest(page, served)
         path = OUT / f"{name}.png"
         page.screenshot(path=path)
         sys.stdout.write(f"{path.relative_to(OUT.parents[2])}: {path.stat().st_size // 1000} kB\n")
@@ -184,7 +202,7 @@ def main() -> None:
         page_service(Path(folder), fill) as served,
         running(chromium()) as browser,
     ):
-        draw(browser, served.address)
+        draw(browser, served)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,8 @@ def timed(work: Callable[[], Any]) -> float:
 def search(page: Page, user: str) -> None:
     page.locator("#user-id").fill(user)
     page.locator("#user-id").press("Enter")
-    page.locator(".who h2", has_text=user).wait_for()
+    page.locator("#user-title", has_text=user).wait_for()
+    page.locator(".bars li").first.wait_for()
 
 
 def explain(page: Page, user: str) -> None:

@@ -138,16 +138,16 @@ export function streamGraph(layers, times, width, label) {
       drawn("title", {}, each.name),
     );
     parts.push(path);
-    // a name where the layer is thick for some way, not at its ends
-    const thick = each.weight.map((weight, at) => weight * scale);
+    // a name where there is room for it in the layer
     const room = Math.ceil((each.name.length * 7.5) / 2 / (x(1) || width));
-    let best = -1;
-    let most = 17;
+    let best = null;
     for (let at = room + 1; at < times.length - room - 1; at += 1) {
-      const least = Math.min(...thick.slice(at - room, at + room + 1));
-      if (least > most) [best, most] = [at, least];
+      const [from, to] = [at - room, at + room + 1];
+      const high = Math.max(...top.slice(from, to).map(([, y]) => y));
+      const low = Math.min(...edge.slice(from, to));
+      if (low - high > (best ? best.low - best.high : 15)) best = { at, high, low };
     }
-    if (best >= 0) names.push(drawn("text", { class: "name", x: x(best).toFixed(1), y: (edge[best] - thick[best] / 2 + 4.5).toFixed(1), "text-anchor": "middle" }, each.name));
+    if (best) names.push(drawn("text", { class: "name", x: x(best.at).toFixed(1), y: ((best.high + best.low) / 2 + 4.5).toFixed(1), "text-anchor": "middle" }, each.name));
   }
   const axis = ticks(times[0], times.at(-1), width / 110).map(({ at, text }) => {
     const place = (width * (at - times[0])) / Math.max(1, times.at(-1) - times[0]);

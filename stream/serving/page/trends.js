@@ -3,7 +3,7 @@
 import { ask, askIf } from "./ask.js";
 import { coloursOf, count, element, find, inNumbers, moment, percent, signed, spark, streamGraph, table, whole, widthOf } from "./draw.js";
 
-const POINTS = 72;
+const POINTS = 60;
 export const SPANS = { hour: "the last hour", day: "the last day", week: "the last week" };
 
 export const spanNow = () => document.querySelector("input[name=span]:checked").value;
@@ -19,6 +19,20 @@ function gathered(values, every) {
   return sums;
 }
 
+// each value with its neighbours, so that chance does not hide what rises and fades
+const SMOOTH = [1, 2, 3, 2, 1];
+
+function smoothed(values) {
+  return values.map((_, at) => {
+    let [sum, parts] = [0, 0];
+    SMOOTH.forEach((weight, place) => {
+      const value = values[at + place - 2];
+      if (value !== undefined) [sum, parts] = [sum + weight * value, parts + weight];
+    });
+    return sum / parts;
+  });
+}
+
 export async function showStream() {
   const place = find("stream");
   const span = spanNow();
@@ -30,8 +44,8 @@ export async function showStream() {
     return;
   }
   const colours = coloursOf(found.interests.map((each) => each.interest));
-  const layers = found.interests.map((each) => ({ name: each.interest, colour: colours.get(each.interest), weight: gathered(each.weight, every) }));
-  const others = gathered(found.others, every);
+  const layers = found.interests.map((each) => ({ name: each.interest, colour: colours.get(each.interest), weight: smoothed(gathered(each.weight, every)) }));
+  const others = smoothed(gathered(found.others, every));
   if (others.some((each) => each > 0)) layers.push({ name: "others", colour: "other", weight: others });
   const skipped = (found.updates.length - 1) % every;
   const times = updates.map((_, at) => found.from + (skipped + at * every) * found.width_ms);
@@ -42,7 +56,7 @@ export async function showStream() {
   place.replaceChildren(
     streamGraph(layers, times, widthOf(place), label),
     element("ul", { class: "legend" }, layers.map((each) => element("li", { class: each.colour }, each.name === "others" ? "others" : element("a", { href: `#/segments/${encodeURIComponent(each.name)}`, "data-name": each.name }, each.name)))),
-    element("p", { class: "quiet" }, `${count(found.updates.reduce((sum, each) => sum + each, 0), "update", "updates")} of all users; a layer is as thick as the probability that they gave the interest.`,
+    element("p", { class: "quiet" }, `${count(found.updates.reduce((sum, each) => sum + each, 0), "update", "updates")} of all users; a layer is as thick as the probability that they gave the interest, smoothed over neighbours.`,
       found.complete ? "" : " The past is still being read."),
     inNumbers("Interests over time", [["interest"], ["sum", "number"], ["share at first", "number"], ["share at last", "number"]], rows),
   );

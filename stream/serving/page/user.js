@@ -8,7 +8,7 @@ const link = (id) => `#/user/${encodeURIComponent(id)}`;
 let shown = null; // the user and the update that are shown
 
 export async function showUser(id) {
-  find("user-id").value = id;
+  find("user-title").textContent = id || "What is a user interested in?";
   if (!id) {
     shown = null;
     await showSome();
@@ -54,19 +54,15 @@ export async function refreshUser(id) {
   find("profile").replaceChildren(
     element(
       "header", { class: "who" },
-      element("h2", {}, profile.user_id),
       element("p", { class: "quiet" }, `${count(profile.events_seen, "event", "events")}, the last `, element("span", { id: "seen-at" }, ago(profile.time)),
         ` · model ${profile.model.name} ${profile.model.version} · offset ${profile.source.offset} of ${profile.source.topic}, partition ${profile.source.partition}`),
       periods.length ? trueNow(periods.at(-1), profile) : null,
     ),
     element(
       "div", { class: "two" },
-      card("Interests now", bars(profile.interests, trusted, colours), honesty(trusted, calibration)),
-      card("Why", causes(profile, titles), element("p", { class: "quiet" }, "The past events that the first interest rests on, and how much of it each carries.")),
-      card("Likely next", nextItems(profile, titles)),
-      card("What came next", ...whatCame(outcomes)),
+      element("div", {}, card("Interests now", bars(profile.interests, trusted, colours), honesty(trusted, calibration)), card("How it changed", ...historyOf(changes, complete, profile, periods, colours))),
+      element("div", {}, card("Why", element("p", { class: "quiet" }, "What the first interest rests on, and how much of it each event carries."), causes(profile, titles)), card("What came next", ...whatCame(outcomes)), card("Likely next", nextItems(profile, titles))),
     ),
-    card("How it changed", ...historyOf(changes, complete, profile, periods, colours)),
   );
   if (open) find("profile").querySelector("details").open = true;
 }
@@ -106,10 +102,11 @@ function bars(interests, calibration, colours) {
 function honesty(trusted, calibration) {
   if (trusted) {
     const gap = Math.abs(trusted.gap * 100).toFixed(1);
+    const apart = gap === "0.0" ? "as much as happened" : `${gap} points too ${trusted.gap > 0 ? "much" : "little"}`;
     const of = trusted.of === "first" ? "first interests" : "all interests together";
     return element(
       "p", { class: "quiet" }, "A probability is the chance that the next event touches the interest. The mark on a bar is how often that happened in the evaluation of this model. ",
-      `Of ${of}, it said ${gap} points too ${trusted.gap > 0 ? "much" : "little"} on average. `, element("a", { href: "#/health" }, "Its calibration"),
+      `Of ${of}, it said ${apart} on average. `, element("a", { href: "#/health" }, "Its calibration"),
     );
   }
   return element("p", { class: "quiet" }, "A probability is the chance that the next event touches the interest. ",
@@ -122,7 +119,7 @@ function causes(profile, titles) {
   if (!profile.because.length) return element("p", {}, "No single event stands out.");
   return element("ul", { class: "causes" }, profile.because.map((each) => element(
     "li", {},
-    element("span", { class: "action" }, each.action.replaceAll("_", " ")), element("span", {}, each.query && !each.item_id ? `“${each.query}”` : subject(each, titles)),
+    element("span", {}, element("span", { class: "action" }, each.action.replaceAll("_", " ")), each.query && !each.item_id ? `“${each.query}”` : subject(each, titles)),
     bar(each.weight), element("span", { class: "number" }, percent(each.weight)),
     element("span", { class: "quiet when" }, moment(each.time)),
   )));
@@ -190,11 +187,17 @@ function historyOf(changes, complete, profile, periods, colours) {
   const label = `Probabilities of ${names.join(", ")} from ${moment(from)} to ${moment(to)}. Now: ${spoken(profile)}.`;
   const rows = all.toReversed().map((each) => [moment(each.time), each.interests.slice(0, 3).map((one) => `${one.interest} ${percent(one.probability)}`).join(", ")]);
   return [
-    ...reading, lineChart(lines, truths, from, to, widthOf(find("profile")) - 42, label),
+    ...reading, lineChart(lines, truths, from, to, room(), label),
     element("ul", { class: "legend" }, lines.map((each) => element("li", { class: each.colour }, each.name))),
     element("p", { class: "quiet" }, "The first three interests, whenever they changed in the last 7 days. A line ends where an interest was not among them."),
     inNumbers("History of the first interests", [["when"], ["first interests"]], rows),
   ];
+}
+
+// the card of the lines is one of two columns, where two fit
+function room() {
+  const all = widthOf(find("profile"));
+  return (matchMedia("(min-width: 62rem)").matches ? ((all - 16) * 1.25) / 2.25 : all) - 42;
 }
 
 function piecesOf(name, changes) {

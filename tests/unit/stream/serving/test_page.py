@@ -106,13 +106,15 @@ def test_a_user_is_found_with_the_keyboard_alone(page: Page) -> None:
     page.keyboard.press("Tab")
     expect(page.locator(".skip")).to_be_focused()
     page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
+    expect(page.locator("#user-title")).to_be_focused()
+    for _ in range(2):  # back over the button of the search to its field
+        page.keyboard.press("Shift+Tab")
     expect(page.locator("#user-id")).to_be_focused()
     page.keyboard.type("user-0")
     expect(page.locator("#users option")).to_have_count(10)
     page.keyboard.type("0")
     page.keyboard.press("Enter")
-    expect(page.locator(".who h2")).to_have_text("user-00")
+    expect(page.locator("#user-title")).to_have_text("user-00")
     expect(page.locator("#said")).to_contain_text("user-00: ")
     assert page.title().startswith("user-00")
 
@@ -128,13 +130,13 @@ def test_a_user_is_shown_with_reasons_titles_and_what_came_next(page: Page) -> N
     expect(page.locator(".truth")).to_contain_text("camping")  # of a simulation
     assert page.locator(".strip").count() >= 2
     page.goto("/#/user/user-01")
-    expect(page.locator(".who h2")).to_have_text("user-01")
+    expect(page.locator("#user-title")).to_have_text("user-01")
     expect(page.locator(".truth")).to_have_count(0)
 
 
 def test_what_a_stranger_wrote_is_text(page: Page) -> None:
     page.goto(f"/#/user/{quote(HOSTILE, safe='')}")
-    expect(page.locator(".who h2")).to_have_text(HOSTILE)
+    expect(page.locator("#user-title")).to_have_text(HOSTILE)
     assert page.evaluate("window.broken") is None
     page.goto("/#/user/nobody")
     expect(page.get_by_role("alert")).to_contain_text("nothing is known")
