@@ -67,7 +67,7 @@ export async function refreshUser(id) {
   if (open) find("profile").querySelector("details").open = true;
 }
 
-const card = (title, ...children) => element("section", { class: "card" }, element("h3", {}, title), children);
+const card = (title, ...children) => element("section", { class: "card" }, element("h2", {}, title), children);
 
 function trueNow(period, profile) {
   const right = profile.interests[0]?.interest === period.interest;
