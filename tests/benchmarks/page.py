@@ -30,7 +30,7 @@ from tests.support.serving import Service, record
 
 TARGET_S: Final = 1.0
 BATCH: Final = 2_000
-INTERESTS: Final = 200
+INTERESTS: Final = 20
 
 
 def many(made: Service, folder: Path, users: int) -> None:
@@ -83,7 +83,7 @@ def measure(page: Page, folder: Path, repeats: int) -> dict[str, Any]:
         found = partial(search, page, f"many-{number * 37:07d}")
         seconds["search"].append(timed(found))
         seconds["explain"].append(timed(partial(explain, page, f"user-{number % 29:02d}")))
-    page.goto("/#/segments/interest%2020")
+    page.goto("/#/segments/interest%207")
     page.locator("#members td").first.wait_for()
     out = folder / "segment.csv"
     for _ in range(repeats):

@@ -217,7 +217,7 @@ export function reliabilityChart(bins, label) {
     drawn("text", { class: "tick", x: x(share), y: bottom + 17, "text-anchor": "middle" }, percent(share)),
   ]);
   const dots = bins.map((each) => drawn("circle", {
-    class: "bin", cx: x(each.probability).toFixed(1), cy: y(each.happened).toFixed(1), r: (4 + 8 * Math.sqrt(each.count / most)).toFixed(1),
+    class: "bin", cx: x(each.probability).toFixed(1), cy: y(each.happened).toFixed(1), r: (3 + (7 * Math.log(1 + each.count)) / Math.log(1 + most)).toFixed(1),
   }, drawn("title", {}, `said ${percent(each.probability)}, happened ${percent(each.happened)}, ${count(each.count, "time", "times")}`)));
   return drawn(
     "svg", { class: "reliability", viewBox: `0 0 ${size} ${size + 6}`, role: "img", "aria-label": label },

@@ -5,6 +5,8 @@ import { ago, element, find, inNumbers, percent, reliabilityChart, table, whole 
 
 let modelShown = null;
 
+const points = (share) => (Math.abs(share) < 0.0005 ? "0.0" : (100 * share).toFixed(1).replace("-", "−"));
+
 export async function showHealth() {
   const [status, { workers, problem }, { calibration }, pulse] = await Promise.all([
     ask("/v1/status"), ask("/v1/workers"), ask("/v1/calibration"), ask("/v1/pulse?span=hour"),
@@ -53,11 +55,11 @@ function showModel(status, calibration) {
       reliabilityChart(calibration.bins, `Said against happened: ${calibration.bins.filter((_, place) => place % 3 === 0).map((each) => `${percent(each.probability)} said, ${percent(each.happened)} happened`).join("; ")}`),
       element(
         "div", {},
-        element("p", {}, "On the line, a probability is worth what it says. A circle is a group of about equal probabilities; the larger, the more of them."),
+        element("p", {}, "On the line, a probability is worth what it says. A circle is a group of about equal probabilities; the larger, the more of them (logarithmic)."),
         element("dl", {},
           element("dt", {}, "of"), element("dd", {}, of),
           element("dt", {}, "cases"), element("dd", {}, whole(calibration.cases)),
-          element("dt", {}, "said less happened"), element("dd", {}, `${(100 * calibration.gap).toFixed(1)} points${calibration.gap_interval ? ` (95 %: ${calibration.gap_interval.map((each) => (100 * each).toFixed(1)).join(" to ")})` : ""}`),
+          element("dt", {}, "said less happened"), element("dd", {}, `${points(calibration.gap)} points${calibration.gap_interval ? ` (95 %: ${calibration.gap_interval.map(points).join(" to ")})` : ""}`),
           element("dt", {}, "mean error (ECE)"), element("dd", {}, `${(100 * calibration.error).toFixed(1)} points`),
           element("dt", {}, "protocol"), element("dd", {}, calibration.protocol)),
         inNumbers("Calibration", [["said"], ["happened", "number"], ["times", "number"]], calibration.bins.map((each) => [percent(each.probability), percent(each.happened), whole(each.count)])),

@@ -1,7 +1,7 @@
 // One user: interests now and how far to trust them, why, what came next, and the history.
 
 import { ask, askIf } from "./ask.js";
-import { ago, bar, clock, coloursOf, count, element, find, inNumbers, lineChart, moment, percent, trendOf, widthOf } from "./draw.js";
+import { ago, bar, coloursOf, count, element, find, inNumbers, lineChart, moment, percent, trendOf, whole, widthOf } from "./draw.js";
 
 const LINES = 5;
 const link = (id) => `#/user/${encodeURIComponent(id)}`;
@@ -74,7 +74,7 @@ function trueNow(period, profile) {
   return element(
     "p", { class: `truth ${right ? "right" : "wrong"}` },
     element("span", { "aria-hidden": "true" }, right ? "✓" : "…"), " Simulated, and true now: ", element("strong", {}, period.interest),
-    element("span", { class: "quiet" }, `, since ${clock(period.time)}. ${right ? "The first interest says so." : "The first interest says something else."}`),
+    element("span", { class: "quiet" }, `, which began ${ago(period.time)}. ${right ? "The first interest says so." : "The first interest says something else."}`),
   );
 }
 
@@ -94,7 +94,7 @@ function bars(interests, calibration, colours) {
       bar(each.probability, was?.happened, colours.get(each.interest)),
       element("span", { class: "number strong" }, percent(each.probability)),
       trendOf(each.trend, each.change),
-      element("span", { class: "quiet was" }, was ? `said about so, it happened ${percent(was.happened)} of ${count(was.count, "time", "times")}` : ""),
+      element("span", { class: "quiet was" }, was ? `came true in ${percent(was.happened)} of ${whole(was.count)} cases` : ""),
     );
   }));
 }

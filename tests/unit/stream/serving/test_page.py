@@ -33,6 +33,9 @@ SHOWN = {
 }
 """What is there once a view is."""
 
+DARK = {"now", "user/user-00", "health"}
+"""Views that have every colour between them."""
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -82,8 +85,13 @@ def visit(page: Page, view: str) -> None:
 
 
 def violations(page: Page, **options: object) -> list[str]:
-    found = Axe().run(page, options=options or None).response["violations"]
-    return [f"{each['id']}: {node['html']}" for each in found for node in each["nodes"]]
+    # of what holds, axe need not tell each place: that is most of its work
+    found = Axe().run(page, options={"resultTypes": ["violations"], **options})
+    return [
+        f"{each['id']}: {node['html']}"
+        for each in found.response["violations"]
+        for node in each["nodes"]
+    ]
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -91,9 +99,9 @@ def test_everybody_can_read_a_view(page: Page, view: str) -> None:
     page.emulate_media(reduced_motion="reduce")
     visit(page, view)
     assert violations(page) == []
-    # in the dark colours differ and nothing else
-    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
-    assert violations(page, runOnly=["color-contrast"]) == []
+    if view in DARK:  # colours differ and nothing else
+        page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+        assert violations(page, runOnly=["color-contrast"]) == []
     # on a phone nothing has to be moved sideways but tables inside their frame
     page.set_viewport_size({"width": 360, "height": 740})
     page.locator(SHOWN[view]).first.wait_for(state="attached")
@@ -122,7 +130,7 @@ def test_a_user_is_found_with_the_keyboard_alone(page: Page) -> None:
 def test_a_user_is_shown_with_reasons_titles_and_what_came_next(page: Page) -> None:
     visit(page, "user/user-00")
     expect(page.locator(".bars li")).to_have_count(5)
-    expect(page.locator(".bars .was").first).to_contain_text("it happened")
+    expect(page.locator(".bars .was").first).to_contain_text("came true in")
     expect(page.locator(".causes")).to_contain_text("Camping stove")  # a title, not an id
     expect(page.locator(".causes")).to_contain_text("“a tent for <two>”")
     expect(page.locator(".outcomes li")).to_have_count(8)
