@@ -267,7 +267,9 @@ class _Tables:
         self.items, self._bias = network.item_candidates(), network.item_bias
         unmet = (network.item.weight == 0).all(1)  # see InterestNetwork.start_items
         self._unmet = unmet if unmet[1:].any() else None
-        self._average = log_popularity[~unmet].mean()
+        # where all items are read by their texts alone, none has a vector
+        met = torch.arange(len(unmet)) > 0 if unmet.all() else ~unmet
+        self._average = log_popularity[met].mean()
         self.answers = self.items  # the candidates that the language model's answer is held against
         self.interests, self.interest_bias = network.interest_candidates(), network.interest_bias
 

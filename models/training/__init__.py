@@ -3,18 +3,16 @@
 `train` is the order of the stages, `stages` what each of them learns, `epochs` the loop over the
 epochs of one; `config` holds the settings. `effort` says what a training may cost and `trials` find
 settings by validation; `sequences` are histories as tensors; `fit_blend` fits the weights of the
-scorers; `private_training` trains with a privacy budget, by the noise and the account of `privacy`;
-`distillation` has a large encoder teach the small text model. The `hosted` files train the
-bridge to a user's own language model. The package `stream` imports only the names that are offered
-here. Begin with `train`.
+scorers; the room `private` trains with a privacy budget; `distillation` has a large encoder teach
+the small text model. The `hosted` files train the bridge to a user's own language model. The
+package `stream` imports only the names that are offered here. Begin with `train`.
 """
 
 from models.training.config import TrainConfig
 from models.training.distillation import DistilledTraining
 from models.training.effort import effort_of, exact_softmax, settings_for
 from models.training.hosted import HostedConfig, train_hosted
-from models.training.privacy import Budget
-from models.training.private_training import train_private
+from models.training.private import Budget, train_private
 from models.training.train import train_model
 from models.training.trials import run_trials
 

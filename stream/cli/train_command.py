@@ -215,19 +215,15 @@ def command(out: Path, as_json: bool, restart: bool, **given: Any) -> None:
 
         report = train(out, given, as_json)
     except KeyboardInterrupt:
-        click.echo(
-            f"\nStopped; what is done is kept in {out / '.training'}. The same command goes on "
-            "from there.",
-            err=True,
-        )
+        click.echo(f"\nStopped; {_kept(out, given)}.", err=True)
         raise click.exceptions.Exit(130) from None
     except (OSError, SafetensorError) as error:
         reason = _unwritable(error)
         if reason is None:
             raise
         raise Failure(
-            f"--out {out} cannot be written: {reason}; make room there, or name another. What is "
-            f"done is kept in {out / '.training'}, and the same command goes on from there"
+            f"--out {out} cannot be written: {reason}; make room there, or name another; "
+            f"{_kept(out, given)}"
         ) from error
     if as_json:
         click.echo(plain(json.dumps(report, ensure_ascii=False)))
@@ -282,6 +278,19 @@ def _check_private(given: dict[str, Any]) -> None:
         raise UsageError(
             "--dp-epsilon: a cut at nine tenths of the events depends on everybody; give --cut"
         )
+
+
+def _kept(out: Path, given: dict[str, Any]) -> str:
+    """Returns what is left of a training that did not come to its end, and what the next one does.
+
+    Noisy sums on disk could be met again by a second call, which would spend the budget twice.
+    """
+    if given["dp_epsilon"] is not None:
+        return (
+            "of a training with a privacy budget nothing is kept and nothing was released. The "
+            "same command begins anew"
+        )
+    return f"what is done is kept in {out / '.training'}. The same command goes on from there"
 
 
 def _unwritable(error: Exception) -> str | None:

@@ -603,7 +603,7 @@ def test_a_privacy_budget_leaves_no_figure_in_the_directory(shop: Path) -> None:
     done = run(*training(shop, out, "--dp-epsilon", 8, "--hold-out-users", 0.5, "--epochs", 2))
     assert done.returncode == 0, done.stderr
     assert "Epsilon 8, delta 1e-06, for all events of one user" in done.stdout
-    assert "Not trained: the networks over users" in done.stdout
+    assert "Not trained: the language model over users" in done.stdout
     assert "Not covered: the catalogue" in done.stdout
     held = {path.name for path in out.iterdir()}
     assert not held & {"known-events.safetensors", "report.html", ".training"}
@@ -613,6 +613,21 @@ def test_a_privacy_budget_leaves_no_figure_in_the_directory(shop: Path) -> None:
     told = run("evaluate", "--model", out, *files, "--membership", "--json")
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["privacy"]["epsilon"] == 8
+
+
+def test_an_interrupted_training_with_a_budget_begins_anew_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stream.cli.train_report.train", stop)
+    words = ("train", "--events", "e.csv", "--items", "i.jsonl", "--out", tmp_path / "m")
+    done = run(*words, "--dp-epsilon", 3)
+    assert done.returncode == 130
+    assert "nothing is kept and nothing was released" in done.stderr
+    assert "The same command begins anew" in done.stderr
+    assert "goes on from there" in run(*words).stderr
 
 
 @pytest.mark.parametrize(

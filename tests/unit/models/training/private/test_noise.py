@@ -1,4 +1,4 @@
-"""Checks the account by integration, and that sums over users stay within their norms."""
+"""Checks that sums over users stay within their norms, and that the noise is what was asked."""
 
 from __future__ import annotations
 
@@ -9,37 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.errors import ModelDataError
-from models.training.privacy import Budget, Noise, clipped, delta_of
-
-
-def integrated(mu: float, epsilon: float) -> float:
-    """The hockey-stick divergence of N(mu, 1) from N(0, 1), by adding up thin slices."""
-    x = np.linspace(-40, 40 + mu, 2_000_001)
-    density = np.exp(-((x - mu) ** 2) / 2) - math.exp(epsilon) * np.exp(-(x**2) / 2)
-    return float(np.maximum(density, 0).sum() * (x[1] - x[0]) / math.sqrt(2 * math.pi))
-
-
-@pytest.mark.parametrize("mu", [0.2, 1.0, 3.0])
-@pytest.mark.parametrize("epsilon", [0.1, 1.0, 8.0])
-def test_the_account_is_the_divergence_of_two_normal_distributions(
-    mu: float, epsilon: float
-) -> None:
-    assert delta_of(mu, epsilon) == pytest.approx(integrated(mu, epsilon), rel=1e-4, abs=1e-12)
-
-
-@pytest.mark.parametrize("epsilon", [0.1, 1.0, 3.0, 8.0, 20.0, 100.0])
-def test_a_budget_is_spent_to_the_last_and_not_beyond(epsilon: float) -> None:
-    budget = Budget(epsilon, 1e-6)
-    assert delta_of(budget.mu, epsilon) <= 1e-6
-    assert delta_of(budget.mu * 1.001, epsilon) > 1e-6
-
-
-@pytest.mark.parametrize(("epsilon", "delta"), [(0, 1e-6), (-1, 1e-6), (101, 1e-6), (3, 0), (3, 1)])
-def test_what_is_no_budget_is_refused(epsilon: float, delta: float) -> None:
-    with pytest.raises(ModelDataError, match=r"(epsilon|delta) is"):
-        Budget(epsilon, delta)
-
+from models.training.private.account import Release
+from models.training.private.noise import Noise, clipped
 
 ADDED = st.lists(
     st.tuples(st.integers(0, 4), st.integers(0, 9), st.floats(0, 50)), min_size=1, max_size=60
@@ -74,24 +45,44 @@ def test_a_user_within_the_norm_counts_fully() -> None:
 
 def test_noise_has_the_deviation_that_was_asked_and_is_never_the_same() -> None:
     noise = Noise()
-    first, deviation = noise.dense("x", np.zeros(40_000), norm=3, mu=0.5)
-    again, _ = noise.dense("x", np.zeros(40_000), norm=3, mu=1.2)
+    first, deviation = noise.dense("x", np.zeros(40_000), norm=3, noise=2)
+    again, _ = noise.dense("x", np.zeros(40_000), norm=3, noise=0.5)
     assert deviation == 6
     assert first.std() == pytest.approx(6, rel=0.03)
     assert abs(first.mean()) < 0.15
-    assert not np.array_equal(first[:5] / 6, again[:5] / 2.5)
-    assert not np.array_equal(first, Noise().dense("x", np.zeros(40_000), 3, 0.5)[0])
-    assert noise.total() == pytest.approx(1.3)
+    assert not np.array_equal(first[:5] / 6, again[:5] / 1.5)
+    assert not np.array_equal(first, Noise().dense("x", np.zeros(40_000), 3, 2)[0])
+
+
+def test_releases_are_remembered_and_those_of_a_kind_counted() -> None:
+    noise, nothing = Noise(), np.zeros(3)
+    for _ in range(3):
+        noise.dense("steps", nothing, norm=1, noise=2, rate=0.1)
+    noise.dense("steps", nothing, norm=1, noise=2)
+    noise.pairs("table", (np.zeros(0, np.int64), np.zeros(0)), items=5, norm=1, noise=4)
+    assert noise.releases == [
+        Release("steps", 2, 0.1, times=3),
+        Release("steps", 2),
+        Release("table", 4),
+    ]
+
+
+def test_users_are_drawn_each_on_its_own() -> None:
+    noise = Noise()
+    drawn = np.array([noise.drawn(1_000, 0.1) for _ in range(400)])
+    assert drawn.mean() == pytest.approx(0.1, abs=0.005)
+    assert drawn.sum(1).std() == pytest.approx(math.sqrt(1_000 * 0.1 * 0.9), rel=0.2)
+    assert np.abs(drawn.mean(0) - 0.1).max() < 0.1  # nobody is drawn always, or never
 
 
 def test_cells_where_nothing_happened_are_lifted_as_if_all_had_noise() -> None:
     """Checks number, place and size of what noise alone lifts, and that large sums stay."""
-    items, norm, mu = 400, 2.0, 0.5
+    items, norm, noise = 400, 2.0, 2.0
     cells = np.arange(1, 11) * (items + 1) + np.arange(11, 21)
     sums = np.where(np.arange(10) < 5, 1_000.0, 0.0)
     counts, smallest = [], math.inf
     for _ in range(200):
-        found, values = Noise().pairs("x", (cells, sums), items, norm, mu)
+        found, values = Noise().pairs("x", (cells, sums), items, norm, noise)
         first, second = found // (items + 1), found % (items + 1)
         assert len(set(found.tolist())) == len(found)
         assert ((first > 0) & (second > 0) & (first != second)).all()
