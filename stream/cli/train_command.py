@@ -169,7 +169,8 @@ _FILE = click.Path(path_type=Path)
     metavar="E",
     help=(
         "Differential privacy of whole users: counts and weights of the blend with noise, networks "
-        "untrained, and a report without figures. Needs --items.  [default: none]"
+        "untrained or trained with noise, and a report without figures. Needs --items.  "
+        "[default: none]"
     ),
 )
 @click.option(
@@ -179,6 +180,17 @@ _FILE = click.Path(path_type=Path)
     show_default=True,
     metavar="D",
     help="With --dp-epsilon: the chance that is left out; less than one in the number of users.",
+)
+@click.option(
+    "--dp-lstm-share",
+    type=click.FloatRange(0, 0.9),
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help=(
+        "With --dp-epsilon: how much of the tables' budget the LSTM gets; 0 leaves it untrained. "
+        "Choose it without looking at the events."
+    ),
 )
 @options.device
 @click.option(
@@ -256,6 +268,8 @@ def _check_options(given: dict[str, Any]) -> None:
         )
     if given["dp_epsilon"] is not None:
         _check_private(given)
+    elif given["dp_lstm_share"]:
+        raise UsageError("--dp-lstm-share divides a privacy budget; give --dp-epsilon too")
 
 
 def _check_private(given: dict[str, Any]) -> None:

@@ -121,9 +121,8 @@ def _with_budget(
     """
     started = time.perf_counter()
     with ProgressView() as view:
-        stored = train_private(
-            cut.train, out, config, Budget(given["dp_epsilon"], given["dp_delta"]), view
-        )
+        budget = Budget(given["dp_epsilon"], given["dp_delta"], given["dp_lstm_share"])
+        stored = train_private(cut.train, out, config, budget, view)
         report = stored | _measured(out, cut, {**given, "no_examples": True}, view)
     if given["hold_out_users"]:
         stored["held_out_users"] = {"share": given["hold_out_users"], "seed": given["seed"]}

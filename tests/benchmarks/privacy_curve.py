@@ -6,6 +6,7 @@ FOLDER has events.tsv.gz and items.jsonl.gz. Accuracy is of the last event of ea
 model that learned everybody; the attack is on another one, which left out half of the users
 (models/evaluation/membership.py). Noise is drawn anew each time, so each row is one draw of it.
 "none" is a training with `--effort quick` of the same events and interests, asked the same cases.
+With `--lstm-share 0.5` the LSTM is trained on half of the tables' budget.
 """
 
 from __future__ import annotations
@@ -42,15 +43,20 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--budgets", nargs="+", default=["none", "20", "8", "3"])
     parser.add_argument("--delta", type=float, default=1e-6)
+    parser.add_argument("--lstm-share", type=float, default=0.0, help="0: networks untrained")
     parser.add_argument("--most-cases", type=int, default=20_000)
     given = parser.parse_args()
     inputs = Inputs([given.folder / "events.tsv.gz"], [given.folder / "items.jsonl.gz"])
     dataset = load_dataset(inputs, PrepareConfig(max_events_per_day=0))
     dataset = with_found_interests(dataset, InterestConfig(), None, SEED, by_catalogue=True)
     for epsilon in given.budgets:
-        train = trained_with(None if epsilon == "none" else Budget(float(epsilon), given.delta))
+        budget = None
+        if epsilon != "none":
+            budget = Budget(float(epsilon), given.delta, given.lstm_share)
+        train = trained_with(budget)
         row = measured(dataset, train, given.most_cases)
         about = {"set": given.folder.name, "epsilon": epsilon, "delta": given.delta}
+        about |= {"lstm_share": given.lstm_share} if budget else {}
         print(json.dumps(about | row), flush=True)  # noqa: T201
 
 

@@ -38,6 +38,8 @@ Array = np.ndarray[Any, Any]
 
 MOST_EPSILON: Final = 100.0
 """A larger one promises nothing."""
+MOST_LSTM_SHARE: Final = 0.9
+"""Of a larger one the tables get next to nothing, and biases of items are all noise."""
 ORDERS: Final = 1 + np.geomspace(0.05, 255, 40)
 """Orders of the divergences; the best of them counts."""
 PLACES: Final = 2_001
@@ -64,6 +66,10 @@ class Budget:
 
     epsilon: float
     delta: float
+    lstm_share: float = 0.0
+    """What the LSTM gets of the squared mu of the tables and it; 0: it stays untrained.
+
+    A number that is chosen by looking at the users' events is not covered by the budget."""
 
     def __post_init__(self) -> None:
         if not 0 < self.epsilon <= MOST_EPSILON:
@@ -71,6 +77,10 @@ class Budget:
         if not 0 < self.delta < 1e-3:
             raise ModelDataError(
                 f"delta is {self.delta}; give less than one in the number of users, as 1e-6"
+            )
+        if not 0 <= self.lstm_share <= MOST_LSTM_SHARE:
+            raise ModelDataError(
+                f"the LSTM's share is {self.lstm_share}; give a number from 0 to {MOST_LSTM_SHARE}"
             )
 
     @property
@@ -109,7 +119,10 @@ def noise_for(budget: Budget, others: Iterable[Release], rate: float, times: int
         return epsilon_of([*others, Release("", noise, rate, times)], budget.delta) > budget.epsilon
 
     if over(MOST_NOISE):
-        raise ModelDataError("the other releases leave nothing of the privacy budget")
+        raise ModelDataError(
+            f"epsilon {budget.epsilon:g} leaves nothing for the LSTM beside the tables; give a "
+            "larger one, or the LSTM no share (--dp-lstm-share 0)"
+        )
     low, high = math.log(LEAST_NOISE), math.log(MOST_NOISE)
     # the end of the last interval that is not over
     return math.exp(_last(lambda exponent: over(math.exp(exponent)), low, high, steps=25, end=1))

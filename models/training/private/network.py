@@ -39,12 +39,12 @@ from models.vocabulary import Tokenizer, gap_buckets
 
 Array = np.ndarray[Any, Any]
 
-RATE: Final = 0.1
+RATE: Final = 0.25
 """Chance of each user to take part in a step."""
 STEPS: Final = 50
 NORM: Final = 1.0
 """Largest norm of a user's gradient."""
-LEARNING_RATE: Final = 5e-3
+LEARNING_RATE: Final = 1e-2
 POSITIONS: Final = 4_096
 """Positions of a batch: 16 MB of scores of a thousand candidates."""
 USERS: Final = 256

@@ -3,12 +3,12 @@
 What is learned of users reaches the model through `noise.Noise` alone:
 
     counted users      item popularity, co-occurrence and what followed what, as noisy sums; then
-                       the LSTM, by noisy gradients
+                       the LSTM by noisy gradients, if it has a share of the budget
     fitting users      the weights of the blend, by gradient steps with noise
 
 Each user is one or the other, by a hash of the id, so that both may spend the whole budget.
 Everything else is made of the catalogue, which must be public, and of settings: words, interests
-and the text model. The language model over users stays as it was drawn, and weighs nothing.
+and the text model. Networks that are not trained stay as they were drawn, and weigh nothing.
 
 Interrupted, a training leaves nothing behind: what was drawn is forgotten unread, and the next call
 draws anew. To go on from the middle would need noisy sums on disk, which a second call could meet
@@ -40,7 +40,7 @@ from models.training.private.account import Budget, Release, epsilon_of
 from models.training.private.counts import counted
 from models.training.private.network import UserHistories, deviation_for, start, train_network
 from models.training.private.noise import Noise
-from models.training.private.weights import fitted
+from models.training.private.weights import LEARNED, WEIGHED, fitted
 from models.training.stages import TextStage
 from models.vocabulary import Tokenizer
 
@@ -48,8 +48,6 @@ Array = np.ndarray[Any, Any]
 
 FITTING_SHARE: Final = 0.2
 """Users whose last events fit the weights; nothing else is learned of them."""
-TABLES_SHARE: Final = 0.5
-"""Of the squared mu of the counted users' budget; the steps of the LSTM get what is left."""
 
 
 def train_private(
@@ -72,18 +70,20 @@ def train_private(
     fits = held_out(dataset.users, FITTING_SHARE, config.seed + 1_000_003)
 
     # the counted users: tables, then the LSTM with what the tables left of the budget
-    noise = Noise()
-    mu = budget.mu * math.sqrt(TABLES_SHARE)
+    noise, learned = Noise(), budget.lstm_share > 0
+    mu = budget.mu * math.sqrt(1 - budget.lstm_share)
     model = counted(model, dataset, rows, ~fits, mu, noise)
     progress("counts", 1, 1, {})
-    start(model.network, model.blend.log_popularity)
-    histories = UserHistories(dataset, rows, np.flatnonzero(~fits), config.length)
-    deviation = deviation_for(budget, noise.releases)
-    train_network(model.network, model.tokenizer, histories, deviation, noise, config, progress)
+    if learned:
+        start(model.network, model.blend.log_popularity)
+        histories = UserHistories(dataset, rows, np.flatnonzero(~fits), config.length)
+        deviation = deviation_for(budget, noise.releases)
+        train_network(model.network, model.tokenizer, histories, deviation, noise, config, progress)
 
     # the fitting users
     steps = Noise()
-    model = replace(model, blend=fitted(model, dataset, rows, fits, budget.mu, steps))
+    weighed = (*LEARNED, *WEIGHED) if learned else WEIGHED
+    model = replace(model, blend=fitted(model, dataset, (rows, fits), weighed, budget.mu, steps))
     progress("blend", 1, 1, {})
     groups = {"counted users": noise.releases, "fitting users": steps.releases}
     report = {
@@ -112,7 +112,7 @@ def _promise(budget: Budget, groups: dict[str, list[Release]]) -> dict[str, Any]
             f"{group}, {_in_words(each)}" for group, releases in groups.items() for each in releases
         ],
         "not_trained": [
-            "the language model over users, which weighs nothing",
+            f"the {'language model' if budget.lstm_share else 'networks'} over users: no weight",
             "EASE and recent popularity",
         ],
         "outside": [

@@ -28,7 +28,6 @@ from models.training.private.noise import Noise
 Array = np.ndarray[Any, Any]
 
 WEIGHED: Final = (
-    "lstm",
     "cooccurrence",
     "popularity",
     "seen",
@@ -36,7 +35,9 @@ WEIGHED: Final = (
     "following",
     "seen_this_session",
 )
-"""Scorers that weigh something."""
+"""Scorers that always weigh something."""
+LEARNED: Final = ("lstm",)
+"""Those that weigh something if the LSTM was trained."""
 STEPS: Final = 40
 """Gradient steps to the weights of the blend."""
 STEP_LENGTHS: Final = (0.5, 0.03)
@@ -46,19 +47,25 @@ GRADIENT_NORMS: Final = (2.0, 0.5)
 
 
 def fitted(
-    model: TrainedModel, dataset: Dataset, rows: Array, chosen: Array, mu: float, noise: Noise
+    model: TrainedModel,
+    dataset: Dataset,
+    chosen: tuple[Array, Array],
+    weighed: tuple[str, ...],
+    mu: float,
+    noise: Noise,
 ) -> Blend:
-    """Returns the blend with weights fitted to the last events of the chosen users, bool [U].
+    """Returns the blend with weights fitted to the last events of some users.
 
-    rows: of the data set's events, [N]; mu: of all steps together.
+    chosen: rows of the data set's events [N], and which users take part, bool [U]; weighed: names
+    of the scorers that may weigh something; mu: of all steps together.
     """
     blend = model.blend
     item = torch.zeros(len(NAMES))
-    places = [NAMES.index(name) for name in WEIGHED]
+    places = [NAMES.index(name) for name in weighed]
     item[places] = 0.3
     interest = torch.zeros(len(INTEREST_FEATURES))
     interest[[INTEREST_FEATURES.index(name) for name in ("items", "own_16", "base")]] = 0.3
-    cases = _cases(dataset, rows, chosen)
+    cases = _cases(dataset, *chosen)
     predictor = Predictor(replace(model, blend=_weighed(blend, item, interest)))
     recently = blend.log_recent.expand(len(cases), -1)
     readings, targets = read_cases(predictor, dataset, cases, recently)
@@ -78,10 +85,10 @@ def fitted(
     item[places] = found
 
     # interest weights, of the items so weighed; the network that knows nothing says nothing
-    weighed = _weighed(blend, item, interest)
+    found_so_far = _weighed(blend, item, interest)
     with torch.no_grad():
         for each in readings:
-            each.items = blending.weighted(each.scores, weighed.item_weights(each.recent))
+            each.items = blending.weighted(each.scores, found_so_far.item_weights(each.recent))
         features = torch.cat([predictor.interest_features(each)[0] for each in readings])
     features[:, :, INTEREST_FEATURES.index("language_model")] = 0
     happened = torch.from_numpy(model.membership.astype(np.float32))[targets]

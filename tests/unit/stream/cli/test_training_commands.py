@@ -600,7 +600,8 @@ def test_who_was_trained_on_is_asked_of_a_model_that_held_users_out(
 def test_a_privacy_budget_leaves_no_figure_in_the_directory(shop: Path) -> None:
     out = shop / "private"
     assert run(*training(shop, out, "--epochs", 1)).returncode == 0
-    done = run(*training(shop, out, "--dp-epsilon", 8, "--hold-out-users", 0.5, "--epochs", 2))
+    private = ("--dp-epsilon", 8, "--dp-lstm-share", 0.5)
+    done = run(*training(shop, out, *private, "--hold-out-users", 0.5, "--epochs", 2))
     assert done.returncode == 0, done.stderr
     assert "Epsilon 8, delta 1e-06, for all events of one user" in done.stdout
     assert "Not trained: the language model over users" in done.stdout
@@ -628,6 +629,8 @@ def test_an_interrupted_training_with_a_budget_begins_anew_and_says_so(
     assert "nothing is kept and nothing was released" in done.stderr
     assert "The same command begins anew" in done.stderr
     assert "goes on from there" in run(*words).stderr
+    alone = run(*words, "--dp-lstm-share", 0.5)
+    assert (alone.returncode, "give --dp-epsilon too" in alone.stderr) == (2, True), alone.stderr
 
 
 @pytest.mark.parametrize(

@@ -109,5 +109,10 @@ def test_the_least_noise_spends_what_others_left(epsilon: float) -> None:
 
 def test_releases_that_leave_nothing_are_refused() -> None:
     budget = Budget(3, 1e-6)
-    with pytest.raises(ModelDataError, match="leave nothing"):
+    with pytest.raises(ModelDataError, match="leaves nothing for the LSTM"):
         noise_for(budget, [Release("tables", 1 / budget.mu)], rate=0.1, times=50)
+
+
+def test_a_share_that_leaves_the_tables_nothing_is_refused() -> None:
+    with pytest.raises(ModelDataError, match="the LSTM's share is 1"):
+        Budget(3, 1e-6, lstm_share=1)

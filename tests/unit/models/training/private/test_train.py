@@ -18,6 +18,7 @@ from models.evaluation.evaluate import Ranker, rank_cases
 from models.evaluation.metrics import hits
 from models.model_directory import load
 from models.progress import ignore_progress
+from models.scorers.registry import NAMES
 from models.training.config import TrainConfig
 from models.training.private import network
 from models.training.private.account import Budget, Release, epsilon_of
@@ -44,7 +45,9 @@ class Spy:
     ) -> Any:
         self.given.append((what, sums, norm))
         real.releases.append(Release(what, noise, rate))
-        return np.linspace(1, 40, len(sums)), norm * noise
+        # there and back again, so that weights do not drift to where no user moves them
+        back = sum(each[0] == what for each in self.given) % 2 == 0
+        return np.linspace(1, 40, len(sums)) * (-1 if back else 1), norm * noise
 
     def pairs(self, real: Any, what: str, table: Any, items: int, norm: float, noise: float) -> Any:
         cells, sums = table
@@ -77,7 +80,7 @@ def spied(dataset: Dataset, out: Path, patch: pytest.MonkeyPatch) -> Spy:
     patch.setattr(Noise, "drawn", lambda self, *given: spy.drawn(self, *given))
     patch.setattr(Noise, "dense", lambda self, *given: spy.dense(self, *given))
     patch.setattr(Noise, "pairs", lambda self, *given: spy.pairs(self, *given))
-    train_private(dataset, out, SMALL, Budget(3, 1e-6))
+    train_private(dataset, out, SMALL, Budget(3, 1e-6, lstm_share=0.5))
     return spy
 
 
@@ -128,9 +131,9 @@ def test_no_user_moves_what_the_noise_is_given_by_more_than_its_norm(
     assert (moved > 0.05).mean() > 0.9  # the check sees something
 
 
-def hit_rate(dataset: Dataset, out: Path, epsilon: float) -> float:
+def hit_rate(dataset: Dataset, out: Path, epsilon: float, lstm_share: float = 0.0) -> float:
     cut = split(dataset)
-    train_private(cut.train, out, SMALL, Budget(epsilon, 1e-6))
+    train_private(cut.train, out, SMALL, Budget(epsilon, 1e-6, lstm_share))
     ranks, _ = rank_cases(load(out), cut, Ranker(cut, "keep"), ignore_progress)
     return float(hits(ranks, 1).mean())
 
@@ -140,13 +143,15 @@ def test_a_large_budget_learns_what_comes_next_and_a_small_one_does_not(
 ) -> None:
     dataset = walks(prepared, 400)
     assert hit_rate(dataset, tmp_path / "large", 50) > 0.7  # nine of ten go on to the next letter
+    assert hit_rate(dataset, tmp_path / "with LSTM", 50, lstm_share=0.5) > 0.7
     assert hit_rate(dataset, tmp_path / "small", 0.01) < 0.4
 
 
 def test_the_report_says_what_was_spent_and_what_is_outside(
-    prepared: Callable[..., Dataset], tmp_path: Path
+    prepared: Callable[..., Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset, budget = walks(prepared, 60), Budget(8, 1e-5)
+    monkeypatch.setattr(network, "STEPS", 5)
+    dataset, budget = walks(prepared, 60), Budget(8, 1e-5, lstm_share=0.5)
     report = train_private(dataset, tmp_path / "m", SMALL, budget)
     stored = json.loads((tmp_path / "m" / "report.json").read_text())
     assert set(stored) == {"config", "network", "privacy"}
@@ -161,10 +166,23 @@ def test_the_report_says_what_was_spent_and_what_is_outside(
         ("popularity", 1),
         ("co-occurrence", 1),
         ("what followed", 1),
-        ("steps of the LSTM", network.STEPS),
+        ("steps of the LSTM", 5),
     ]
     assert 0 < FITTING_SHARE < 1
     assert any("catalogue" in each for each in report["privacy"]["outside"])
+
+
+def test_networks_without_a_share_stay_untrained_and_the_account_is_exact(
+    prepared: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    dataset, budget = walks(prepared, 60), Budget(8, 1e-5)
+    report = train_private(dataset, tmp_path / "m", SMALL, budget)
+    for group in report["privacy"]["account"].values():
+        assert group["epsilon"] == pytest.approx(8, abs=1e-4)
+        assert "steps of the LSTM" not in [each["what"] for each in group["releases"]]
+    weights = load(tmp_path / "m").trained.blend.item
+    assert not weights[:, NAMES.index("lstm")].any()
+    assert "the networks over users: no weight" in report["privacy"]["not_trained"]
 
 
 def test_an_interrupted_training_leaves_nothing_behind(
@@ -182,7 +200,7 @@ def test_an_interrupted_training_leaves_nothing_behind(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_private(dataset, out, SMALL, Budget(8, 1e-6), interrupt)
+        train_private(dataset, out, SMALL, Budget(8, 1e-6, lstm_share=0.5), interrupt)
     assert not list(out.iterdir())
 
 
