@@ -138,7 +138,8 @@ def renyi(release: Release) -> Array:
     """
     noise, rate = release.noise, release.rate
     if rate == 1:
-        return release.times * ORDERS / (2 * noise**2)
+        whole: Array = release.times * ORDERS / (2 * noise**2)
+        return whole
     order = ORDERS[:, None]
     ends = order / noise + 12
     places = np.linspace(0, 1, PLACES) * (ends + 12) - 12  # in deviations, [A, Z]
@@ -147,7 +148,8 @@ def renyi(release: Release) -> Array:
     exponents = order * ratio - places**2 / 2
     most = exponents.max(1)
     sums = np.exp(exponents - most[:, None]).sum(1) * apart / math.sqrt(2 * math.pi)
-    return release.times * (most + np.log(sums)) / (ORDERS - 1)
+    drawn: Array = release.times * (most + np.log(sums)) / (ORDERS - 1)
+    return drawn
 
 
 def _below(z: float) -> float:

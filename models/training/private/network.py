@@ -44,7 +44,8 @@ RATE: Final = 0.25
 STEPS: Final = 50
 NORM: Final = 1.0
 """Largest norm of a user's gradient."""
-LEARNING_RATE: Final = 1e-2
+LEARNING_RATE: Final = 3e-3
+"""Of Adam; higher ones lost, without noise too (docs/measured/privacy.md)."""
 POSITIONS: Final = 4_096
 """Positions of a batch: 16 MB of scores of a thousand candidates."""
 USERS: Final = 256
@@ -160,7 +161,8 @@ def train_network(
             network, histories.batches(drawn, step, network, tokenizer), candidates, trained
         )
         noisy, _ = noise.dense("steps of the LSTM", sums, NORM, deviation, RATE)
-        parts = torch.from_numpy(noisy).float().split([each.numel() for each in trained.values()])
+        sizes = [each.numel() for each in trained.values()]
+        parts = torch.split(torch.from_numpy(noisy).float(), sizes)
         for each, part in zip(trained.values(), parts, strict=True):
             each.grad = part.view_as(each)
         optimiser.step()

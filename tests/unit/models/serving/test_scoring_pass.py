@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import fields, replace
 from typing import Any
 
@@ -98,6 +99,19 @@ def test_a_calibration_changes_what_is_said_and_nothing_else(histories: list[Arr
     model.set_popularity(list(model.info.items), shares, 1)
     live = model.score(state, recent, **SIZE)
     assert (live.probability[:, 0] > after.probability[:, 0]).mean() > 0.9
+
+
+def test_items_that_have_a_text_and_no_vector_are_all_scored(histories: list[Array]) -> None:
+    """Checks a training with a privacy budget, which learns no vector of any item."""
+    trained = load_predictor().trained
+    network = copy.deepcopy(trained.network)
+    with torch.no_grad():
+        network.item.weight.zero_()
+    predictor = Predictor(replace(trained, network=network))
+    state, recent = remembered(predictor, histories)
+    scores = predictor.score(state, recent, **SIZE)
+    assert np.isfinite(scores.item_score).all()
+    assert np.isfinite(scores.probability).all()
 
 
 def test_another_size_of_update_is_another_operation(histories: list[Array]) -> None:

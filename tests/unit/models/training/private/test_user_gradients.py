@@ -51,9 +51,10 @@ def alone(made: InterestNetwork, rows: Tensor, batch: Batch, user: int) -> dict[
     """The gradient of one user as backpropagation through the network gives it."""
     made.zero_grad()
     length = LENGTHS[user]
-    columns = [each[user : user + 1, :length] for each in (rows, batch.actions, batch.gaps)]
-    features = made.features(made.event_vectors(*columns))
-    targets = batch.targets[user : user + 1, :length]
+    mine = slice(user, user + 1), slice(length)
+    x = made.event_vectors(rows[mine], batch.actions[mine], batch.gaps[mine])
+    features = made.features(x)
+    targets = batch.targets[mine]
     everything = Negatives.of_counts(torch.ones(ITEMS + 1), 0)
     loss = next_item_loss(features[targets > 0], targets[targets > 0], made, everything)
     loss.backward()  # type: ignore[no-untyped-call]
