@@ -41,7 +41,7 @@ Array = np.ndarray[Any, Any]
 
 RATE: Final = 0.25
 """Chance of each user to take part in a step."""
-STEPS: Final = 50
+STEPS: Final = 25
 NORM: Final = 1.0
 """Largest norm of a user's gradient."""
 LEARNING_RATE: Final = 3e-3

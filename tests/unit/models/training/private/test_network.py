@@ -114,7 +114,8 @@ def test_steps_without_noise_learn_what_comes_next(
         assert (norm, deviation, rate) == (private.NORM, 7.0, private.RATE)
         return sums, 0.0
 
-    monkeypatch.setattr(private, "LEARNING_RATE", 1e-2)  # a small network, and few steps
+    monkeypatch.setattr(private, "STEPS", 50)
+    monkeypatch.setattr(private, "LEARNING_RATE", 1e-2)
     monkeypatch.setattr(Noise, "dense", exact)
     monkeypatch.setattr(Noise, "drawn", lambda _self, users, _rate: np.ones(users, bool))
     train_network(network, tokenizer, learned_of(dataset), 7.0, Noise(), SMALL, ignore_progress)
