@@ -45,7 +45,7 @@ STEPS: Final = 25
 NORM: Final = 1.0
 """Largest norm of a user's gradient."""
 LEARNING_RATE: Final = 3e-3
-"""Of Adam; higher ones lost, without noise too (docs/measured/privacy.md)."""
+"""Of Adam; higher ones lost, without noise too (docs/measured/logs/private-lstm.md)."""
 POSITIONS: Final = 4_096
 """Positions of a batch: 16 MB of scores of a thousand candidates."""
 USERS: Final = 256
