@@ -1,12 +1,15 @@
 """Compares forms of the calibration: what each of them leaves of gap and ECE on test events.
 
     python -m tests.benchmarks.calibration_forms EVENTS ITEMS WORK [PROTOCOL [SEED [EPOCHS]]]
+    python -m tests.benchmarks.calibration_forms demo
 
-A training of effort quick rehearses as `train` does. What its rehearsal says of later events, and
-what the finished model says of the test events before anything is corrected, is kept in WORK, so
-that a second call only fits. Each form is fitted to the former and asked of the latter; two last
-rows are asked of other halves of the users of the test events themselves, which nothing could be
-fitted to: how far a form can come at all.
+The second call asks the shipped demo model: simulated users of one seed take the place of the later
+events, and those of another are the test. In the first one a training of effort quick rehearses as
+`train` does. What its rehearsal says of later events, and what the finished model says of the test
+events before anything is corrected, is kept in WORK, so that a repeated call only fits.
+
+Each form is fitted to the later events and asked of the test. Two last rows are fitted to the other
+half of the users of the test itself: how far a form can come at all.
 """
 
 from __future__ import annotations
@@ -25,17 +28,27 @@ from torch import Tensor
 from models.calibration.correction import Said, asked, calibrated
 from models.calibration.later_events import LaterEvents
 from models.data.interests import InterestConfig
-from models.data.prepare import PrepareConfig
-from models.data.splits import split
+from models.data.prepare import PrepareConfig, catalogue_rows, owners
+from models.data.splits import Cases, split
 from models.evaluation import reliability
 from models.model_directory import load
+from models.predict import load_predictor
 from models.scorers.blend import Blend
 from models.scorers.calibration import SIZES, Lengths, identity, moved
 from models.scorers.fit_weights import fit_calibration
 from models.serving.predictor import Predictor
 from models.training import effort_of, settings_for, train_model
-from stream.offline.dataset import Inputs, load_dataset, with_found_interests
+from stream.offline.dataset import (
+    Inputs,
+    load_dataset,
+    simulated_dataset,
+    with_found_interests,
+)
 
+SIMULATIONS: Final = (101, 102)
+"""Seeds of the simulated users that the demo model is asked of; it was trained with another."""
+USERS: Final = 170
+EVENTS: Final = 6_000
 PARTS: Final = ("slope", "place", "history", "session")
 FORMS: Final[tuple[tuple[str, ...], ...]] = (
     ("slope",),
@@ -49,13 +62,16 @@ FORMS: Final[tuple[tuple[str, ...], ...]] = (
 
 def main(
     events: str,
-    items: str,
-    work: str,
+    items: str = "",
+    work: str = "",
     protocol: str = "time-split",
     seed: str = "0",
     epochs: str = "",
 ) -> None:
     """Prints a line a form: first said, happened, gap, ECE by chance in brackets, loss."""
+    if events == "demo":
+        compare(*(of_simulation(simulation) for simulation in SIMULATIONS))
+        return
     place = Path(work)
     if not (place / "test.pt").exists():
         ask(Path(events), Path(items) if items else None, place, protocol, int(seed), epochs)
@@ -63,6 +79,11 @@ def main(
         Said(each[0], Lengths(each[1], each[2]), each[3], each[4])
         for each in (torch.load(place / f"{name}.pt") for name in ("later", "test"))
     )
+    compare(later, test)
+
+
+def compare(later: Said, test: Said) -> None:
+    """Prints a line a form that is fitted to later events and asked of the test."""
     show("as it is", test, identity())
     show("  of the later events", later, identity())
     for form in FORMS:
@@ -74,6 +95,21 @@ def main(
             weights = only(form, test.of(~mine))
             said[mine] = moved(test.first[mine], test.of(mine).lengths, weights)
         show(f"{name}, by the other half of the test", test._replace(first=said), identity())
+
+
+def of_simulation(seed: int) -> Said:
+    """Returns what the shipped demo model says of simulated users before some of their events."""
+    model = load_predictor()
+    dataset = replace(
+        simulated_dataset(USERS, seed, PrepareConfig()), item_ids=list(model.info.items)
+    )
+    rows = catalogue_rows(dataset.events["key"], dataset.item_ids)
+    user = owners(dataset)
+    places = np.flatnonzero((rows > 0) & (np.arange(len(rows)) > dataset.user_start[user]))
+    places = np.sort(np.random.default_rng(0).permutation(places)[:EVENTS])
+    history = places - dataset.user_start[user[places]]
+    target, times = rows[places] - 1, dataset.events["time_ms"][places]
+    return asked(model, dataset, Cases(places, user[places], history, target, times))
 
 
 def ask(
