@@ -126,10 +126,16 @@ def calibration_words(report: dict[str, Any]) -> list[str]:
         "rehearsal of the training had learned"
     )
     if found["kept"]:
-        return [
+        line = (
             f"First interests are calibrated on {asked}. Of users that it was not fitted to, the "
             f"first said {before} before and {after} after it, and {happened} of them happened."
-        ]
+        )
+        if report.get("evaluation", {}).get("protocol") == "leave-one-out":
+            line += (
+                " A leave-one-out asks for last events instead, which may be of another kind than "
+                "what a worker meets; --protocol time-split asks as a worker does."
+            )
+        return [line]
     return [
         f"First interests are not calibrated: of {asked}, the first said {before} and {happened} "
         "of them happened, and no correction helped users that it was not fitted to."

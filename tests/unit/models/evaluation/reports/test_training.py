@@ -62,6 +62,10 @@ def test_a_report_says_whether_first_interests_are_calibrated_and_what_it_change
     (kept,) = calibration_words({"calibration": figures})
     assert kept.startswith("First interests are calibrated on 2,500 events of 90 users")
     assert kept.endswith("said 0.310 before and 0.240 after it, and 0.239 of them happened.")
+    # last events are not what it was calibrated on, and a report of them says so
+    for protocol, said in (("leave-one-out", True), ("time-split", False)):
+        (line,) = calibration_words({"calibration": figures, "evaluation": {"protocol": protocol}})
+        assert ("--protocol time-split" in line) == said
     (left,) = calibration_words({"calibration": {**figures, "kept": False}})
     assert left.startswith("First interests are not calibrated: of 2,500 events")
     too_few = {"kept": False, "why": "7 later events are too few, 1,000 are needed"}
