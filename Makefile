@@ -12,7 +12,7 @@ SIDE_BY_SIDE = $(if $(filter 1,$(PROCESSES)),,-n $(PROCESSES) --dist loadfile --
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast check fmt lock demo-model bench results-quick compose-test connect-test faults faults-long docs clean
+.PHONY: help install demo test test-fast check fmt lock demo-model bench results-quick registry-test compose-test connect-test faults faults-long docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ results-quick: $(INSTALLED) ## measure the small rows of docs/measured again, be
 	@$(BIN)/python -m tests.benchmarks.measured accuracy "$(DATA)" --at-once 2 --set retail --set beauty --set movietweetings
 	@$(BIN)/python -m tests.benchmarks.measured drift
 	@$(BIN)/python -m tests.benchmarks.measured pages
+
+registry-test: $(INSTALLED) ## the tests of the schema registry against a real one, Apicurio Registry (158 MB, fetched once)
+	@$(BIN)/python -m tests.support.real_registry $(ARGS)
 
 compose-test: $(INSTALLED) ## build the image, run docker-compose.yml for real, scale, tear down (says where it cannot)
 	@$(BIN)/python deploy/compose_test.py $(ARGS)

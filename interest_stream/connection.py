@@ -36,6 +36,15 @@ class Connection(TypedDict, total=False):
     ssl_cafile: str
     ssl_certfile: str
     ssl_keyfile: str
+    schema_registry: str  # as https://host:8081, where updates are published as Avro
+    schema_registry_username: str
+    schema_registry_password: str
+    schema_registry_password_file: str
+    schema_registry_token: str
+    schema_registry_token_file: str
+    schema_registry_cafile: str
+    schema_registry_certfile: str
+    schema_registry_keyfile: str
 
 
 def settings_of(connection: Connection, **topics: str | None) -> Settings:

@@ -60,6 +60,7 @@ SHOWN: Final = 2
     help="Most profiles in one request.",
 )
 @click.option("--profiles-topic", metavar="NAME", help="[default: interest-profiles]")
+@options.schema_registry
 @options.as_json
 @options.connection
 @options.verbose
@@ -172,7 +173,10 @@ async def _print(
         foreign += 1
         if foreign == 1:
             where = f"{record.topic}[{record.partition}] offset {record.offset}"
-            click.echo(f"left out, no interest update: {where}; more are counted", err=True)
+            what = "no interest update"
+            if record.value[:1] == b"\0" and not settings.schema_registry:
+                what += ", or one whose schema a registry has: name it with --schema-registry"
+            click.echo(f"left out, {what}: {where}; more are counted", err=True)
 
     found = updates(settings, from_beginning=from_beginning, user=user, foreign=leave_out)
     try:

@@ -129,17 +129,19 @@ def serve(settings: Settings, null_model: bool = False, wait_for_a_line: bool = 
     logs.configure(verbose)
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(load_model, settings, null_model)
+        from stream.schema_registry.updates import registered_encoder
         from stream.worker import app, failpoints, process
         from stream.worker.preflight import preflight
 
         if wait_for_a_line and not sys.stdin.readline():
             raise Failure("whoever started this worker has ended without letting it go")
         partitions = asyncio.run(preflight(settings))
+        encode = asyncio.run(registered_encoder(settings))
         predictor = loading.result()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     failpoint = failpoints.from_environment(os.environ)
-    process.run(app.build_app(settings, predictor, partitions, failpoint, loop))
+    process.run(app.build_app(settings, predictor, partitions, failpoint, loop, encode))
 
 
 def ensure_model_is_named(settings: Settings, null_model: bool) -> None:

@@ -42,6 +42,7 @@ from stream.kafka.consumer import open_consumer, partitions_of
 from stream.kafka.topic_life import Life, life_of
 from stream.kafka.topics import look_at_topics
 from stream.plain_text import utc
+from stream.schema_registry.updates import PlainValues
 
 FORMAT: Final = "interest-stream export 1"
 MOMENT: Final = "%Y-%m-%dT%H:%M:%SZ"
@@ -57,6 +58,7 @@ async def collect(settings: Settings, user: str, progress: Progress) -> dict[str
     users = Users.of(settings, [user])
     (key,) = users.ids
     lives, warnings = await _lives(settings)
+    values = PlainValues(settings)
     consumer = await open_consumer(settings)
     try:
         count = len(await partitions_of(consumer, settings.source_topic))
@@ -78,8 +80,11 @@ async def collect(settings: Settings, user: str, progress: Progress) -> dict[str
             await search_log(
                 consumer, place, users, only, progress, keep=True, controls=asked.append
             )
+        for place in logs.values():
+            place.records = list(await values.of(place.records))
     finally:
         await consumer.stop()
+        await values.close()
     record = states.records.get(key)
     state = None if record is None else state_of(record.value)
     found = {

@@ -18,6 +18,7 @@ from stream.config import Settings
 from stream.contracts.state_record import Record, decode_record
 from stream.errors import DataError
 from stream.kafka.consumer import home_of, open_consumer, partitions_of
+from stream.schema_registry.updates import PlainValues
 
 WAIT_MS: Final = 1_000
 """Longest wait for records; a group commits what was read at least that often while some come."""
@@ -44,6 +45,7 @@ class UpdateReader:
         self._from_beginning = from_beginning
         self._key = None if user is None else user.encode()
         self._group = group
+        self._values = PlainValues(settings)
         self._consumer: AIOKafkaConsumer | None = None
         self._done: dict[TopicPartition, int] = {}  # the next offset to read, not committed yet
 
@@ -78,12 +80,13 @@ class UpdateReader:
         finally:
             self._consumer = None
             await consumer.stop()
+            await self._values.close()
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         await self.open()
         while self._consumer is not None:
             for partition, records in (await self._consumer.getmany(timeout_ms=WAIT_MS)).items():
-                for record in records:
+                for record in await self._values.of(records):
                     if record.value is not None and self._key in (None, record.key):
                         yield record
                     self._done[partition] = record.offset + 1

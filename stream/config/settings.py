@@ -53,6 +53,9 @@ OWNERS_FORMATS = (
 EVENT_FORMATS = (CONTRACT, *OWNERS_FORMATS, MAPPING)
 """The shapes that records may have; stream/formats/registry.py makes them."""
 
+UPDATE_FORMATS: Final = ("json", "avro", "json-schema")
+"""How updates may be published."""
+
 _COUNT = Number(1, INT32, whole=True)
 _COUNT_OR_NONE = Number(0, INT32, whole=True)
 _LIST = Number(0, 1_000, whole=True)
@@ -127,6 +130,11 @@ class Settings(ConnectionSettings):
         Words(),
     )
     updates_topic: str = setting("interest-updates", "interest updates out", Name())
+    update_format: str = setting(
+        "json",
+        "of what is published there: json, or avro or json-schema with a schema in schema_registry",
+        OneOf(UPDATE_FORMATS),
+    )
     profiles_topic: str = setting(
         "interest-profiles", "latest update of each user, compacted", Name()
     )
@@ -280,6 +288,9 @@ class Settings(ConnectionSettings):
         if self.event_format == MAPPING and not self.mapping:
             fix = "name the file that describes the shape, as event_format is mapping"
             raise wrong("mapping", "", fix)
+        if self.update_format != "json" and not self.schema_registry:
+            fix = f"name the registry of the schema, as update_format is {self.update_format}"
+            raise wrong("schema_registry", "", fix)
 
     def check_for_worker(self) -> None:
         """Raises SettingsError for what a worker alone needs: its files, a topic for each purpose.

@@ -44,6 +44,7 @@ OTHERS: Final = frozenset(
         "SERVE_RATE_LIMIT",
         "TEST",
         "TEST_BROKER",  # tests/conftest.py
+        "TEST_REGISTRY",  # tests/support/schema_registry.py
     )
 )
 """Variables that are no settings."""

@@ -80,11 +80,13 @@ class Delivery:
         clients: Clients,
         write: Callable[[Outcome], None],
         packing: Executor,
+        encode: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._host = host
         self.clients = clients
         self._write = write  # fills in an outcome's updates and states
         self._packing = packing  # one thread, so that jobs are packed in order
+        self._encode = encode  # an update as it is published; None: as it is
         self.settings = settings = host.settings
         self._breaker = DeadLetterBreaker(settings.max_consecutive_dead_letters)
         self._filter = UpdateFilter(
@@ -152,16 +154,28 @@ class Delivery:
             profiles = sections = self._sections(users, updates, now_ms)
             states = self._sections(outcome.users, outcome.states, now_ms)
             withheld = len(outcome.updates) - len(updates)
-            if None in updates:
-                there = [update is not None for update in updates]
-                users, updates = list(compress(users, there)), list(compress(updates, there))
-                sections = self._sections(users, updates, now_ms)
+            if None in updates or self._encode is not None:
+                sections = self._updates(users, updates, now_ms)
             packed.append(Packed(sections, profiles, states, len(updates), withheld))
         return packed
 
     def _pack_released(self, released: Sequence[Released], now_ms: int) -> list[Packed]:
-        packed = [(self._sections(*each, now_ms), len(each[0])) for each in released]
-        return [Packed(sections, sections, [], count, 0) for sections, count in packed]
+        packed = []
+        for users, updates in released:
+            profiles = sections = self._sections(users, updates, now_ms)
+            if self._encode is not None:
+                sections = self._updates(users, updates, now_ms)
+            packed.append(Packed(sections, profiles, [], len(users), 0))
+        return packed
+
+    def _updates(
+        self, users: Sequence[bytes], updates: Sequence[bytes | None], now_ms: int
+    ) -> list[Section]:
+        """Returns the updates among what goes to the profiles, as they are published."""
+        there = [update is not None for update in updates]
+        kept = [each for each in updates if each is not None]
+        values = kept if self._encode is None else list(map(self._encode, kept))
+        return self._sections(list(compress(users, there)), values, now_ms)
 
     def _sections(
         self, keys: Sequence[bytes], values: Sequence[bytes | None], now_ms: int

@@ -13,6 +13,7 @@ from stream.config.connection import ConnectionSettings
 from stream.errors import RegistryError, SettingsError
 from stream.formats.framed.frame import AVRO, PROTOBUF, RegisteredSchema
 from stream.plain_text import plain, told
+from stream.schema_registry.protos import compiled
 
 ANSWER_S: Final = 5.0
 """Longest wait for an answer of the registry: what it looks up lies in its memory."""
@@ -30,9 +31,7 @@ class RegistryClient:
     def __init__(self, settings: ConnectionSettings) -> None:
         """Connects to nothing yet; raises SettingsError where the extra is not installed."""
         self._settings = settings
-        self._texts = self._connect()
-        # the client remembers a schema by its id alone, whatever form of it was asked for
-        self._descriptors = self._connect()
+        self._registry = self._connect()
 
     @property
     def address(self) -> str:
@@ -41,8 +40,7 @@ class RegistryClient:
 
     async def close(self) -> None:
         """Closes the connections."""
-        for each in (self._texts, self._descriptors):
-            await each.__aexit__(None, None, None)
+        await self._registry.__aexit__(None, None, None)
 
     async def fetch(self, schema_id: int) -> RegisteredSchema | None:
         """Returns a schema with what it refers to, None if the registry has none of that id.
@@ -50,10 +48,8 @@ class RegistryClient:
         Raises RegistryError if the registry cannot be asked now.
         """
         try:
-            found = await self._texts.get_schema(schema_id)
-            if found.schema_type == PROTOBUF:
-                found = await self._descriptors.get_schema(schema_id, fmt="serialized")
-            return await self._whole(found, [])
+            found = await self._whole(await self._registry.get_schema(schema_id), [])
+            return compiled(found) if found.kind == PROTOBUF else found
         except Exception as error:  # of httpx, of the client, of an answer that is none
             if getattr(error, "error_code", None) == NO_SUCH_SCHEMA:
                 return None
@@ -64,24 +60,21 @@ class RegistryClient:
         from confluent_kafka.schema_registry import Schema
 
         try:
-            found: int = await self._texts.register_schema(subject, Schema(text, kind))
+            found: int = await self._registry.register_schema(subject, Schema(text, kind))
         except Exception as error:
             raise self._refused(error) from None
         return found
 
     async def _whole(self, found: Any, seen: list[str]) -> RegisteredSchema:
         """Returns a schema with those that it refers to."""
-        kind = found.schema_type or AVRO
-        form = "serialized" if kind == PROTOBUF else None
-        client = self._descriptors if kind == PROTOBUF else self._texts
         references = []
         for each in found.references or ():
             seen.append(each.name)
             if len(seen) > MOST_REFERENCES:
                 raise ValueError(f"a schema refers to more than {MOST_REFERENCES} others")
-            inner = await client.get_version(each.subject, each.version, True, form)
+            inner = await self._registry.get_version(each.subject, each.version, True)
             references.append((each.name, await self._whole(inner.schema, seen)))
-        return RegisteredSchema(kind, found.schema_str, tuple(references))
+        return RegisteredSchema(found.schema_type or AVRO, found.schema_str, tuple(references))
 
     def _refused(self, error: Exception) -> RegistryError:
         status = getattr(error, "http_status_code", None)

@@ -30,6 +30,7 @@ from stream.kafka.consumer import open_consumer, partitions_of, ranges_of
 from stream.kafka.topic_identity import Shape, replaced, shapes
 from stream.kafka.topics import describe
 from stream.plain_text import told
+from stream.schema_registry.updates import PlainValues
 from stream.serving.feed import Feed
 from stream.serving.meters import Meters
 from stream.serving.overview.outcomes import Outcomes
@@ -131,6 +132,7 @@ class Follower:
         self._feed = feed
         self._meters = meters
         self._outcomes = outcomes or Outcomes()
+        self._values = PlainValues(settings)
         self._writing = ThreadPoolExecutor(1, "store")
         self.ready = False
         self.history_ready = False
@@ -321,10 +323,8 @@ class Follower:
         only: Sequence[TopicPartition] = (),
         wait_ms: int = WAIT_MS,
     ) -> dict[TopicPartition, list[Any]]:
-        found: dict[TopicPartition, list[Any]] = await consumer.getmany(
-            *only, timeout_ms=wait_ms, max_records=RECORDS
-        )
-        return found
+        found = await consumer.getmany(*only, timeout_ms=wait_ms, max_records=RECORDS)
+        return {place: list(await self._values.of(some)) for place, some in found.items()}
 
     async def _fetch_bulk(
         self, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]

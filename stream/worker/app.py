@@ -143,10 +143,12 @@ def build_app(
     partitions: int,
     failpoint: Callable[[str], None] = lambda name: None,
     loop: Any = None,
+    encode: Callable[[bytes], bytes] | None = None,
 ) -> InterestApp:
     """Returns a worker's app, wired and not started.
 
-    partitions: of the source topic, and so of everything keyed by user.
+    partitions: of the source topic, and so of everything keyed by user. encode: makes the published
+    value of an update; None: it is published as it is.
     """
     host = WorkerHost(settings, failpoint)
     app = InterestApp(settings.app_id, loop=loop, **faust_settings(host, partitions))
@@ -179,7 +181,7 @@ def build_app(
     if event_format is not None:
         watchers.append(Drops(host.metrics))
     decoder = WatchedDecoder(limits, watchers, control_key, event_format)
-    app.delivery = Delivery(host, clients, scoring.write, threads.packing)
+    app.delivery = Delivery(host, clients, scoring.write, threads.packing, encode)
     app.computing = Computing(host, decoder, scoring, lambda: app.store, threads, app.delivery)
 
     app.sweeper = Sweeper(

@@ -9,13 +9,18 @@ without keys (`--rekey`). A row is printed for each: records, events, what was l
 letters, updates, and whether the audit was clean; the program fails if a figure is not the truth.
 
 `--decode` starts no Kafka. It prints microseconds a record and an event of each format beside those
-of the contract, whose events are the same.
+of the contract, whose events are the same; then those of the contract in each way that a schema
+registry knows, and what an update costs as JSON behind a frame and as Avro.
+
+`--throughput` starts one Kafka and prints events a second of a worker, the contract as JSON and as
+Avro in turns: the same events, ready in the topic before the worker starts.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import statistics
 import sys
@@ -31,12 +36,20 @@ from aiokafka import AIOKafkaProducer
 
 from stream.config import OWNERS_FORMATS, Settings
 from stream.contracts.event import Limits, parse_event
+from stream.formats.contract_format import ContractFormat
+from stream.formats.framed.frame import RegisteredSchema, framed
+from stream.formats.framed.readers import FramedFormat, SchemaReaders
+from stream.formats.framed.updates import KIND_OF, update_encoder
 from stream.formats.records import read_record
 from stream.formats.registry import format_named
+from stream.pipeline.decode import Decoder
+from tests.support import topics
 from tests.support.brokers import Kafka, broker_of_its_own
 from tests.support.foreign import cases
 from tests.support.foreign.shop import Case
+from tests.support.framed import EVENT, avro, event_proto, proto_event, serialized
 from tests.support.pipelines import Pipeline, make_pipeline
+from tests.support.schema_registry import schema_registry
 from tests.support.topics import read
 
 ROUNDS = 5
@@ -194,6 +207,119 @@ def decode(names: Sequence[str], count: int) -> None:
         )
 
 
+def framed_ways(count: int) -> dict[str, list[Record]]:
+    """Returns the same events of the contract as JSON and in each way of a registry."""
+    now_ms = int(time.time() * 1000)
+    ways: dict[str, list[Record]] = {"contract": [], "Avro": [], "JSON Schema": [], "Protobuf": []}
+    for number in range(count):
+        user = f"user-{number % 300}"
+        event = {
+            "user_id": user,
+            "action": "view",
+            "time": now_ms,
+            "item_id": f"item-{number % 500:04d}",
+            "value": 19.5,
+            "categories": ["Outdoor", "Camping"],
+        }
+        text = msgspec.json.encode(event)
+        values = (
+            text,
+            framed(1, avro(EVENT, event)),
+            framed(2, text),
+            framed(3, proto_event(event)),
+        )
+        for way, value in zip(ways, values, strict=True):
+            ways[way].append(Record(user.encode(), value, (), now_ms, number))
+    return ways
+
+
+def decode_framed(count: int) -> None:
+    """Prints what an event costs in each way of a registry, through a worker's own decoder."""
+    readers = SchemaReaders()
+    readers.learn(1, RegisteredSchema("AVRO", json.dumps(EVENT)))
+    readers.learn(2, RegisteredSchema("JSON", "{}"))
+    readers.learn(3, RegisteredSchema("PROTOBUF", serialized(event_proto())))
+    framed_decoder = Decoder(Limits(), event_format=FramedFormat(ContractFormat(), readers))
+    ways = framed_ways(count)
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(ROUNDS):
+        for way, records in ways.items():
+            decoder = Decoder(Limits()) if way == "contract" else framed_decoder
+            started = time.perf_counter()
+            batch = decoder.decode("t", 0, records)
+            taken[way].append(time.perf_counter() - started)
+            assert len(batch.users) == count, batch.rejects[:1]
+    say("values | bytes | us an event, decoded to columns | beside the contract")
+    say("|".join(["---"] * 4))
+    base = statistics.median(taken["contract"])
+    for way, records in ways.items():
+        median, size = statistics.median(taken[way]), len(records[0].value)
+        say(f"{way} | {size} | {1e6 * median / count:.2f} | {median / base:.2f}")
+
+
+def encode_updates(count: int) -> None:
+    """Prints what making the published value of an update costs."""
+    golden = Path(__file__).resolve().parents[1] / "golden" / "updates-valid.jsonl"
+    updates = golden.read_bytes().splitlines()
+    say("updates as | bytes | us an update")
+    say("|".join(["---"] * 3))
+    for name in KIND_OF:
+        encode, taken = update_encoder(name, 7), []
+        for _ in range(ROUNDS):
+            started = time.perf_counter()
+            for number in range(count):
+                encode(updates[number % len(updates)])
+            taken.append(time.perf_counter() - started)
+        size = statistics.mean(len(encode(each)) for each in updates)
+        say(f"{name} | {size:.0f} | {1e6 * statistics.median(taken) / count:.2f}")
+
+
+def throughput(count: int) -> None:
+    """Prints events a second of a worker over a topic that is full, JSON and Avro in turns."""
+    say("values | events | events/s")
+    say("|".join(["---"] * 3))
+    found: dict[str, list[float]] = {"contract": [], "Avro": []}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        broker_of_its_own(Path(folder) / "kafka") as own,
+        schema_registry() as registry,
+        environment(schema_registry=registry.url),
+    ):
+        assert registry.register("clicks-value", EVENT) == 1
+        kafka, ways = Kafka(own.bootstrap), framed_ways(count)
+        for turn in range(2 * ROUNDS):
+            way = ("contract", "Avro")[turn % 2]
+            place = Path(folder) / str(turn)
+            place.mkdir()
+            for pipeline in make_pipeline(kafka.url, kafka.unique, place):
+                topics.send(
+                    pipeline.settings,
+                    pipeline.settings.events_topic,
+                    *((each.key, each.value) for each in ways[way]),
+                )
+                found[way].append(_rate(pipeline, count, registry.url if way == "Avro" else ""))
+            say(f"{way} | {count} | {found[way][-1]:,.0f}")
+    both = [statistics.median(each) for each in found.values()]
+    say(f"Avro beside the contract, medians | {count} | {both[1] / both[0]:.2f}")
+
+
+def _rate(pipeline: Pipeline, count: int, registry: str) -> float:
+    """Returns events a second between the first commit and the last event committed."""
+    worker = pipeline.start(
+        "--commit-interval-s", "0.1", more_environment={"INTEREST_STREAM_SCHEMA_REGISTRY": registry}
+    )
+    with pipeline.reading_offsets() as read_offsets:
+        committed, first = 0, (0.0, 0)
+        while committed < count:
+            assert worker.process.poll() is None, worker.log[-2000:]
+            committed = sum(done for done, _ in read_offsets().values())
+            if committed and not first[1]:
+                first = time.perf_counter(), committed
+        ended = time.perf_counter()
+    worker.stop()
+    return (count - first[1]) / (ended - first[0])
+
+
 def say(row: str) -> None:
     """Writes a row of the table."""
     sys.stdout.write(f"| {row} |\n")
@@ -205,8 +331,16 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=3_000)
     parser.add_argument("--formats", nargs="+", choices=OWNERS_FORMATS, default=OWNERS_FORMATS)
     parser.add_argument("--decode", action="store_true", help="Measure reading, without Kafka.")
+    parser.add_argument("--throughput", type=int, metavar="EVENTS", help="JSON beside Avro.")
     given = parser.parse_args()
-    (decode if given.decode else run)(given.formats, given.records)
+    if given.throughput:
+        throughput(given.throughput)
+    elif given.decode:
+        decode(given.formats, given.records)
+        decode_framed(20 * given.records)
+        encode_updates(given.records)
+    else:
+        run(given.formats, given.records)
 
 
 if __name__ == "__main__":

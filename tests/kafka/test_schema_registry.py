@@ -9,12 +9,13 @@ from __future__ import annotations
 import random
 import signal
 import time
+from typing import Any
 
 import orjson
 import pytest
 
 from stream.formats.framed.frame import framed
-from tests.support.framed import EVENT, EVOLVED, avro, event_proto, proto_event, serialized
+from tests.support.framed import EVENT, EVENT_PROTO, EVOLVED, avro, proto_event
 from tests.support.pipelines import SHORT_SESSION_S, Pipeline, wait_until
 from tests.support.schema_registry import schema_registry
 from tests.support.topics import read, send
@@ -22,6 +23,7 @@ from tests.support.topics import read, send
 pytestmark = pytest.mark.kafka
 
 RECORDS = 200
+JSON_EVENT = {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}
 
 
 def test_nothing_is_lost_whatever_the_registry_does(
@@ -32,9 +34,9 @@ def test_nothing_is_lost_whatever_the_registry_does(
         monkeypatch.setenv("INTEREST_STREAM_SCHEMA_REGISTRY", registry.url)
         first = registry.register("clicks-value", EVENT)
         later = registry.register("clicks-value", EVOLVED)
-        text = registry.register("clicks-value", {"type": "object"}, "JSON")
-        proto = registry.register("clicks-value", serialized(event_proto()), "PROTOBUF")
-        unknown = proto + 1
+        text = registry.register("text-value", JSON_EVENT, "JSON")
+        proto = registry.register("proto-value", EVENT_PROTO, "PROTOBUF")
+        unknown = 1_000_000
         records = []
         for number in range(RECORDS):
             user, way = f"user-{random_.randrange(20)}", number % 5
@@ -72,15 +74,29 @@ def test_nothing_is_lost_whatever_the_registry_does(
         lost = (b"user-1", framed(unknown, avro(EVENT, {**event, "user_id": "user-1"})))
         bad = (b"user-1", framed(first, b"\x02no event"))
         send(settings, settings.events_topic, lost, bad)
-        pipeline.start("--null-model")
+        pipeline.start("--null-model", "--update-format", "avro")
         pipeline.wait_applied()
         letters = read(settings, settings.dead_letters_topic)
         reasons = sorted(dict(each.headers)["is.dlq.reason"] for each in letters)
         assert reasons == [b"schema-mismatch", b"unknown-schema"]
 
         # the audit reads the same; what the registry did not know then is a letter for ever
-        assert registry.register("clicks-value", {**EVENT, "doc": "another one"}) == unknown
+        registry.also[f"/schemas/ids/{unknown}"] = first
         report = pipeline.audit()
         assert report["clean"]
         assert report["events"]["applied"] == RECORDS
         assert report["dead_letters"] == 2
+
+        # updates are Avro by now; whoever reads them sees JSON, and profiles are the same
+        updates = read(settings, settings.updates_topic)
+        assert [each.value[:1] for each in updates][-1:] == [b"\0"]
+        told = pipeline.run("tail", "--from-beginning", "--json", "--limit", str(len(updates)))
+        assert told.returncode == 0, told.stderr
+        newest: dict[str, Any] = {}
+        for update in map(orjson.loads, told.stdout.splitlines()):
+            before = newest.get(update["user_id"])
+            if before is None or before["source"]["offset"] <= update["source"]["offset"]:
+                newest[update["user_id"]] = update
+        profiles = [orjson.loads(each.value) for each in read(settings, settings.profiles_topic)]
+        assert newest == {each["user_id"]: each for each in profiles}
+        assert any(f"{settings.updates_topic}-value" in each for each in registry.asked)

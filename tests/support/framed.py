@@ -64,13 +64,29 @@ PROTO_FIELDS: Final = (
 
 def event_proto() -> descriptor_pb2.FileDescriptorProto:
     """Returns a file with a message `Other` and an `Event` of the contract, in that order."""
-    file = descriptor_pb2.FileDescriptorProto(name="event.proto", package="shop", syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(name="event.proto", syntax="proto3")
     file.message_type.add(name="Other")
     event = file.message_type.add(name="Event")
     for number, (name, kind) in enumerate(PROTO_FIELDS, 1):
         label = _TYPES.LABEL_REPEATED if name == "categories" else _TYPES.LABEL_OPTIONAL
         event.field.add(name=name, number=number, type=kind, label=label)
     return file
+
+
+EVENT_PROTO: Final = """syntax = "proto3";
+
+message Other {}
+
+message Event {
+  string user_id = 1;
+  string action = 2;
+  int64 time = 3;
+  string item_id = 4;
+  double value = 5;
+  repeated string categories = 6;
+}
+"""
+"""The same as a registry holds it."""
 
 
 def serialized(file: descriptor_pb2.FileDescriptorProto) -> str:
@@ -82,5 +98,5 @@ def proto_event(fields: dict[str, Any]) -> bytes:
     """Returns an event as Protobuf, behind the place of `Event` in its file."""
     pool = DescriptorPool()
     pool.Add(event_proto())
-    message = GetMessageClass(pool.FindMessageTypeByName("shop.Event"))
+    message = GetMessageClass(pool.FindMessageTypeByName("Event"))
     return b"\x02\x02" + bytes(message(**fields).SerializeToString())

@@ -1,10 +1,10 @@
 """Makes readers of Protobuf: bytes and the registry's descriptor in, the JSON document out.
 
-No compiled class is needed: the registry gives the descriptor of the file, and Google's library
-makes the message of it. A document has the field names of the .proto file. 64-bit integers are
-numbers, enums their names, bytes base64; a Timestamp is RFC 3339 in UTC, a wrapper its value, a
-Struct its object. A field that was not set is left out, and so is one of proto3 that has the zero
-of its type.
+No compiled class is needed: the descriptor of the file comes with the schema
+(schema_registry/protos.py), and Google's library makes the message of it. A document has the field
+names of the .proto file. 64-bit integers are numbers, enums their names, bytes base64; a Timestamp
+is RFC 3339 in UTC, a wrapper its value, a Struct its object. A field that was not set is left out,
+and so is one of proto3 that has the zero of its type.
 
 Sources: Protocol Buffers, "Encoding" and "ProtoJSON format"; Confluent, "Wire format", for the
 message indexes before the bytes.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from stream.config import CONTRACT
 from stream.contracts.faults import NO_REGISTRY, BadEvent
 from stream.formats.event_format import EventFormat, Headers, Reading
 from stream.formats.framed.avro import avro_reader
@@ -93,6 +94,7 @@ class FramedFormat:
         self.readers = readers
         self.name = inner.name
         self.constant_bytes = getattr(inner, "constant_bytes", 0)  # as records.py asks for it
+        self.of_contract = inner.name == CONTRACT
 
     def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
         """Returns the events of one value that is one document; raises BadEvent."""

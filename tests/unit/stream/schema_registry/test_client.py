@@ -15,9 +15,17 @@ import trustme
 from stream.config import Settings
 from stream.errors import RegistryError
 from stream.formats.framed.frame import RegisteredSchema
+from stream.formats.framed.protobuf import protobuf_reader
 from stream.schema_registry.client import RegistryClient
-from tests.support.framed import EVENT, event_proto, serialized
+from tests.support.framed import EVENT
 from tests.support.schema_registry import schema_registry
+
+LIBRARY = 'syntax = "proto3"; package lib; message Item { string sku = 1; }'
+IMPORTING = """syntax = "proto3";
+import "lib/a.proto";
+import "google/protobuf/timestamp.proto";
+message Event { lib.Item item = 1; google.protobuf.Timestamp when = 2; }
+"""
 
 
 def fetched(settings: Settings, *ids: int) -> list[RegisteredSchema | None]:
@@ -35,15 +43,21 @@ def test_a_schema_comes_with_those_that_it_refers_to() -> None:
     with schema_registry() as registry:
         registry.register("item", {"type": "string"})
         one = registry.register("event", EVENT, references=(("shop.Item", "item", 1),))
-        proto = serialized(event_proto())
-        two = registry.register("proto", proto, "PROTOBUF", (("lib/a.proto", "lib", 1),))
-        registry.register("lib", "AAAA", "PROTOBUF")
-        found = fetched(Settings(schema_registry=registry.url), one, two, 99)
+        registry.register("lib", LIBRARY, "PROTOBUF")
+        two = registry.register("proto", IMPORTING, "PROTOBUF", (("lib/a.proto", "lib", 1),))
+        three = registry.register("broken", "no file", "PROTOBUF")
+        outside = registry.register("out", IMPORTING, "PROTOBUF", (("../a.proto", "lib", 1),))
+        settings = Settings(schema_registry=registry.url)
+        found = fetched(settings, one, two, 99, three)
+        with pytest.raises(RegistryError, match="cannot be asked"):
+            fetched(settings, outside)
     item = RegisteredSchema("AVRO", '{"type": "string"}')
     assert found[0] == RegisteredSchema("AVRO", json.dumps(EVENT), (("shop.Item", item),))
-    library = RegisteredSchema("PROTOBUF", "AAAA")
-    assert found[1] == RegisteredSchema("PROTOBUF", proto, (("lib/a.proto", library),))
+    assert found[1] is not None
+    document = protobuf_reader(found[1])(b"\0\x0a\x03\x0a\x01x")
+    assert document == b'{"item":{"sku":"x"}}'
     assert found[2] is None
+    assert found[3] == RegisteredSchema("PROTOBUF", "no file")
 
 
 def test_a_user_or_a_token_is_sent(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def both(schema: RegisteredSchema, payload: bytes) -> Any:
 
 def test_an_event_of_the_contract_is_read_as_it_was_written() -> None:
     file = event_proto()
-    given = message(file, "shop.Event")
+    given = message(file, "Event")
     fields = {"user_id": "ü", "action": "view", "time": 1_800_000_000_123, "item_id": "x"}
     for name, value in fields.items():
         setattr(given, name, value)
