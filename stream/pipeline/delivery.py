@@ -13,7 +13,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from itertools import compress
 from typing import Any, Final, cast
 
 from faust.types import TP, EventT
@@ -23,7 +22,8 @@ from stream.errors import FencedError, PublishError
 from stream.kafka.batch_consumer import CONFIRMATION_S
 from stream.kafka.host import Acknowledgement, Clients, Group, Host
 from stream.kafka.producer import acknowledged
-from stream.kafka.record_batches import Record, Section, pack
+from stream.kafka.publishing import Publishing
+from stream.kafka.record_batches import Record, Section
 from stream.pipeline.scoring import Outcome
 from stream.policies.breaker import DeadLetterBreaker
 from stream.policies.publish_policy import PublishPolicy, Released, UpdateFilter
@@ -86,8 +86,8 @@ class Delivery:
         self.clients = clients
         self._write = write  # fills in an outcome's updates and states
         self._packing = packing  # one thread, so that jobs are packed in order
-        self._encode = encode  # an update as it is published; None: as it is
         self.settings = settings = host.settings
+        self._publishing = Publishing(settings.compression, encode)
         self._breaker = DeadLetterBreaker(settings.max_consecutive_dead_letters)
         self._filter = UpdateFilter(
             PublishPolicy(settings.publish, settings.publish_threshold, settings.publish_interval_s)
@@ -151,36 +151,15 @@ class Delivery:
             scored = outcome.scored
             self._write(outcome)
             users, updates = self._filter.select(scored, outcome.updates, now_ms)
-            profiles = sections = self._sections(users, updates, now_ms)
-            states = self._sections(outcome.users, outcome.states, now_ms)
+            sections, profiles, count = self._publishing.both(users, updates, now_ms)
+            states = self._publishing.sections(outcome.users, outcome.states, now_ms)
             withheld = len(outcome.updates) - len(updates)
-            if None in updates or self._encode is not None:
-                sections = self._updates(users, updates, now_ms)
-            packed.append(Packed(sections, profiles, states, len(updates), withheld))
+            packed.append(Packed(sections, profiles, states, count, withheld))
         return packed
 
     def _pack_released(self, released: Sequence[Released], now_ms: int) -> list[Packed]:
-        packed = []
-        for users, updates in released:
-            profiles = sections = self._sections(users, updates, now_ms)
-            if self._encode is not None:
-                sections = self._updates(users, updates, now_ms)
-            packed.append(Packed(sections, profiles, [], len(users), 0))
-        return packed
-
-    def _updates(
-        self, users: Sequence[bytes], updates: Sequence[bytes | None], now_ms: int
-    ) -> list[Section]:
-        """Returns the updates among what goes to the profiles, as they are published."""
-        there = [update is not None for update in updates]
-        kept = [each for each in updates if each is not None]
-        values = kept if self._encode is None else list(map(self._encode, kept))
-        return self._sections(list(compress(users, there)), values, now_ms)
-
-    def _sections(
-        self, keys: Sequence[bytes], values: Sequence[bytes | None], now_ms: int
-    ) -> list[Section]:
-        return list(pack(keys, values, now_ms, self.settings.compression))
+        packed = [self._publishing.both(*each, now_ms) for each in released]
+        return [Packed(updates, profiles, [], count, 0) for updates, profiles, count in packed]
 
     # -- delivering it
 
