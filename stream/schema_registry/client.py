@@ -6,6 +6,7 @@ asked now. Waiting and asking again is the caller's.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ class RegistryClient:
     async def close(self) -> None:
         """Closes the connections."""
         await self._registry.__aexit__(None, None, None)
+        await asyncio.sleep(0)  # a connection is closed in the next turn of the loop
 
     async def fetch(self, schema_id: int) -> RegisteredSchema | None:
         """Returns a schema with what it refers to, None if the registry has none of that id.

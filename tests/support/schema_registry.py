@@ -69,7 +69,12 @@ class Registry:
             with urlopen(request, timeout=30) as answer:
                 return answer.status, json.load(answer)
         except HTTPError as error:
-            return error.code, json.load(error)
+            with error:
+                text = error.read()
+            try:
+                return error.code, json.loads(text)
+            except ValueError:
+                return error.code, {"error_code": error.code, "message": text.decode()[:200]}
 
     def _register(self, subject: str, given: dict[str, Any]) -> int:
         given = {"schemaType": "AVRO", "references": []} | given
