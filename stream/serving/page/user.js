@@ -14,13 +14,11 @@ export async function showUser(id) {
     await showSome();
     return;
   }
-  const changed = shown?.id !== id;
-  if (changed) {
+  if (shown?.id !== id) {
     shown = null;
     find("profile").replaceChildren(element("p", { class: "quiet" }, "Asking …"));
   }
   await refreshUser(id);
-  if (changed) find("said").textContent = `${id}: ${spoken(shown.profile)}`;
 }
 
 const spoken = (profile) => profile.interests.map((each) => `${each.interest} ${percent(each.probability)} ${each.trend}`).join(", ");
@@ -41,16 +39,20 @@ export async function refreshUser(id) {
     find("seen-at").textContent = ago(profile.time);
     return;
   }
-  const [{ changes, complete }, { outcomes }, { calibration }, truth] = await Promise.all([
-    ask(`${path}/history`), ask(`${path}/outcomes`), ask("/v1/calibration"), askIf(`${path}/truth`),
+  const asked = ask(`${path}/outcomes`); // is read from Kafka, so it may take a while
+  asked.catch(() => null); // it is waited for below
+  const [{ changes, complete }, { calibration }, truth] = await Promise.all([
+    ask(`${path}/history`), ask("/v1/calibration"), askIf(`${path}/truth`),
   ]);
   if (shown !== null && shown.id !== id) return;
+  if (shown === null) find("said").textContent = `${id}: ${spoken(profile)}`; // to a screen reader, once
   shown = { id, profile };
   const trusted = calibration?.fingerprint === profile.model.fingerprint ? calibration : null;
   const names = [...profile.interests.map((each) => each.interest), ...changes.toReversed().flatMap((each) => each.interests.map((one) => one.interest))];
   const colours = coloursOf([...new Set(names)]);
   const periods = truth?.periods ?? [];
   const open = find("profile").querySelector("details")?.open;
+  const came = element("div", { id: "came" }, ...(find("came")?.childNodes ?? [element("p", { class: "quiet" }, "Asking …")]));
   find("profile").replaceChildren(
     element(
       "header", { class: "who" },
@@ -61,10 +63,12 @@ export async function refreshUser(id) {
     element(
       "div", { class: "two" },
       element("div", {}, card("Interests now", bars(profile.interests, trusted, colours), honesty(trusted, calibration)), card("How it changed", ...historyOf(changes, complete, profile, periods, colours))),
-      element("div", {}, card("Why", element("p", { class: "quiet" }, "What the first interest rests on, and how much of it each event carries."), causes(profile, titles)), card("What came next", ...whatCame(outcomes)), card("Likely next", nextItems(profile, titles))),
+      element("div", {}, card("Why", element("p", { class: "quiet" }, "What the first interest rests on, and how much of it each event carries."), causes(profile, titles)), card("What came next", came), card("Likely next", nextItems(profile, titles))),
     ),
   );
   if (open) find("profile").querySelector("details").open = true;
+  const { outcomes } = await asked;
+  came.replaceChildren(...whatCame(outcomes));
 }
 
 const card = (title, ...children) => element("section", { class: "card" }, element("h2", {}, title), children);
