@@ -95,13 +95,14 @@ def _bring_packages(folder: Path, wrapper: Path) -> None:
     packages, root = folder / "packages", folder / "root"
     for each in (packages / "partial", folder / "lists" / "partial", root):
         each.mkdir(parents=True, exist_ok=True)
-    apt = ["apt-get", "-q", "-o", f"Dir::State::Lists={folder / 'lists'}"]
+    apt = ["apt-get", "-q", "-o", "Debug::NoLocking=1", "-o", f"APT::Sandbox::User={_user()}"]
     apt += ["-o", f"Dir::Cache={folder}", "-o", f"Dir::Cache::Archives={packages}"]
-    apt += ["-o", "Debug::NoLocking=1", "-o", f"APT::Sandbox::User={_user()}"]
-    _run([*apt, "update"])
-    plan = _run([*apt, "install", "--simulate", "--no-install-recommends", *PACKAGES])
-    names = re.findall(r"^Inst (\S+)", plan, re.MULTILINE)
-    _run([*apt, "download", *names], packages)
+    try:
+        _download(apt, packages)
+    except NoBrowserError:  # the system's lists are missing or old, and root's to renew
+        apt += ["-o", f"Dir::State::Lists={folder / 'lists'}", "-o", "Acquire::Languages=none"]
+        _run([*apt, "update"])
+        _download(apt, packages)
     for each in sorted(packages.glob("*.deb")):
         _run(["dpkg-deb", "--extract", str(each), str(root)])
     shutil.rmtree(packages)
@@ -123,6 +124,12 @@ def _bring_packages(folder: Path, wrapper: Path) -> None:
     draft.write_text(words, encoding="utf-8")
     draft.chmod(0o755)
     draft.replace(wrapper)  # last, since its presence says that all is there
+
+
+def _download(apt: list[str], folder: Path) -> None:
+    """Fetches the packages and what they need that is not installed."""
+    plan = _run([*apt, "install", "--simulate", "--no-install-recommends", *PACKAGES])
+    _run([*apt, "download", *re.findall(r"^Inst (\S+)", plan, re.MULTILINE)], folder)
 
 
 def _bring_playwrights(folder: Path, wrapper: Path) -> None:
