@@ -76,6 +76,8 @@ def write_model(
         "network": asdict(trained.network.config),
         "interests": list(trained.info.interests),
     }
+    if trained.candidates:
+        config["candidates"] = True
     tokenizer = trained.tokenizer
     lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in catalogue]
     files = {
@@ -259,6 +261,7 @@ def _read(path: Path, hosting: Hosting) -> Predictor:
         blend=_blend(tensors),
         membership=membership_of(catalogue, len(interests)),
         info=info,
+        candidates=bool(config.get("candidates", False)),
     )
     if HOSTED[0] not in files:
         return Predictor(trained)

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from models.evaluation.explanations import measure_faithfulness
     from models.evaluation.membership import measure_membership
     from models.evaluation.sample_cases import describe_sample_cases
+    from models.evaluation.synthetic_catalogue import synthetic_model, wandering_users
 
 __all__ = [
     "COUNTER_HALF_LIVES",
@@ -84,9 +85,11 @@ __all__ = [
     "preparation_tables",
     "reasons",
     "result_tables",
+    "synthetic_model",
     "to_html",
     "touched_rows",
     "trials_table",
+    "wandering_users",
     "window_counts",
 ]
 
@@ -98,6 +101,8 @@ _WITH_TORCH: Final = {
     "measure_ablation": "ablation",
     "measure_faithfulness": "explanations",
     "measure_membership": "membership",
+    "synthetic_model": "synthetic_catalogue",
+    "wandering_users": "synthetic_catalogue",
 }
 """Offered names whose files import PyTorch, which takes longer than all the rest."""
 

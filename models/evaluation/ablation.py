@@ -103,7 +103,7 @@ def measure_ablation(
             "parts are measured of the model's own small language model; name a directory without "
             "another"
         )
-    split = _fewer(split, seed)
+    predictor, split = predictor.with_all_items(), _fewer(split, seed)
     users = np.unique(split.cases.user)
     if len(users) < 4:
         raise ModelDataError(f"{len(users)} users are asked; two halves need at least 4")

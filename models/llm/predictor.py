@@ -66,6 +66,12 @@ class HostedPredictor(LstmPredictor):
             tables = self._tables
             tables.answers = tables.items + bridge.text_out(bridge.item_text)
             tables.interests = tables.interests + bridge.text_out(bridge.interest_text)
+            if trained.candidates:
+                self._retrieval = self._retrieval_of(trained)
+
+    def of(self, trained: TrainedModel) -> Predictor:
+        """Returns another model with the same hosted one."""
+        return HostedPredictor(trained, self._host, self.bridge)
 
     @property
     def cheaper(self) -> LstmPredictor:

@@ -162,9 +162,9 @@ def session_lengths(session: Tensor) -> Tensor:
 
 
 def weighted(scores: list[Tensor], weights: Tensor) -> Tensor:
-    """Returns the blended item scores [U, V + 1] by weights [U, F]; row 0 is made impossible.
+    """Returns the blended item scores [U, K] by weights [U, F]; row 0 is made impossible.
 
-    scores: of each scorer [U, V + 1], in the order of SCORERS.
+    scores: of each scorer [U, K], in the order of SCORERS.
     """
     total = torch.zeros_like(scores[0])
     for each, weight in zip(scores, weights.t(), strict=True):

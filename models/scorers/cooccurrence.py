@@ -40,6 +40,7 @@ class Cooccurrence(PairScorer):
     explained = 4
     decay = DECAY
     look_back = LOOK_BACK
+    named = 192
 
     @classmethod
     def learn(cls, histories: Histories) -> Self:

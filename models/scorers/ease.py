@@ -45,6 +45,7 @@ class Ease(PairScorer):
     explained = 5
     decay = DECAY
     look_back = RECENT
+    named = 384
 
     @classmethod
     def learn(cls, histories: Histories) -> Self:

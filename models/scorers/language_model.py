@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from models.scorers.scorer import Family, Needs, Scored, Scorer, ScorerInput
+from models.scorers.scorer import Family, Needs, Product, Scored, Scorer, ScorerInput
 
 
 class LanguageModel(Scorer):
@@ -19,6 +19,7 @@ class LanguageModel(Scorer):
     family = Family.NETWORK
     needs = Needs.TEXTS
     start_weight = 0.5
+    product = Product.LANGUAGE_MODEL
 
     def scores(self, given: ScorerInput) -> Scored:
         """Returns log-probabilities [U, V + 1]."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from models.scorers.scorer import Family, Needs, Scored, Scorer, ScorerInput
+from models.scorers.scorer import Family, Needs, Product, Scored, Scorer, ScorerInput
 
 
 class Lstm(Scorer):
@@ -18,6 +18,7 @@ class Lstm(Scorer):
     family = Family.NETWORK
     needs = Needs.TEXTS
     start_weight = 0.5
+    product = Product.LSTM
 
     def scores(self, given: ScorerInput) -> Scored:
         """Returns log-probabilities [U, V + 1]."""

@@ -39,6 +39,8 @@ FLOOR: Final = 1e-4
 """Share that is as good as none."""
 MANY: Final = 256
 FEW: Final = 64
+NAMED: Final = 64
+"""Successors that are candidates, at most."""
 MANY_ITEMS: Final = 16_384
 """Successors that an item keeps: MANY in a catalogue up to this size, FEW beyond.
 
@@ -93,22 +95,26 @@ class Markov(Scorer):
         }
 
     def scores(self, given: ScorerInput) -> Scored:
-        """Returns the log shares [U, V + 1] after the newest known item; 0: as good as none."""
-        recent = given.recent.rows
-        last = recent.gather(1, newest_two(recent)[:, :1])[:, 0]
-        found = torch.zeros(recent.shape[0], len(self.successors.rows))
-        found.scatter_(1, *self.successors.after(last))
+        """Returns the log shares [U, K] after the newest known item; 0: as good as none."""
+        rows, values = self.successors.after(_newest(given.recent.rows))
+        found = torch.zeros(*given.language_model.shape)
+        found.scatter_(1, given.pool.places(rows), values)
         found[:, 0] = 0
         return Scored(found)
 
-    def lost(self, recent: RecentItems, kept: Tensor | None, pull: Pull) -> Tensor:
+    def candidates(self, recent: RecentItems) -> Tensor:
+        """Returns those that came most often after the newest known item, [U, NAMED]."""
+        return self.successors.after(_newest(recent.rows))[0][:, :NAMED]
+
+    def lost(self, recent: RecentItems, kept: tuple[Tensor, ...], pull: Pull) -> Tensor:
         """Returns what the log-odds lose without each event, [U, R].
 
         All of it is lost at the newest known item: without it, the one before is the newest.
         """
         newest = newest_two(recent.rows)
         after, scores = self.successors.after(recent.rows.gather(1, newest))  # [U, 2, K]
-        given = (pull.items.gather(1, after.flatten(1)).view_as(scores) * scores).sum(2)
+        places = pull.pool.places(after.flatten(1))
+        given = (pull.items.gather(1, places).view_as(scores) * scores).sum(2)
         lost = torch.zeros_like(recent.rows, dtype=given.dtype)
         lost.scatter_(1, newest[:, :1], given[:, :1] - given[:, 1:])
         return pull.weight * lost
@@ -117,6 +123,11 @@ class Markov(Scorer):
         """Returns the scorer with what comes after each item that of another."""
         successors = self.successors
         return type(self)(Successors(successors.rows[order], successors.values[order]))
+
+
+def _newest(recent: Tensor) -> Tensor:
+    """Returns the row of the newest known item, int64 [U] of rows [U, R]."""
+    return recent.gather(1, newest_two(recent)[:, :1])[:, 0]
 
 
 def newest_two(recent: Tensor) -> Tensor:

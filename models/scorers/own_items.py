@@ -1,6 +1,6 @@
 """Answers two questions about the items of a user's own recent events, for the scorers of them.
 
-Glossary: U users, V items (row 0: unknown), R = 32 recent events, newest first.
+Glossary: U users, K places of a pool, R = 32 recent events, newest first.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from torch import Tensor
 from models.scorers.scorer import ScorerInput
 
 
-def marked(given: ScorerInput, rows: Tensor) -> Tensor:
-    """Returns 1 at the items of rows int64 [U, R] and 0 elsewhere, float32 [U, V + 1]."""
-    return torch.zeros(*given.language_model.shape).scatter_(1, rows, 1.0)
+def marked(given: ScorerInput, places: Tensor) -> Tensor:
+    """Returns 1 at places int64 [U, R] and 0 elsewhere, float32 [U, K]."""
+    return torch.zeros(*given.language_model.shape).scatter_(1, places, 1.0)
 
 
 def only_one_of_its_item(rows: Tensor, counted: Tensor) -> Tensor:

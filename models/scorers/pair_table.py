@@ -3,8 +3,8 @@
 The weights are summed over a user's recent events; the score is the logarithm of an item's share in
 that sum. Subclasses of PairScorer learn such tables, each in its own way.
 
-Glossary: P pairs of items, U users, V items (row 0: unknown), K others an item, R recent events,
-newest first, A <= R of them that are looked back at.
+Glossary: P pairs of items, U users, V items (row 0: unknown), K others an item or places of a pool,
+R recent events, newest first, A <= R of them that are looked back at.
 """
 
 from __future__ import annotations
@@ -97,6 +97,14 @@ class PairTable:
         sums[:, 0] = 0
         return sums
 
+    def first(self, rows: Tensor, most: int) -> Tensor:
+        """Returns the neighbours that the last events give most to, int64 [U, n], the best first.
+
+        rows: [U, R]. What two events give to one item counts apart, so it may come twice.
+        """
+        neighbours, given = (each.flatten(1) for each in self.given(rows[:, : self.look_back]))
+        return neighbours.gather(1, given.topk(min(most, given.shape[1]), dim=1).indices)
+
     def given(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Returns what each event gives: item rows int64 and weights, [U, A, K] each.
 
@@ -120,6 +128,8 @@ class PairScorer(Scorer):
     """What an event counts for, of the one after it."""
     look_back: ClassVar[int]
     """How many recent events are looked at."""
+    named: ClassVar[int]
+    """Others that are candidates, at most: those that an event gives most to."""
 
     def __init__(self, table: PairTable) -> None:
         self.table = table
@@ -144,22 +154,40 @@ class PairScorer(Scorer):
             f"{self.tensors_prefix}weights": torch.from_numpy(self.table.weights),
         }
 
-    def scores(self, given: ScorerInput) -> Scored:
-        """Returns log shares [U, V + 1]; it keeps the sums that they are shares of."""
-        sums = self.table.sums(given.recent.rows)
-        return Scored(log_share(sums), sums)
+    def candidates(self, recent: RecentItems) -> Tensor:
+        """Returns the strongest others of the last events' items, [U, n]."""
+        return self.table.first(recent.rows, self.named)
 
-    def lost(self, recent: RecentItems, kept: Tensor | None, pull: Pull) -> Tensor | None:
+    def scores(self, given: ScorerInput) -> Scored:
+        """Returns log shares [U, K]; it keeps the sums that they are shares of.
+
+        What falls on no item of a pool stays at place 0, so that shares are of all that is given;
+        then it keeps to which places each event gives what, too.
+        """
+        if given.pool.rows is None:
+            sums = self.table.sums(given.recent.rows)
+            return Scored(log_share(sums), (sums,))
+        neighbours, each = self.table.given(given.recent.rows[:, : self.table.look_back])
+        places = given.pool.places(neighbours.flatten(1))
+        sums = torch.zeros(*given.language_model.shape)
+        sums.scatter_add_(1, places, each.flatten(1))
+        return Scored(log_share(sums), (sums, places, each))
+
+    def lost(self, recent: RecentItems, kept: tuple[Tensor, ...], pull: Pull) -> Tensor | None:
         """Returns what the log-odds lose without each event, [U, A], the logarithm taken as linear.
 
         An event's neighbours lose what it gives; all others gain as shares.
         """
-        assert kept is not None
-        neighbours, given = self.table.given(recent.rows[:, : self.look_back])
-        total = kept.sum(1, keepdim=True) + EPSILON
-        slope = pull.items / (kept + FLOOR * total)
-        lost = (slope.gather(1, neighbours.flatten(1)).view_as(given) * given).sum(2)
-        gained = (slope * kept).sum(1, keepdim=True) / total * given.sum(2)
+        sums = kept[0]
+        if pull.pool.rows is None:
+            neighbours, given = self.table.given(recent.rows[:, : self.look_back])
+            places = neighbours.flatten(1)
+        else:
+            places, given = kept[1:]
+        total = sums.sum(1, keepdim=True) + EPSILON
+        slope = pull.items / (sums + FLOOR * total)
+        lost = (slope.gather(1, places).view_as(given) * given).sum(2)
+        gained = (slope * sums).sum(1, keepdim=True) / total * given.sum(2)
         return pull.weight * (lost - gained)
 
     def pruned(self, most: int) -> Self:
@@ -218,7 +246,7 @@ def _either_way(first: Array, second: Array, items: int) -> Array:
 
 
 def log_share(sums: Tensor) -> Tensor:
-    """Returns the log share of each item in sums over a table of pairs, both [U, V + 1]."""
+    """Returns the log share of each item in sums over a table of pairs, both [U, K]."""
     return (sums / (sums.sum(1, keepdim=True) + EPSILON)).add_(FLOOR).log_()
 
 

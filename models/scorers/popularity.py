@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.scorers.scorer import Family, Needs, Scored, Scorer, ScorerInput
+from models.scorers.scorer import Family, Needs, Product, Scored, Scorer, ScorerInput
 
 Array = np.ndarray[Any, Any]
 
@@ -22,6 +22,7 @@ class Popularity(Scorer):
     name = "popularity"
     family = Family.POPULARITY
     needs = Needs.NOTHING
+    product = Product.POPULARITY
 
     def scores(self, given: ScorerInput) -> Scored:
         """Returns log shares [U, V + 1]."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from models.contract import POPULARITY_HALF_LIFE_DAYS
 from models.scorers.popularity import log_shares
-from models.scorers.scorer import Family, Needs, Scored, Scorer, ScorerInput
+from models.scorers.scorer import Family, Needs, Product, Scored, Scorer, ScorerInput
 
 Array = np.ndarray[Any, Any]
 
@@ -44,6 +44,7 @@ class RecentPopularity(Scorer):
     name = "recent_popularity"
     family = Family.POPULARITY
     needs = Needs.NOTHING
+    product = Product.RECENT_POPULARITY
 
     def scores(self, given: ScorerInput) -> Scored:
         """Returns log shares [U, V + 1]."""

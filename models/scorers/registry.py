@@ -109,10 +109,17 @@ class ScorerSet:
         return ScorerSet(tuple(one and one.permuted(order) for one in self.each))
 
     def scores(self, given: ScorerInput) -> list[Scored]:
-        """Returns the scores of each scorer in the order of SCORERS; zeros where there is none."""
+        """Returns the scores of each scorer in the order of SCORERS; zeros where there is none.
+
+        Of a pool, what is a product is known already, and is none of these.
+        """
         users, items = given.language_model.shape
         nothing = Scored(torch.zeros(1, 1).expand(users, items))
-        return [nothing if one is None else one.scores(given) for one in self.each]
+        known = given.pool.rows is not None
+        return [
+            nothing if one is None or (known and one.product) else one.scores(given)
+            for one in self.each
+        ]
 
 
 def before_last(histories: Histories) -> Histories:

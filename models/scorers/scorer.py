@@ -4,18 +4,24 @@ A scorer gives every item of the catalogue a number for every user. The blend ad
 each with a weight that was fitted on validation users. `models.scorers.registry` names all scorers,
 in the order in which their weights are stored.
 
-Glossary: U users, N events, V items (row 0: unknown), R = 32 recent events of a user, newest first,
-A <= R of them that a scorer looks at.
+What is scored is a pool: the whole catalogue, or of each user some items of a large one. A scorer
+names those that it would have in it (`candidates`), and scores those that are (`scores`).
+
+Glossary: U users, N events, V items (row 0: unknown), K places of a pool (place 0: any other item;
+K = V + 1 where all items are scored), R = 32 recent events of a user, newest first, A <= R of them
+that a scorer looks at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum, auto
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag, pad
 
 Array = np.ndarray[Any, Any]
 Tensors = Mapping[str, Tensor]
@@ -39,6 +45,19 @@ class Needs(Enum):
     ITEMS = auto()  # events about items of the catalogue
 
 
+class Product(Enum):
+    """Names what a scorer multiplies each item with: the same product for all of the catalogue.
+
+    Such a scorer names no candidates. One search finds those of all such scorers together, and
+    gives their part of the blend (models/serving/retrieval.py).
+    """
+
+    LANGUAGE_MODEL = auto()  # the language model's answer with an item's vector, and its bias
+    LSTM = auto()  # the LSTM's feature with an item's vector, and its bias
+    POPULARITY = auto()  # 1 with an item's share of all events
+    RECENT_POPULARITY = auto()  # 1 with an item's share lately
+
+
 class Histories(NamedTuple):
     """Holds the events that a scorer learns from, user after user, oldest first."""
 
@@ -47,6 +66,62 @@ class Histories(NamedTuple):
     items: int  # V
     least_users: int = 1
     """Users who must have met a pair of items before a table of pairs may hold it."""
+
+
+MOST_SLOTS: Final = 16_384
+"""Slots by which a pool finds the place of a row, at most; as many as the catalogue below that."""
+
+
+NOBODY: Final = 1
+"""The place of a pool of some items that is empty."""
+
+
+class Pool(NamedTuple):
+    """Holds which items are scored: of each user some of its own, or all of the catalogue.
+
+    It is a small catalogue of each user. Place 0 stands for every item that has no other place, as
+    row 0 does for what is not in the catalogue; what is said of it means nothing. Place NOBODY of
+    some items is always empty: what is said of it is said of every item that nobody names.
+    """
+
+    rows: Tensor | None = None  # int64 [U, K] item rows, 0: an empty place; None: all items
+    slots: Tensor | None = None  # int16 [U, H] the place of the item in each slot
+
+    @classmethod
+    def of(cls, named: Tensor, items: int) -> Pool:
+        """Returns the pool of item rows int64 [U, K - 2], 0: none, the most wanted last.
+
+        An item that is named twice has one place. A place is found by its slot, the last bits of
+        the row. Of two items of one slot the more wanted has it and the other is left out: one pair
+        in MOST_SLOTS, none in a catalogue of fewer items.
+        """
+        count = min(MOST_SLOTS, 1 << items.bit_length())
+        slot = named & (count - 1)
+        places = torch.arange(2, named.shape[1] + 2, dtype=torch.int16) * (named > 0)
+        slots = torch.zeros(named.shape[0], count, dtype=torch.int16)
+        slots.scatter_reduce_(1, slot, places, "amax")
+        return cls(pad(named * (slots.gather(1, slot) == places), (2, 0)), slots)
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Returns the places of item rows, int64 [U, n] both."""
+        if self.rows is None or self.slots is None:
+            return rows
+        place = self.slots.gather(1, rows & (self.slots.shape[1] - 1)).long()
+        return place * (self.rows.gather(1, place) == rows)
+
+    def rows_of(self, places: Tensor) -> Tensor:
+        """Returns the item rows of places, int64 [U, n] both."""
+        return places if self.rows is None else self.rows.gather(1, places)
+
+    def summed(self, weights: Tensor, table: Tensor) -> Tensor:
+        """Returns the rows of a table [V + 1, n] summed with the items' weights [U, K], [U, n]."""
+        if self.rows is None:
+            return weights @ table
+        return embedding_bag(self.rows, table, mode="sum", per_sample_weights=weights)
+
+
+EVERYTHING: Final = Pool()
+"""The pool of all items: places are rows."""
 
 
 class RecentItems(NamedTuple):
@@ -61,25 +136,32 @@ class ScorerInput(NamedTuple):
     """Holds all that a scorer may use of U users."""
 
     recent: RecentItems
-    language_model: Tensor  # [U, V + 1] logits of the language model
-    lstm: Tensor  # [U, V + 1] logits of the LSTM alone
+    language_model: Tensor  # [U, K] logits of the language model
+    lstm: Tensor  # [U, K] logits of the LSTM alone
     log_popularity: Tensor  # [V + 1] log share of each item in all training events
     log_recent: Tensor  # [1, V + 1] log share lately; or of each user's moment, [U, V + 1]
+    pool: Pool = EVERYTHING
+
+    @property
+    def places(self) -> Tensor:
+        """Returns the places of the items of the recent events, int64 [U, R]."""
+        return self.pool.places(self.recent.rows)
 
 
 class Scored(NamedTuple):
     """Holds the scores of one scorer, and what it needs again to say which events they rest on."""
 
-    scores: Tensor  # [U, V + 1]
-    kept: Tensor | None = None
+    scores: Tensor  # [U, K]
+    kept: tuple[Tensor, ...] = ()
 
 
 class Pull(NamedTuple):
     """Holds how the log-odds of one interest of each user move with the scores of a scorer."""
 
-    items: Tensor  # [U, V + 1] derivative by the blended score of each item
+    items: Tensor  # [U, K] derivative by the blended score of each item
     of_events: Tensor  # [U, R] the same at the items of the recent events
     weight: Tensor  # [U, 1] the weight of this scorer in the blend
+    pool: Pool = EVERYTHING
 
 
 class Scorer:
@@ -102,6 +184,8 @@ class Scorer:
     """Whether training leaves it out unless it takes something from the loss of unseen users."""
     explained: ClassVar[int] = 100
     """Its turn when causes are summed; rounding depends on the order, so it never changes."""
+    product: ClassVar[Product | None] = None
+    """What it multiplies every item with; None: it says the same of most items."""
 
     @classmethod
     def learn(cls, histories: Histories) -> Self | None:
@@ -117,11 +201,19 @@ class Scorer:
         """Returns what a model directory stores of it; each key begins with `tensors_prefix`."""
         return {}
 
+    def candidates(self, recent: RecentItems) -> Tensor | None:
+        """Returns the items that it would have scored, int64 [U, n] rows, 0: none, the best first.
+
+        They are those of which it says most beyond what it says of any other item; None: it names
+        none. An item may be named more than once.
+        """
+        return None
+
     def scores(self, given: ScorerInput) -> Scored:
-        """Returns the scores of every item, float32 [U, V + 1]; those of row 0 mean nothing."""
+        """Returns the scores of every item of the pool, float32 [U, K]; place 0 means nothing."""
         raise NotImplementedError
 
-    def lost(self, recent: RecentItems, kept: Tensor | None, pull: Pull) -> Tensor | None:
+    def lost(self, recent: RecentItems, kept: tuple[Tensor, ...], pull: Pull) -> Tensor | None:
         """Returns what the log-odds lose without each event, [U, A]; None: it rests on no event.
 
         kept: what `scores` kept of the same users.

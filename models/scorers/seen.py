@@ -15,10 +15,14 @@ class Seen(Scorer):
     family = Family.SEEN
     explained = 0
 
-    def scores(self, given: ScorerInput) -> Scored:
-        """Returns 0 and 1 [U, V + 1]."""
-        return Scored(marked(given, given.recent.rows))
+    def candidates(self, recent: RecentItems) -> Tensor:
+        """Returns the items of the recent events, [U, R], for all scorers of this family."""
+        return recent.rows
 
-    def lost(self, recent: RecentItems, kept: Tensor | None, pull: Pull) -> Tensor:
+    def scores(self, given: ScorerInput) -> Scored:
+        """Returns 0 and 1 [U, K]."""
+        return Scored(marked(given, given.places))
+
+    def lost(self, recent: RecentItems, kept: tuple[Tensor, ...], pull: Pull) -> Tensor:
         """Returns the pull of each event's item [U, R], if no other event is about it."""
         return pull.weight * pull.of_events * only_one_of_its_item(recent.rows, recent.rows > 0)

@@ -21,13 +21,13 @@ class SeenLately(Scorer):
     explained = 2
 
     def scores(self, given: ScorerInput) -> Scored:
-        """Returns the sums [U, V + 1]."""
-        rows = given.recent.rows
+        """Returns the sums [U, K]."""
+        places = given.places
         users, items = given.language_model.shape
-        shares = _shares(rows).expand(users, -1)
-        return Scored(torch.zeros(users, items).scatter_add_(1, rows, shares))
+        shares = _shares(places).expand(users, -1)
+        return Scored(torch.zeros(users, items).scatter_add_(1, places, shares))
 
-    def lost(self, recent: RecentItems, kept: Tensor | None, pull: Pull) -> Tensor:
+    def lost(self, recent: RecentItems, kept: tuple[Tensor, ...], pull: Pull) -> Tensor:
         """Returns the pull of each event's item [U, R], by how much the event counts."""
         return pull.weight * pull.of_events * _shares(recent.rows)
 

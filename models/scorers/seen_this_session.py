@@ -20,9 +20,9 @@ class SeenThisSession(Scorer):
     explained = 1
 
     def scores(self, given: ScorerInput) -> Scored:
-        """Returns 0 and 1 [U, V + 1]."""
-        return Scored(marked(given, given.recent.rows * given.recent.session))
+        """Returns 0 and 1 [U, K]."""
+        return Scored(marked(given, given.places * given.recent.session))
 
-    def lost(self, recent: RecentItems, kept: Tensor | None, pull: Pull) -> Tensor:
+    def lost(self, recent: RecentItems, kept: tuple[Tensor, ...], pull: Pull) -> Tensor:
         """Returns the pull of each item [U, R], if no other event of the session is about it."""
         return pull.weight * pull.of_events * only_one_of_its_item(recent.rows, recent.session)

@@ -60,15 +60,18 @@ def match(items: Tensor, phrases: Tensor) -> Array:
 
 
 def probabilities(
-    phrases: Phrases, items: Tensor, answer: Tensor, recent: RecentItems, weights: Tensor
+    phrases: Phrases,
+    by_items: Tensor,
+    answer: Tensor,
+    recent: RecentItems,
+    weights: Tensor,
 ) -> Tensor:
     """Returns the probability that the next event touches each phrase, [U, P].
 
-    items: blend of item scores [U, V + 1]; answer: of the language model [U, D]; weights: those of
-    the trained interests.
+    by_items: the same by the item scores alone; answer: of the language model [U, D]; weights:
+    those of the trained interests.
     """
     own = blending.own_shares(phrases.membership[recent.rows], recent.held.float(), phrases.base)
-    by_items = torch.softmax(items, 1) @ phrases.membership
     direct = torch.nn.functional.linear(answer, phrases.candidates, torch.logit(phrases.base))
     found: Tensor = torch.sigmoid(
         blending.interest_features(by_items, direct, own, phrases.base) @ weights

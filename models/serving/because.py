@@ -14,8 +14,8 @@ memory or an earlier block is credited to no event. How well this agrees with re
 without the event: models/evaluation/explanations.py measures it. What each scorer loses is in its
 own file (models/scorers); here they are added up, with the two that are no scorers of items alone.
 
-Glossary: U users, V items (row 0: unknown), C interests, D width, n events read as tokens,
-R = 32 recent events, newest first, F scorers.
+Glossary: U users, V items (row 0: unknown), K places of a pool, C interests, D width, n events read
+as tokens, S items of the rest of a pool, R = 32 recent events, newest first, F scorers.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from models.network.language_model import Block, LanguageModel
 from models.scorers import blend as blending
 from models.scorers.blend import Blend
 from models.scorers.registry import EXPLAINED, NAMES, ScorerSet
-from models.scorers.scorer import Pull
-from models.serving.reading import Reading
+from models.scorers.scorer import Pull, RecentItems
+from models.serving.reading import Reading, Rest
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,23 @@ class Explainer:
         weights = self.blend.item_weights(recent).t().unsqueeze(2)  # [F, U, 1]
         opinion = dict(zip(blending.INTEREST_FEATURES, self.blend.interest.tolist(), strict=True))
         # how the interest moves with each item's score, and with the items of the events
-        mine = self.membership.t()[which]
-        pull = opinion["items"] * pull_of_items(reading.items, mine)
-        of_events = pull.gather(1, recent.rows)
+        pool, mine = reading.pool, self._mine(reading, which)
+        pull = opinion["items"] * (
+            pull_of_items(reading.items, mine)
+            if reading.rest is None
+            else pull_of_candidates(reading, mine, self._mine_of_rest(reading.rest, which))
+        )
+        of_events = pull.gather(1, pool.places(recent.rows))
 
         # the user's own counters, then each scorer by its weight
-        lost = lost_by_counters(reading, mine, self.blend.base[which], opinion)
+        touched = belonging(self.membership, recent.rows, which)
+        lost = lost_by_counters(recent, touched, self.blend.base[which], opinion)
         for place in EXPLAINED:
             scorer = self.scorers.each[place]
             if scorer is None:
                 continue
             given = scorer.lost(
-                recent, reading.scored[place].kept, Pull(pull, of_events, weights[place])
+                recent, reading.scored[place].kept, Pull(pull, of_events, weights[place], pool)
             )
             if given is not None:
                 lost[:, : given.shape[1]] += given
@@ -74,10 +79,25 @@ class Explainer:
         # the language model acts through the items and on the interest directly
         if self.looks_inside:
             own = opinion["language_model"] * self.interests[which]
-            towards = weights[NAMES.index("language_model")] * (pull @ self.answers) + own
+            towards = weights[NAMES.index("language_model")] * pool.summed(pull, self.answers) + own
             read = reading.there.shape[1]
             lost[:, :read] += lost_by_language_model(reading, towards, self.language_model)
         return lost.masked_fill_(~recent.held, 0)
+
+    def _mine(self, reading: Reading, which: Tensor) -> Tensor:
+        """Returns 1 at the items of the pool that belong to interests [U], float32 [U, K]."""
+        if reading.pool.rows is None:
+            return self.membership.t()[which]
+        return belonging(self.membership, reading.pool.rows, which)
+
+    def _mine_of_rest(self, rest: Rest, which: Tensor) -> Tensor:
+        """Returns the same of the items that stand for the rest, [U, S]."""
+        return self.membership[rest.rows].t()[which]
+
+
+def belonging(membership: Tensor, rows: Tensor, which: Tensor) -> Tensor:
+    """Returns 1 where items belong to an interest, [U, n] of rows int64 [U, n], interests [U]."""
+    return membership.flatten()[rows * membership.shape[1] + which.unsqueeze(1)]
 
 
 def lost_by_language_model(reading: Reading, towards: Tensor, model: LanguageModel) -> Tensor:
@@ -91,15 +111,15 @@ def lost_by_language_model(reading: Reading, towards: Tensor, model: LanguageMod
 
 
 def lost_by_counters(
-    reading: Reading, mine: Tensor, base: Tensor, opinion: dict[str, float]
+    recent: RecentItems, touched: Tensor, base: Tensor, opinion: dict[str, float]
 ) -> Tensor:
     """Returns what the own counters of one interest a user lose without each event, [U, R].
 
-    It is blend.own_shares with and without the event. mine: [U, V + 1], 1 at the items of the
-    interest; base: [U], its base rate; opinion: the weight of each interest feature.
+    It is blend.own_shares with and without the event. touched: [U, R], 1 at events about an item of
+    the interest; base: [U], its base rate; opinion: the weight of each interest feature.
     """
-    held = reading.recent.held
-    touched = mine.gather(1, reading.recent.rows) * held
+    held = recent.held
+    touched = touched * held
     lost = torch.zeros_like(touched)
     for name, half_life, prior in blending.COUNTERS:
         decay = 0.5 ** (torch.arange(touched.shape[1]) / half_life) * held
@@ -111,9 +131,9 @@ def lost_by_counters(
 
 
 def pull_of_items(items: Tensor, mine: Tensor) -> Tensor:
-    """Returns the derivative of an interest's log-odds by the item scores, [U, V + 1].
+    """Returns the derivative of an interest's log-odds by the item scores, [U, K].
 
-    mine: [U, V + 1], 1 where an item belongs to the interest.
+    mine: [U, K], 1 where an item belongs to the interest.
     """
     share = torch.softmax(items, 1)
     within = share * mine
@@ -121,3 +141,17 @@ def pull_of_items(items: Tensor, mine: Tensor) -> Tensor:
     return within / within.sum(1, keepdim=True).clamp(1e-5) - outside / outside.sum(
         1, keepdim=True
     ).clamp(1e-5)
+
+
+def pull_of_candidates(reading: Reading, mine: Tensor, mine_of_rest: Tensor) -> Tensor:
+    """Returns the same by the scores of candidates, [U, K]; the rest of the items has its share.
+
+    mine: [U, K] and mine_of_rest: [U, S], 1 where an item belongs to the interest.
+    """
+    share, rest = reading.shares()
+    of_rest = (rest * mine_of_rest).sum(1, keepdim=True)
+    within = share * mine
+    outside = share - within
+    inside = within.sum(1, keepdim=True) + of_rest
+    beyond = outside.sum(1, keepdim=True) + rest.sum(1, keepdim=True) - of_rest
+    return within / inside.clamp(1e-5) - outside / beyond.clamp(1e-5)

@@ -78,6 +78,22 @@ class Predictor(ScoringPass):
         belongs: Array = self._membership[1:].numpy() > 0
         return belongs
 
+    def of(self, trained: TrainedModel) -> Predictor:
+        """Returns another model of the same form."""
+        return Predictor(trained)
+
+    def with_all_items(self) -> Predictor:
+        """Returns the same model, which scores every item of its catalogue."""
+        return self.of(replace(self.trained, candidates=False))
+
+    def items_scored(self, state: Array, recent: Array) -> float:
+        """Returns how many items of a user are scored, on average."""
+        with torch.inference_mode():
+            pool = self.read(state, recent).pool
+        if pool.rows is None:
+            return float(len(self.info.items))
+        return float((pool.rows > 0).sum(1).float().mean())
+
     def randomised(self, seed: int) -> Predictor:
         """Returns the same model as if it had learned nothing.
 
@@ -141,7 +157,7 @@ class Predictor(ScoringPass):
         self, state: Array, recent: Array, *, interests: int, items: int, because: int
     ) -> Scores:
         """Returns the best interests and items of each user, and the events they rest on."""
-        chunk = users_a_pass(len(self.info.items))
+        chunk = users_a_pass(len(self.info.items), candidates=self.trained.candidates)
         passes = [
             self._score(
                 state[start : start + chunk],
@@ -170,9 +186,17 @@ class Predictor(ScoringPass):
                 )
 
     def score_all(self, state: Array, recent: Array) -> Array:
-        """Returns the blended scores of every item, float32 [U, V]; higher is better."""
+        """Returns the blended scores of every item, float32 [U, V]; higher is better.
+
+        An item that is no candidate has minus infinity.
+        """
         with torch.inference_mode():
-            return self.read(state, recent).items[:, 1:].numpy()
+            reading = self.read(state, recent)
+            if reading.pool.rows is None:
+                return reading.items[:, 1:].numpy()
+            every = torch.full((len(state), len(self.info.items) + 1), float("-inf"))
+            every.scatter_(1, reading.pool.rows, reading.items)
+            return every[:, 1:].numpy()
 
     def interest_probabilities(self, state: Array, recent: Array) -> Array:
         """Returns the probability of every interest, float32 [U, C]."""
@@ -312,9 +336,13 @@ class Predictor(ScoringPass):
         return self._network.text_model.encode_text(tokens)[0]
 
 
-def users_a_pass(items: int) -> int:
-    """Returns how many users are scored at once; their item scores take CHUNK_BYTES at most."""
-    return max(1, min(CHUNK, CHUNK_BYTES // (4 * SCORES_HELD * (items + 1))))
+def users_a_pass(items: int, *, candidates: bool = False) -> int:
+    """Returns how many users are scored at once; their item scores take CHUNK_BYTES at most.
+
+    candidates: whether they are one product with all items, and all else is of a few.
+    """
+    held = 1 if candidates else SCORES_HELD
+    return max(1, min(CHUNK, CHUNK_BYTES // (4 * held * (items + 1))))
 
 
 def _previous_times(times: Array, sizes: Array, previous_ms: Array) -> Array:

@@ -1,7 +1,7 @@
 """Holds what a scoring pass knows of some users, and what it has made of that.
 
 Glossary: U users, D width, S floats of state, V items (row 0: unknown), n recent events read,
-k soft tokens, H heads, R = 32 recent events, newest first.
+k soft tokens, K places of a pool, S items of its rest, H heads, R = 32 recent events, newest first.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from models.scorers.scorer import RecentItems, Scored
+from models.scorers.scorer import EVERYTHING, Pool, RecentItems, Scored
 
 
 class Known(NamedTuple):
@@ -32,6 +33,13 @@ class Known(NamedTuple):
         return RecentItems(self.rows, self.held, self.session)
 
 
+class Rest(NamedTuple):
+    """Holds some items that stand for all that no user's pool has."""
+
+    rows: Tensor  # int64 [S]
+    scores: Tensor  # [U, S] their blended scores, and the logarithm of how many each stands for
+
+
 @dataclass(slots=True)
 class Reading:
     """Holds what the models made of some users: values that scores and explanations share."""
@@ -42,9 +50,24 @@ class Reading:
     there: Tensor  # bool [U, n], oldest first
     recent: RecentItems
     scored: list[Scored]  # by each scorer, in the order of registry.SCORERS
-    items: Tensor  # [U, V + 1] the blend of their scores
+    items: Tensor  # [U, K] the blend of their scores
+    pool: Pool = EVERYTHING  # which items that are
+    rest: Rest | None = None  # what the other items have, if those are not all
+
+    def chances(self, membership: Tensor) -> Tensor:
+        """Returns how likely the next item is one of each group, [U, C] of 0/1 [V + 1, C]."""
+        if self.rest is None:
+            return self.pool.summed(torch.softmax(self.items, 1), membership)
+        picked, rest = self.shares()
+        return self.pool.summed(picked, membership) + rest @ membership[self.rest.rows]
+
+    def shares(self) -> tuple[Tensor, Tensor]:
+        """Returns how likely the next item is each of the pool [U, K], and of its rest [U, S]."""
+        assert self.rest is not None
+        both = torch.softmax(torch.cat((self.items, self.rest.scores), 1), 1)
+        return both[:, : self.items.shape[1]], both[:, self.items.shape[1] :]
 
     @property
     def scores(self) -> list[Tensor]:
-        """Returns the item scores of each scorer, [U, V + 1] each, in the order of SCORERS."""
+        """Returns the item scores of each scorer, [U, K] each, in the order of SCORERS."""
         return [each.scores for each in self.scored]

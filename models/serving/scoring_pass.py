@@ -29,14 +29,18 @@ from models.scorers import blend as blending
 from models.scorers import zero_shot
 from models.scorers.calibration import corrected
 from models.scorers.pair_table import FEW
-from models.scorers.scorer import ScorerInput
+from models.scorers.scorer import EVERYTHING, NOBODY, Pool, Scored, ScorerInput
 from models.serving.because import Explainer
+from models.serving.item_search import ProductSearch
 from models.serving.reading import Known, Reading
+from models.serving.retrieval import Asked, Retrieval, looked_for
 from models.serving.trained_model import TrainedModel
 
 Columns = tuple[Tensor, ...]
 """The fields of models.contract.Scores, as tensors."""
 
+ASKED: Final = 10
+"""Items that an update names where nothing is set."""
 SLOW: Final = "own_16"
 NOTICEABLE: Final = 0.05
 """A change of probability smaller than this is `steady`."""
@@ -67,12 +71,21 @@ class ScoringPass:
                 interests=self._tables.interests,
                 looks_inside=self.looks_inside,
             )
+            self._retrieval = self._retrieval_of(trained) if trained.candidates else None
         self._reader: Reader | None = None
         self._serving = False
         self._operations: dict[tuple[int, int, int, bool], Callable[..., tuple[Tensor, ...]]] = {}
         self._live = False
         self.log_recent = blend.log_recent[None]
         """Recent popularity in the next pass: [1, V + 1] or [U, V + 1]."""
+
+    def _retrieval_of(self, trained: TrainedModel) -> Retrieval:
+        """Returns what finds the candidates of users."""
+        tables = self._tables
+        shared = tables.answers is tables.items
+        vectors = tables.items if shared else torch.cat((tables.answers, tables.items), 1)
+        search = ProductSearch(vectors, trained.blend.log_popularity, looked_for(ASKED))
+        return Retrieval(trained.scorers, search, trained.blend.log_popularity, shared=shared)
 
     def serve(self, precision: str) -> str:
         """Makes a pass one operation and returns in which precision it reads, and why.
@@ -129,7 +142,7 @@ class ScoringPass:
 
     def _columns(self, known: Known, interests: int, items: int, because: int) -> Columns:
         """Returns the same, operation by operation."""
-        reading = self.read_known(known)
+        reading = self.read_known(known, items)
         # one interest at least is looked at, since causes are those of the first one
         probability, slow = self._interests(reading)
         best, which = probability.topk(min(max(interests, 1), probability.shape[1]), dim=1)
@@ -138,7 +151,8 @@ class ScoringPass:
         # how each interest moves against the user's slower average
         change = best - slow.gather(1, which)
         trend = self._trend(reading, which, change)
-        item_score, item = reading.items.topk(min(items, len(self._membership) - 1), dim=1)
+        item_score, place = reading.items.topk(min(items, len(self._membership) - 1), dim=1)
+        item = reading.pool.rows_of(place)
         return (
             which.to(torch.int32),
             best,
@@ -151,32 +165,66 @@ class ScoringPass:
             self._phrase_probabilities(reading),
         )
 
-    def read_known(self, known: Known) -> Reading:
-        """Returns one language-model pass over U users and their item scores."""
+    def read_known(self, known: Known, most: int = ASKED) -> Reading:
+        """Returns one language-model pass over U users and their item scores.
+
+        most: how many items will be asked for, where not all of them are scored.
+        """
         # the networks: the LSTM's feature, the language model's answer, and logits of both
         feature = self._network.lstm.feature(known.x[:, -1], known.memory)
         answer, tokens, bias = self.answer(known, feature)
-        tables = self._tables
-        biases = tables.biases(known.log_recent)
-        given = ScorerInput(
-            recent=known.recent,
-            language_model=_logits(answer, tables.answers, biases),
-            lstm=_logits(feature, tables.items, biases),
-            log_popularity=self._blend.log_popularity,
-            log_recent=known.log_recent,
-        )
+        biases = self._tables.biases(known.log_recent)
         # all scorers, and their blend
-        scored = self.trained.scorers.scores(given)
-        weights = self._blend.item_weights(given.recent)
+        weights = self._blend.item_weights(known.recent)
+        if self._retrieval is None:
+            pool, rest = EVERYTHING, None
+            scored = self._scored_whole(known, answer, feature, biases)
+            blended = blending.weighted([each.scores for each in scored], weights)
+        else:
+            asked = Asked(known.recent, answer, feature, weights, biases, known.log_recent)
+            pool, products, rest = self._retrieval(asked, most)
+            scored = self._scored_pool(known, pool, products)
+            others = blending.weighted([each.scores for each in scored], weights)
+            blended = others + products
+            # the other items have what the scorers say of an item that nobody names
+            rest = rest._replace(scores=rest.scores + others[:, NOBODY].unsqueeze(1))
         return Reading(
             answer=answer,
             tokens=tokens,
             bias=bias,
             there=known.there,
-            recent=given.recent,
+            recent=known.recent,
             scored=scored,
-            items=blending.weighted([each.scores for each in scored], weights),
+            items=blended,
+            pool=pool,
+            rest=rest,
         )
+
+    def _scored_whole(
+        self, known: Known, answer: Tensor, feature: Tensor, biases: Tensor
+    ) -> list[Scored]:
+        """Returns what each scorer says of every item."""
+        given = ScorerInput(
+            recent=known.recent,
+            language_model=_logits(answer, self._tables.answers, biases),
+            lstm=_logits(feature, self._tables.items, biases),
+            log_popularity=self._blend.log_popularity,
+            log_recent=known.log_recent,
+        )
+        return self.trained.scorers.scores(given)
+
+    def _scored_pool(self, known: Known, pool: Pool, products: Tensor) -> list[Scored]:
+        """Returns what each scorer says of the pool's items, those left out that are products."""
+        nothing = torch.zeros(1, 1).expand_as(products)
+        given = ScorerInput(
+            recent=known.recent,
+            language_model=nothing,
+            lstm=nothing,
+            log_popularity=self._blend.log_popularity,
+            log_recent=known.log_recent,
+            pool=pool,
+        )
+        return self.trained.scorers.scores(given)
 
     def answer(self, known: Known, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the language model's answer, and what its last block read: tokens and bias.
@@ -217,7 +265,7 @@ class ScoringPass:
         touched = embedding(reading.recent.rows, self._membership)
         there = reading.recent.held.float()
         own = blending.own_shares(touched, there, base)
-        by_items = torch.softmax(reading.items, 1) @ self._membership
+        by_items = reading.chances(self._membership)
         direct = linear(reading.answer, tables.interests, tables.interest_bias)
         features = blending.interest_features(by_items, direct, own, base)
         return features, own[SLOW]
@@ -228,7 +276,7 @@ class ScoringPass:
             return torch.zeros(reading.answer.shape[0], 0)
         return zero_shot.probabilities(
             self._phrases,
-            reading.items,
+            reading.chances(self._phrases.membership),
             reading.answer,
             reading.recent,
             self._blend.interest,

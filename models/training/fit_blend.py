@@ -1,6 +1,8 @@
 """Fits the weights of the blend to the last events of validation users.
 
-A predictor scores them as it would serve them. The users whose last events are newest take part.
+A predictor that scores all items scores them as it would serve them. A large catalogue is served by
+candidates, so the weights of its interests are fitted to those, once those of the scorers are
+known. The users whose last events are newest take part.
 Recent popularity is taken as if the model had been trained every week: of the moment when the week
 of an event began, seen from the newest one. Where events have times, a second set of weights is
 fitted to a recent popularity that comes in live, of the hour of each event. Weights for users
@@ -38,6 +40,7 @@ from models.scorers.registry import NAMES, READERS, SCORERS, ScorerSet
 from models.scorers.scorer import Needs, RecentItems, Scorer, ScorerInput
 from models.serving.predictor import Predictor
 from models.serving.reading import Reading
+from models.serving.trained_model import MOST_WHOLE
 
 Array = np.ndarray[Any, Any]
 Popularity = Callable[[Array], Tensor]
@@ -129,6 +132,10 @@ def fit_blend(
         """Returns the blend fitted to one recent popularity."""
         recently = popularity(cases.time_ms)
         found = _fit(predictor, *read_cases(predictor, dataset, cases, recently), blend)
+        if items > MOST_WHOLE:
+            served = predictor.of(replace(predictor.trained, blend=found, candidates=True))
+            readings, targets = read_cases(served, dataset, cases, recently)
+            found = replace(found, interest=_interest_weights(served, readings, targets))
         by_text = _of_texts(*read_cases(predictor, nameless, cases, recently))
         recently = popularity(times[first])
         prior = _prior(predictor.trained.scorers, blend.log_popularity, recently, item_rows[first])
@@ -268,9 +275,15 @@ def _fit(predictor: Predictor, readings: list[Reading], targets: Tensor, blend: 
     with torch.no_grad():
         for each in readings:
             each.items = blending.weighted(each.scores, blend.item_weights(each.recent))
+    return replace(blend, interest=_interest_weights(predictor, readings, targets))
+
+
+def _interest_weights(predictor: Predictor, readings: list[Reading], targets: Tensor) -> Tensor:
+    """Returns the weights of the interest features, of the items as they are blended."""
+    with torch.no_grad():
         features = torch.cat([predictor.interest_features(each)[0] for each in readings])
     happened = torch.from_numpy(predictor.membership.astype(np.float32))[targets - 1]
-    return replace(blend, interest=fit_interest_weights(features, happened))
+    return fit_interest_weights(features, happened)
 
 
 def _columns(readings: list[Reading]) -> tuple[list[Tensor], Tensor, Tensor]:

@@ -284,7 +284,8 @@ class HostedTraining:
         )
         scorers = ScorerSet.learn(before_last(histories), trained.scorers)
         start = trained.blend
-        predictor = HostedPredictor(replace(trained, scorers=scorers), self.base, self.bridge)
+        small = replace(trained, scorers=scorers, candidates=False)
+        predictor = HostedPredictor(small, self.base, self.bridge)
         users = self._validation_users(self.config.blend_users)
         self.progress("blend", 0, 1, {})
         blend, figures = fit_blend(

@@ -51,7 +51,7 @@ from models.scorers.registry import ScorerSet, before_last
 from models.scorers.scorer import Histories
 from models.serving.allocator import keep_freed_memory
 from models.serving.predictor import Predictor
-from models.serving.trained_model import TrainedModel
+from models.serving.trained_model import MOST_WHOLE, TrainedModel
 from models.training.checkpoints import Checkpoints, digest_of
 from models.training.config import TrainConfig
 from models.training.epochs import Epochs
@@ -354,7 +354,9 @@ class Training:
         }
         write_model(
             self.out,
-            self._trained(scorers, blend),
+            replace(
+                self._trained(scorers, blend), candidates=len(self.membership) > MOST_WHOLE + 1
+            ),
             catalogue=self.catalogue,
             report=report,
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stream.cli import options
+from stream.cli.bench_catalogue import command as catalogue
 from stream.cli.bench_compare import command as compare
 from stream.cli.bench_conditions import command as conditions
 from stream.cli.bench_view import announce, is_named, readable
@@ -110,5 +111,6 @@ def command(
     click.echo(bench.as_json(result) if as_json else readable(result))
 
 
+command.add_command(catalogue)
 command.add_command(compare)
 command.add_command(conditions)

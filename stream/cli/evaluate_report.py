@@ -135,7 +135,8 @@ def of_membership(
             f"learned, and {counts[1]} of the others; give the events and options of its training"
         )
     with ProgressView() as view:
-        report = measure_membership(predictor, learned, members, seed=given["seed"], progress=view)
+        whole = predictor.with_all_items()  # a candidate is none by chance: losses need every item
+        report = measure_membership(whole, learned, members, seed=given["seed"], progress=view)
     report["share_held_out"] = drawn["share"]
     report["privacy"] = trained.get("privacy")
     report["notes"] = _of_known_events(known)

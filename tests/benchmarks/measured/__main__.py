@@ -10,6 +10,7 @@
     python -m tests.benchmarks.measured recovery      cold starts with the states of many users
     python -m tests.benchmarks.measured joins         workers that come and go
     python -m tests.benchmarks.measured serving       the service with a million profiles
+    python -m tests.benchmarks.measured catalogue     what a user costs as the catalogue grows
     python -m tests.benchmarks.measured pages         writes all tables from the rows
     python -m tests.benchmarks.measured status        what has been measured, of which code
 
@@ -286,6 +287,26 @@ def serving() -> None:
     run["rows"] = json.loads(done.stdout)
     about = "The service: starts, memory, requests beside updates, from event to answer, a segment."
     rows.append("serving", about, f"{COMMAND} serving", run)
+
+
+@main.command()
+@click.option(
+    "--items",
+    "sizes",
+    multiple=True,
+    default=(400, 1_000, 4_000, 10_000, 30_000, 100_000, 1_000_000),
+    show_default=True,
+    type=click.IntRange(100),
+    help="Repeat it.",
+)
+def catalogue(sizes: tuple[int, ...]) -> None:
+    """Measure what a user costs as the catalogue grows. Wants a quiet machine."""
+    words = ["bench", "catalogue", *(each for size in sizes for each in ("--items", str(size)))]
+    run = rows.conditions(rows.fingerprint())
+    run["command"] = shlex.join(["interest-stream", *words])
+    run["rows"] = command_json(*words)["rows"]
+    about = "What a user costs as the catalogue grows; synthetic models, one thread."
+    rows.append("catalogue", about, f"{COMMAND} catalogue", run)
 
 
 def _only(words: list[str], forms: Sequence[str]) -> list[str]:

@@ -333,6 +333,35 @@ def _ends(ends: Sequence[float], digits: int = 4) -> str:
     return f"{ends[0]:+.{digits}f} .. {ends[1]:+.{digits}f}"
 
 
+def _catalogue(figures: Figures) -> list[str]:
+    """Returns a line a size of the catalogue, of the newest run."""
+    runs = figures.runs("catalogue")
+    if not runs:
+        return _missing("python -m tests.benchmarks.measured catalogue")
+    rows = [
+        (
+            f"{row['items']:,}",
+            f"{row['candidates']:,.0f}",
+            f"{row['us_per_user']:,.0f}",
+            f"{row['exact_us_per_user']:,.0f}",
+            f"{row['recall_at_10']:.4f}",
+            f"{row['load_s']:.1f}",
+            f"{row['memory_mb']:,.0f}",
+        )
+        for row in runs[-1]["rows"]
+    ]
+    header = (
+        "items",
+        "scored of a user",
+        "µs a user",
+        "µs with all items scored",
+        "of the exact first ten",
+        "s to load",
+        "MB",
+    )
+    return [*markdown(header, rows), *conditions(figures, "catalogue")]
+
+
 TABLES: Final[dict[str, Callable[[Figures], list[str]]]] = {
     "targets": _targets,
     "speed": _speed,
@@ -341,6 +370,7 @@ TABLES: Final[dict[str, Callable[[Figures], list[str]]]] = {
     "recovery": partial(_of_conditions, "recovery"),
     "joins": partial(_of_conditions, "joins"),
     "serving": partial(_of_conditions, "serving"),
+    "catalogue": _catalogue,
     "demo": _demo,
     "drift": _drift,
     "explanations": _explanations,

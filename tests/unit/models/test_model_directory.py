@@ -56,6 +56,17 @@ def test_written_and_read_again_it_says_the_same(tmp_path: Path) -> None:
         assert (one == other).all()
 
 
+def test_whether_candidates_are_scored_is_read_back(tmp_path: Path) -> None:
+    model, catalogue = read_model(DEMO_MODEL), catalogue_lines(DEMO_MODEL)
+    for candidates in (True, False):
+        trained = replace(model.trained, candidates=candidates)
+        write_model(tmp_path / "model", trained, catalogue=catalogue, report={})
+        assert read_model(tmp_path / "model").trained.candidates is candidates
+        config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
+        assert config.get("candidates", False) is candidates
+    assert "candidates" not in config  # a small catalogue's directory is as it was
+
+
 def test_weights_for_live_popularity_are_read_back(tmp_path: Path) -> None:
     model = read_model(DEMO_MODEL)
     blend = model.trained.blend

@@ -13,7 +13,17 @@ from torch import Tensor
 
 from models.compact import RECENT
 from models.scorers.registry import SCORERS
-from models.scorers.scorer import Family, Histories, Needs, Pull, RecentItems, Scorer, ScorerInput
+from models.scorers.scorer import (
+    NOBODY,
+    Family,
+    Histories,
+    Needs,
+    Pool,
+    Pull,
+    RecentItems,
+    Scorer,
+    ScorerInput,
+)
 
 USERS, ITEMS = 7, 30
 PAGE = Path(__file__).parents[4] / "docs/understand/path-of-a-model.md"
@@ -90,6 +100,47 @@ def test_a_user_alone_gets_the_scores_of_that_user_among_others(kind: type[Score
             recent=recent, language_model=given.language_model[mine], lstm=given.lstm[mine]
         )
         torch.testing.assert_close(scorer.scores(alone).scores, together[mine])
+
+
+@every_scorer
+def test_a_pool_of_all_items_says_what_the_whole_catalogue_says(
+    kind: type[Scorer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each item has a place of its own in the pool of a user; scores move to it."""
+    monkeypatch.setattr(kind, "named", 10**9, raising=False)  # all of a table of pairs
+    scorer, given = learned(kind), users()
+    if kind.product is not None:  # of a pool it is known before: models/serving/retrieval.py
+        return
+    order = torch.stack([1 + torch.randperm(ITEMS) for _ in range(USERS)])
+    pool = Pool.of(order, ITEMS)
+    assert pool.rows is not None
+    larger = torch.zeros(1, 1).expand(*pool.rows.shape)
+    given = given._replace(language_model=larger, lstm=larger, pool=pool)
+    found = scorer.scores(given).scores
+    assert found.shape == pool.rows.shape
+    wanted = scorer.scores(users()).scores.gather(1, pool.rows)
+    places = slice(NOBODY + 1, None)
+    torch.testing.assert_close(  # all pairs are float16
+        found[:, places], wanted[:, places], atol=1e-3, rtol=2e-3
+    )
+    # of the empty place it says what it says where it knows nothing
+    nothing = users(0)._replace(language_model=larger, lstm=larger, pool=pool)
+    unknown = scorer.scores(nothing).scores[:, NOBODY]
+    torch.testing.assert_close(found[:, NOBODY], unknown)
+
+
+@every_scorer
+@pytest.mark.parametrize("events", [0, 12])
+def test_named_candidates_are_items_or_none(kind: type[Scorer], events: int) -> None:
+    given = users(events)
+    named = learned(kind).candidates(given.recent)
+    if named is None:
+        return
+    assert kind.product is None
+    assert named.dtype == torch.int64
+    assert named.shape[0] == USERS
+    assert ((named >= 0) & (named <= ITEMS)).all()
+    assert events or not named.any()
 
 
 @every_scorer

@@ -12,8 +12,10 @@ from torch import Tensor
 from models.network.language_model import Block, LanguageModel
 from models.scorers import blend
 from models.scorers.blend import Blend, own_shares, weighted
+from models.scorers.cooccurrence import Cooccurrence
+from models.scorers.ease import Ease
 from models.scorers.registry import NAMES, ScorerSet
-from models.scorers.scorer import Histories, RecentItems, ScorerInput
+from models.scorers.scorer import Histories, Pool, RecentItems, ScorerInput
 from models.serving.because import (
     Explainer,
     lost_by_counters,
@@ -98,7 +100,8 @@ def test_what_the_counters_lose_is_what_they_say_without_the_event(
     which = torch.arange(USERS) % INTERESTS
     opinion = dict(zip(blend.INTEREST_FEATURES, explainer.blend.interest.tolist(), strict=True))
     mine, base = explainer.membership.t()[which], explainer.blend.base
-    lost = lost_by_counters(reading, mine, base[which], opinion)
+    about = mine.gather(1, reading.recent.rows)
+    lost = lost_by_counters(reading.recent, about, base[which], opinion)
     touched = explainer.membership[reading.recent.rows]
 
     def said(there: Tensor) -> Tensor:
@@ -157,6 +160,32 @@ def test_what_is_lost_is_the_sum_over_counters_scorers_and_language_model(
         summed += one.log_odds_lost(reading, which) - counters
     together = replace(alone, blend=replace(silent, item=explainer.blend.item))
     torch.testing.assert_close(together.log_odds_lost(reading, which), summed, atol=1e-5, rtol=1e-4)
+
+
+def test_a_pool_of_all_items_gives_the_causes_of_the_whole_catalogue(
+    explainer: Explainer, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an item stands, and that the pairs of an event are picked out, changes nothing."""
+    for kind in (Cooccurrence, Ease):
+        monkeypatch.setattr(kind, "named", 10**9)
+    order = torch.stack([1 + torch.randperm(ITEMS) for _ in range(USERS)])
+    pool = Pool.of(order, ITEMS)
+    assert pool.rows is not None
+    network, popular = torch.randn(2, USERS, ITEMS + 1), explainer.blend.log_popularity
+    given = ScorerInput(reading.recent, network[0], network[1], popular, popular[None])
+    whole = [each.scores for each in explainer.scorers.scores(given)]
+    items = weighted(whole, explainer.blend.item_weights(reading.recent))
+    shape = torch.zeros(1, 1).expand(*pool.rows.shape)
+    in_pool = explainer.scorers.scores(given._replace(language_model=shape, lstm=shape, pool=pool))
+    picked = replace(reading, items=items.gather(1, pool.rows), scored=in_pool, pool=pool)
+    every = replace(reading, items=items, scored=explainer.scorers.scores(given))
+    which = torch.arange(USERS) % INTERESTS
+    torch.testing.assert_close(
+        explainer.log_odds_lost(picked, which),
+        explainer.log_odds_lost(every, which),
+        atol=1e-4,
+        rtol=1e-3,
+    )
 
 
 def test_nothing_is_named_where_nothing_is_held(explainer: Explainer, reading: Reading) -> None:

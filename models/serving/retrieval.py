@@ -1,0 +1,138 @@
+"""Finds the items of a large catalogue that are worth a score: the candidates of each user.
+
+Networks and popularity multiply every item of the catalogue with something; all other scorers say
+the same of nearly all items, and more of a few that they name. So an item can be among the first of
+the blend only if a scorer names it, or if it is among the best of the products alone. The products
+are added up by the user's weights before the search, so there is one search, whatever the scorers,
+and it gives their part of the blend as well.
+
+Glossary: U users, V items (row 0: unknown), K places of a pool, D width, F scorers, N items found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from models.compact import RECENT
+from models.scorers.registry import SCORERS, ScorerSet
+from models.scorers.scorer import Pool, Product, RecentItems
+from models.serving.reading import Rest
+
+POPULAR: Final = 512
+DRAWN: Final = 512
+"""Items that stand for the rest of the catalogue: the most popular ones, and some drawn by chance.
+
+Of a popular one there is one; each that is drawn stands for as many others.
+"""
+SPARE: Final = 22
+"""Items that the search finds beyond those asked for and those that the user has met.
+
+Scorers with a weight below 0 push some of the found ones down.
+"""
+
+
+def looked_for(most: int) -> int:
+    """Returns how many items are searched for users who are told `most`."""
+    return most + RECENT + SPARE
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Holds what is known of U users when their candidates are looked for."""
+
+    recent: RecentItems
+    answer: Tensor  # [U, D] of the language model
+    feature: Tensor  # [U, D] of the LSTM
+    weights: Tensor  # [U, F] of the scorers
+    biases: Tensor  # [1, V + 1] of the networks; or of each user, [U, V + 1]
+    log_recent: Tensor  # the same of recent popularity
+
+
+@dataclass(frozen=True)
+class Query:
+    """Holds what the vector of an item, and its priors, are multiplied with."""
+
+    vector: Tensor  # [U, D], or [U, 2 D] where the networks have vectors of their own
+    priors: Tensor  # [U, 3] the weights of the networks' bias, of popularity, of that lately
+
+    @classmethod
+    def of(cls, asked: Asked, *, shared: bool) -> Query:
+        """Returns the query of users; shared: whether both networks have the same vectors."""
+        of = {
+            product: asked.weights[
+                :, [at for at, each in enumerate(SCORERS) if each.product is product]
+            ]
+            for product in Product
+        }
+        by_model, by_lstm, popular, lately = (each.sum(1, keepdim=True) for each in of.values())
+        answer, feature = by_model * asked.answer, by_lstm * asked.feature
+        vector = answer + feature if shared else torch.cat((answer, feature), 1)
+        return cls(vector, torch.cat((by_model + by_lstm, popular, lately), 1))
+
+
+class Found(NamedTuple):
+    """Holds what a search found."""
+
+    rows: Tensor  # int64 [U, N] of the items with the largest products, the best first
+    products: Callable[[Tensor], Tensor]
+    """Returns the products of rows, float32 [U, K] of int64 [U, K]; of row 0 minus infinity."""
+
+
+class ItemSearch(Protocol):
+    """Finds the items with the largest products."""
+
+    def __call__(self, query: Query, asked: Asked, most: int) -> Found:
+        """Returns the `most` best items of each user."""
+        ...
+
+
+class Candidates(NamedTuple):
+    """Holds the items of each user that are scored, and what the products say of them."""
+
+    pool: Pool
+    products: Tensor  # [U, K] the products' part of the blend
+    rest: Rest  # the same of what stands for all other items
+
+
+class Retrieval:
+    """Names the candidates of each user: those that the search finds, and those of each scorer."""
+
+    def __init__(
+        self, scorers: ScorerSet, search: ItemSearch, log_popularity: Tensor, *, shared: bool
+    ) -> None:
+        """Takes the log share of each item [V + 1], and whether the networks share vectors."""
+        self._scorers, self._search, self._shared = scorers, search, shared
+        self._items = len(log_popularity) - 1
+        self._rest, self._many = sample_of(log_popularity)
+
+    def __call__(self, asked: Asked, most: int) -> Candidates:
+        """Returns the candidates of each user; most: how many items will be asked for."""
+        query = Query.of(asked, shared=self._shared)
+        found = self._search(query, asked, min(self._items, looked_for(most)))
+        lists = [found.rows]
+        for scorer in self._scorers:
+            named = scorer.candidates(asked.recent)
+            if named is not None:
+                lists.append(named)
+        pool = Pool.of(torch.cat(lists[::-1], 1), self._items)
+        assert pool.rows is not None
+        rest = self._rest.expand(query.vector.shape[0], -1)
+        scores = found.products(rest) + self._many
+        scores = scores.masked_fill(pool.places(rest) > 0, float("-inf"))
+        return Candidates(pool, found.products(pool.rows), Rest(self._rest, scores))
+
+
+def sample_of(log_popularity: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns rows that stand for all items, int64 [S], and the logarithm of how many each does."""
+    by_share = 1 + torch.argsort(log_popularity[1:], descending=True, stable=True)
+    popular, others = by_share[:POPULAR], by_share[POPULAR:]
+    places = torch.randperm(len(others), generator=torch.Generator().manual_seed(0))[:DRAWN]
+    many = torch.zeros(len(popular) + len(places))
+    many[len(popular) :] = math.log(max(len(others), 1) / max(len(places), 1))
+    return torch.cat((popular, others[places])), many
