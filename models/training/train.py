@@ -219,7 +219,7 @@ class Training:
         then = replace(
             blend, base=self.base, log_popularity=popularity[0], log_recent=popularity[1]
         )
-        rehearsed = self._predictor(scorers, then)
+        rehearsed = Predictor(self._served(scorers, then))
         self.network, self.sequences, self.learned = known
         return calibrated(rehearsed, blend, later)
 
@@ -354,9 +354,7 @@ class Training:
         }
         write_model(
             self.out,
-            replace(
-                self._trained(scorers, blend), candidates=len(self.membership) > MOST_WHOLE + 1
-            ),
+            self._served(scorers, blend),
             catalogue=self.catalogue,
             report=report,
         )
@@ -366,6 +364,11 @@ class Training:
     def _predictor(self, scorers: ScorerSet, blend: Blend) -> Predictor:
         """Returns a predictor of the model as it is now."""
         return Predictor(self._trained(scorers, blend))
+
+    def _served(self, scorers: ScorerSet, blend: Blend) -> TrainedModel:
+        """Returns the model as a worker will have it: a large catalogue is served by candidates."""
+        large = len(self.dataset.item_ids) > MOST_WHOLE
+        return replace(self._trained(scorers, blend), candidates=large)
 
     def _trained(self, scorers: ScorerSet, blend: Blend) -> TrainedModel:
         """Returns the model as it is now; its version is known once it is written."""
