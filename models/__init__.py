@@ -7,8 +7,8 @@ and a worker loads it and runs one scoring pass a batch (`serving/`). The rooms:
     predict            loads a model for a worker: the door between the two packages
     training/          from a data set to a model directory, in resumable stages
     model_directory    readable files, hashed, never unpickled
-    calibration/       first interests corrected by events that came after the training
     model_files        reads and checks these files, without torch
+    calibration/       first interests corrected by events that came after the training
     evaluation/        measures, baselines, reports: what a model is worth
     llm/               a user's own causal language model in the scoring step
     serving/           a loaded model answering: steps, scoring pass, causes
