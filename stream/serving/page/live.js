@@ -30,10 +30,17 @@ export function showUpdates(list, interest, most = SHOWN_UPDATES) {
 function entry(update) {
   const [best] = update.interests;
   return element(
-    "li", {},
+    "li",
+    {},
     element("a", { href: `#/user/${encodeURIComponent(update.user_id)}` }, update.user_id),
-    element("span", { class: "what" }, best.interest), bar(best.probability),
-    element("span", { class: "number strong" }, percent(best.probability)), trendOf(best.trend),
-    element("time", { class: "quiet", datetime: new Date(update.time).toISOString() }, clock(update.time)),
+    element("span", { class: "what" }, best.interest),
+    bar(best.probability),
+    element("span", { class: "number strong" }, percent(best.probability)),
+    trendOf(best.trend),
+    element(
+      "time",
+      { class: "quiet", datetime: new Date(update.time).toISOString() },
+      clock(update.time),
+    ),
   );
 }

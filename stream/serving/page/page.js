@@ -26,7 +26,10 @@ async function showLive() {
   const { interests } = await ask("/v1/interests");
   const choice = find("live-interest");
   const chosen = choice.value;
-  choice.replaceChildren(element("option", { value: "" }, "every interest"), ...interests.map((each) => element("option", { value: each.interest }, each.interest)));
+  choice.replaceChildren(
+    element("option", { value: "" }, "every interest"),
+    ...interests.map((each) => element("option", { value: each.interest }, each.interest)),
+  );
   choice.value = chosen;
   listenTo("updates", chosen);
 }
@@ -59,7 +62,8 @@ function decoded(id) {
 
 function tell(error) {
   const near = error.near?.length ? ` Near ones: ${error.near.join(", ")}.` : "";
-  find("problem").textContent = error instanceof Problem ? error.message + near : "This page has failed; load it again.";
+  find("problem").textContent =
+    error instanceof Problem ? error.message + near : "This page has failed; load it again.";
   if (!(error instanceof Problem)) console.error(error);
 }
 
@@ -95,7 +99,10 @@ function again(view, id) {
   if (!every || now.view !== view || now.id !== id) return;
   clearTimeout(timer);
   timer = setTimeout(async () => {
-    if (!document.hidden) await Promise.resolve(ask(id)).then(() => { find("problem").textContent = ""; }, tell);
+    if (!document.hidden)
+      await Promise.resolve(ask(id)).then(() => {
+        find("problem").textContent = "";
+      }, tell);
     again(view, id);
   }, every);
 }
@@ -125,9 +132,13 @@ find("spans").addEventListener("change", () => refreshNow().catch(tell));
 find("filter").addEventListener("change", () => showSegment(where().id).catch(tell));
 find("more").addEventListener("click", () => showMore(where().id).catch(tell));
 for (const button of document.querySelectorAll("[data-export]")) {
-  button.addEventListener("click", () => exportSegment(where().id, button.dataset.export).catch(tell));
+  button.addEventListener("click", () =>
+    exportSegment(where().id, button.dataset.export).catch(tell),
+  );
 }
-find("live-interest").addEventListener("change", (event) => listenTo("updates", event.target.value));
+find("live-interest").addEventListener("change", (event) =>
+  listenTo("updates", event.target.value),
+);
 find("pause").addEventListener("click", (event) => pause(event.target));
 let width = innerWidth;
 addEventListener("resize", () => {

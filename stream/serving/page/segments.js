@@ -25,15 +25,26 @@ function wanted(interest) {
 export async function showSegment(interest) {
   const query = wanted(interest);
   query.set("limit", FIRST_MEMBERS);
-  const [found, grown] = await Promise.all([ask(`/v1/segments?${query}`), askIf(`/v1/growth?span=${spanNow()}`)]);
+  const [found, grown] = await Promise.all([
+    ask(`/v1/segments?${query}`),
+    askIf(`/v1/growth?span=${spanNow()}`),
+  ]);
   find("segment-title").textContent = interest;
-  const moved = grown?.interests.find((each) => each.interest === interest) ?? { joined: 0, gone: 0, net: [0] };
+  const moved = grown?.interests.find((each) => each.interest === interest) ?? {
+    joined: 0,
+    gone: 0,
+    net: [0],
+  };
   find("size").replaceChildren(
-    element("strong", { class: "big" }, whole(found.count)), ` ${found.count === 1 ? "user" : "users"}, active since ${moment(found.active_since)}`,
+    element("strong", { class: "big" }, whole(found.count)),
+    ` ${found.count === 1 ? "user" : "users"}, active since ${moment(found.active_since)}`,
   );
   find("grown").replaceChildren(
     spark(sizes(found.count, moved.net), `Size over ${SPANS[spanNow()]}`),
-    ` in ${SPANS[spanNow()]} `, element("span", { class: "rising" }, `${whole(moved.joined)} came`), ", ", element("span", { class: "fading" }, `${whole(moved.gone)} went`),
+    ` in ${SPANS[spanNow()]} `,
+    element("span", { class: "rising" }, `${whole(moved.joined)} came`),
+    ", ",
+    element("span", { class: "fading" }, `${whole(moved.gone)} went`),
   );
   members = found.users;
   cursor = found.cursor;
@@ -52,10 +63,21 @@ export async function showMore(interest) {
 
 function showMembers(all) {
   // the service answers in an order that holds while probabilities move; here the best come first
-  const rows = members.toSorted((one, other) => other.probability - one.probability).map((each) => [
-    element("a", { href: `#/user/${encodeURIComponent(each.user_id)}` }, each.user_id), percent(each.probability), String(each.rank), trendOf(each.trend),
-  ]);
-  find("members").replaceChildren(table("Users of the segment", [["user"], ["probability", "number"], ["rank", "number"], ["trend"]], rows));
+  const rows = members
+    .toSorted((one, other) => other.probability - one.probability)
+    .map((each) => [
+      element("a", { href: `#/user/${encodeURIComponent(each.user_id)}` }, each.user_id),
+      percent(each.probability),
+      String(each.rank),
+      trendOf(each.trend),
+    ]);
+  find("members").replaceChildren(
+    table(
+      "Users of the segment",
+      [["user"], ["probability", "number"], ["rank", "number"], ["trend"]],
+      rows,
+    ),
+  );
   find("more").hidden = cursor === null;
   find("shown").textContent = `${count(members.length, "user", "users")} of ${whole(all)} shown`;
 }
