@@ -38,6 +38,11 @@ class TrainConfig:
     threads: int = 1  # of PyTorch; another number adds up in another order
     learn_validation: bool = True
     """Whether to learn the validation events at the end; published tables do not."""
+    all_events: bool = True
+    """Whether the data set lacks nothing between its first event and its last one.
+
+    Where the last event of each user is held out it does, and nothing calibrates.
+    """
     min_users: int = 5
     """Users who must have written a word, or met a pair of items, before the model stores it."""
     name: str = "model"

@@ -230,6 +230,7 @@ def _trained(
 ) -> tuple[TrainConfig, dict[str, Any]]:
     """Trains the small model; returns the settings that it got in the end, and its report."""
     effort, (config, reasons) = effort_of(effort_name), settings
+    config = replace(config, all_events=cut.protocol != "leave-one-out")
     trials: list[dict[str, Any]] = []
     if effort.alternatives:
         config, trials = run_trials(cut.train, out, effort, config, view)

@@ -202,6 +202,8 @@ def test_a_rehearsal_calibrates_and_leaves_no_trace_in_what_is_learned(
     plain = train_model(eight, tmp_path / "without", short)
     assert plain["calibration"]["why"].startswith("16 later events are too few")
     assert "lstm_rehearsal" not in plain["curves"]
+    lacking = train_model(eight, tmp_path / "lacking", replace(short, all_events=False))
+    assert lacking["calibration"]["why"].startswith("the last event of each user is held out")
     found, wanted = (
         load_file(tmp_path / name / "weights.safetensors") for name in ("with", "without")
     )
