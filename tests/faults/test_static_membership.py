@@ -13,10 +13,11 @@ from tests.support.pipelines import Pipeline, Worker, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-LEASE = ("--heartbeat-s", "3")
+LEASE = ("--heartbeat-s", "2")
 """A worker with an instance id may write for two heartbeats after one was answered.
 
-Less would be quicker, and a machine that is busy with other tests for two seconds would end it.
+Less would be quicker, and a machine that is busy with other tests for so long would end it. More
+is over a third of the session.
 """
 
 

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,8 @@ def test_killed_under_load_it_answers_as_the_topic_does_and_forgets_whom_it_must
         "messageId": "m",
         "userId": "of http/1",
     }
-    call |= {"timestamp": "2025-11-25T10:00:00Z", "properties": {"products": products}}
+    now = datetime.now(UTC).isoformat()
+    call |= {"timestamp": now, "properties": {"products": products}}
     for verdict in ("taken", "repeated"):
         status, found = server.ask("/v1/events?format=segment", "POST", call)
         assert (status, found["counts"]) == (200, {verdict: 2})

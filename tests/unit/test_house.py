@@ -1,4 +1,7 @@
-"""The rules of the house hold over the whole tree: the same commands as `make check`."""
+"""The rules of the house hold over the whole tree: the quick commands of `make check`.
+
+Types take minutes, so CI checks them beside the tests (.ci/run).
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,6 @@ BIN = Path(sys.executable).parent
 )
 def test_checks(words: tuple[str, ...]) -> None:
     check(*words)
-
-
-@pytest.mark.slow
-def test_types() -> None:
-    check("mypy")
 
 
 def check(*words: str) -> None:

@@ -49,7 +49,8 @@ def test_a_sound_event_that_looks_strange_is_taken_and_the_audit_agrees(name: st
 
 def test_the_corpus_meets_every_reason_of_the_decoder() -> None:
     elsewhere = {"no-user", "unprocessable", "bad-control", *UNREADABLE}
-    # those of --rekey, the model, controls, whole batches
+    elsewhere |= {"unknown-schema", "bad-schema", "schema-mismatch"}
+    # those of --rekey, the model, controls, whole batches, and of a schema registry
     assert {bad.reason for bad in CORPUS} == set(REASONS) - elsewhere
 
 
