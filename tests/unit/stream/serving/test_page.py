@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -170,8 +171,8 @@ def test_a_segment_is_filtered_and_exported(page: Page, pages: PageService) -> N
 def test_the_stream_graph_names_what_it_shows(page: Page) -> None:
     visit(page, "now")
     page.get_by_text("Week", exact=True).click()
+    expect(page.locator("#stream svg")).to_have_attribute("aria-label", re.compile("the last week"))
     expect(page.locator("#stream .layer")).to_have_count(7)
-    assert "the last week" in (page.locator("#stream svg").get_attribute("aria-label") or "")
     page.locator("#stream summary").click()
     expect(page.locator("#stream tbody tr")).to_have_count(7)
     page.locator("#stream .legend a").first.focus()
