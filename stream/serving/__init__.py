@@ -21,6 +21,7 @@ so only the command line imports it, as it does `worker` and `demo`.
     erasures       requests to erase a user, and how far they are
     overview/      what the page shows besides profiles: trends over all users, workers, outcomes
     meters         the metrics of this process
+    clock          the time of this machine
     connections    HTTP with whoever connects
     process        runs it all until a signal ends it
 

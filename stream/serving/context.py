@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from stream.config import Settings
 from stream.contracts.faults import BadEvent
 from stream.contracts.times import parse_time
 from stream.errors import UsageError
+from stream.serving.clock import now_ms
 from stream.serving.erasures import Erasures
 from stream.serving.feed import Feed
 from stream.serving.guard import PROFILE, Caller, DeniedError, Guard, Rates
@@ -123,11 +123,6 @@ async def serving_of(request: Request) -> Serving:
     """Returns the parts of the process that answers."""
     found: Serving = request.app.state.serving
     return found
-
-
-def now_ms() -> int:
-    """Returns the time of this machine."""
-    return int(time.time() * 1000)
 
 
 Served = Annotated[Serving, Depends(serving_of)]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from stream.kafka.topic_identity import Shape, replaced, shapes
 from stream.kafka.topics import describe
 from stream.plain_text import told
 from stream.schema_registry.updates import PlainValues
+from stream.serving.clock import now_ms
 from stream.serving.feed import Feed
 from stream.serving.meters import Meters
 from stream.serving.overview.outcomes import Outcomes
@@ -218,7 +218,7 @@ class Follower:
         longest_ms: int,
     ) -> None:
         """Reads the profiles up to the ends that they have now."""
-        begun_ms = _now_ms()
+        begun_ms = now_ms()
         ranges = await ranges_of(consumer, profiles)
         begins = {_place(each): begin for each, (begin, _) in ranges.items()}
         ends = {_place(each): end for each, (_, end) in ranges.items()}
@@ -239,7 +239,7 @@ class Follower:
         goal = {each: ends[_place(each)] for each in profiles}
         while not await _is_past(consumer, goal):
             await self._take(consumer, await self._fetch_bulk(consumer, goal), profiles)
-            if _now_ms() - begun_ms > longest_ms:
+            if now_ms() - begun_ms > longest_ms:
                 raise ChangedError("reading took longer than nulls are kept")
         await self._write([], [], {}, begun_ms)
         self.as_of_ms = begun_ms
@@ -257,7 +257,7 @@ class Follower:
         updates: list[TopicPartition],
     ) -> None:
         """Adds the updates to what is read, from where histories go on or begin."""
-        since_ms = _now_ms() - HISTORY_MS
+        since_ms = now_ms() - HISTORY_MS
         ranges = await ranges_of(consumer, updates)
         found = await consumer.offsets_for_times(dict.fromkeys(updates, since_ms))
         places = {}
@@ -290,20 +290,20 @@ class Follower:
             await self._take(consumer, await self._fetch(consumer), profiles)
             if goal is not None and await _is_past(consumer, goal[1]):
                 self.as_of_ms, goal = goal[0], None
-                self._meters.lag.set(self.lag_ms(_now_ms()) / 1000)
+                self._meters.lag.set(self.lag_ms(now_ms()) / 1000)
             if not self.history_ready and await _is_past(consumer, self._updates_ends):
                 self.history_ready, parts, pruned = True, [*range(PRUNED_PARTS)], loop.time()
             if parts:
-                await self._in_thread(self._store.prune, _now_ms(), parts.pop(0))
+                await self._in_thread(self._store.prune, now_ms(), parts.pop(0))
             if goal is None and loop.time() - looked > LOOK_S:
-                looked, asked_ms = loop.time(), _now_ms()
+                looked, asked_ms = loop.time(), now_ms()
                 async with asyncio.timeout(ANSWER_S):
                     goal = asked_ms, await consumer.end_offsets(profiles)
             if loop.time() - identified > IDENTITY_S:
                 identified = loop.time()
                 await self._ensure_same(consumer, ids)
                 await self._write([], [], {}, self.as_of_ms)
-            if self.lag_ms(_now_ms()) > longest_ms:
+            if self.lag_ms(now_ms()) > longest_ms:
                 raise ChangedError("nulls may have been missed")
             if loop.time() - pruned > PRUNE_S:
                 parts, pruned = [*range(PRUNED_PARTS)], loop.time()
@@ -395,7 +395,3 @@ async def _is_past(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int
 
 def _place(partition: TopicPartition) -> Place:
     return partition.topic, partition.partition
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

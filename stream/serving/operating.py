@@ -10,7 +10,8 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from stream.serving.context import ProblemError, Served, now_ms
+from stream.serving.clock import now_ms
+from stream.serving.context import ProblemError, Served
 
 router = APIRouter()
 

@@ -22,8 +22,9 @@ from stream.config import Settings
 from stream.errors import Failure, SettingsError
 from stream.kafka.consumer import open_consumer, partitions_of
 from stream.serving.app import build_app
+from stream.serving.clock import now_ms
 from stream.serving.connections import BoundedProtocol
-from stream.serving.context import Readers, Serving, now_ms
+from stream.serving.context import Readers, Serving
 from stream.serving.erasures import Erasures
 from stream.serving.feed import Feed
 from stream.serving.follower import Follower

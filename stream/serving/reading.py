@@ -17,6 +17,7 @@ from fastapi.responses import Response, StreamingResponse
 from stream.clients.user_ids import user_key
 from stream.errors import UsageError
 from stream.serving import queries
+from stream.serving.clock import now_ms
 from stream.serving.context import (
     Key,
     ProblemError,
@@ -27,7 +28,6 @@ from stream.serving.context import (
     answer,
     check_ready,
     needs,
-    now_ms,
     since_of,
 )
 from stream.serving.feed import TooManyError, Wanted

@@ -23,7 +23,7 @@ from uuid import UUID
 import msgspec
 
 from stream.contracts.faults import BadEvent
-from stream.formats.framed.frame import Reader, RegisteredSchema
+from stream.formats.framed.frame import Reader, RegisteredSchema, unusable
 
 _PRIMITIVES: Final = (
     "null",
@@ -83,11 +83,7 @@ def avro_reader(schema: RegisteredSchema) -> Reader:
     except BadEvent:
         raise
     except Exception as error:  # of wrong schemas fastavro raises a dozen kinds
-        raise BadEvent(
-            "bad-schema",
-            f"it is no Avro schema that can be used: {error}; register a sound one",
-            type(error).__name__,
-        ) from None
+        raise unusable("Avro schema", error) from None
     encode = msgspec.json.Encoder().encode
 
     def read(payload: bytes) -> bytes:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from stream.contracts.faults import BadEvent
+
 MAGIC: Final = 0
 """The first byte. No text begins with it, so a value without a frame is told at once."""
 
@@ -43,3 +45,12 @@ def id_of(value: bytes) -> int:
 def framed(schema_id: int, payload: bytes) -> bytes:
     """Returns a payload in the wire format."""
     return b"\0" + schema_id.to_bytes(4, "big") + payload
+
+
+def unusable(what: str, error: Exception) -> BadEvent:
+    """Returns what to say of a schema that a library refuses."""
+    return BadEvent(
+        "bad-schema",
+        f"it is no {what} that can be used: {error}; register a sound one",
+        type(error).__name__,
+    )

@@ -15,15 +15,19 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from typing import Any, Final
 
 import msgspec
 
 from stream.contracts.faults import BadEvent
-from stream.formats.framed.frame import Reader, RegisteredSchema
+from stream.formats.framed.frame import Reader, RegisteredSchema, unusable
 
 MOST_INDEXES: Final = 64
 """Of nested messages before a value; files nest a few."""
+
+WELL_KNOWN: Final = ("any", "duration", "empty", "field_mask", "struct", "timestamp", "wrappers")
+"""Files of google.protobuf that every program has."""
 
 _WRAPPERS: Final = frozenset(
     f"google.protobuf.{name}Value"
@@ -44,11 +48,7 @@ def protobuf_reader(schema: RegisteredSchema) -> Reader:
     try:
         file = _file_of(schema)
     except Exception as error:  # of wrong descriptors the library raises several kinds
-        raise BadEvent(
-            "bad-schema",
-            f"it is no Protobuf file that can be used: {error}; register a sound one",
-            type(error).__name__,
-        ) from None
+        raise unusable("Protobuf file", error) from None
     encode = msgspec.json.Encoder().encode
 
     @cache
@@ -129,26 +129,7 @@ def _file_of(schema: RegisteredSchema) -> Any:
 
 def _well_known() -> list[Any]:
     """Returns the files that come with Protobuf and that no registry holds."""
-    from google.protobuf import (
-        any_pb2,
-        duration_pb2,
-        empty_pb2,
-        field_mask_pb2,
-        struct_pb2,
-        timestamp_pb2,
-        wrappers_pb2,
-    )
-
-    modules = (
-        any_pb2,
-        duration_pb2,
-        empty_pb2,
-        field_mask_pb2,
-        struct_pb2,
-        timestamp_pb2,
-        wrappers_pb2,
-    )
-    return [each.DESCRIPTOR for each in modules]
+    return [import_module(f"google.protobuf.{name}_pb2").DESCRIPTOR for name in WELL_KNOWN]
 
 
 def _object(message: Any) -> Any:

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from stream.contracts.event import Event
 from stream.serving import queries
+from stream.serving.clock import now_ms
 from stream.serving.context import (
     Key,
     ProblemError,
@@ -17,7 +18,6 @@ from stream.serving.context import (
     answer,
     check_ready,
     needs,
-    now_ms,
 )
 from stream.serving.guard import PROFILE, SEGMENT
 from stream.serving.overview import pulse
