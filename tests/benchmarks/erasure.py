@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.erasure             # 1,000 erasures, 5,000 events/s, three kill -9
     python -m tests.benchmarks.erasure --kills 0   # the same without kills
+    python -m tests.benchmarks.erasure --null-model
     python -m tests.benchmarks.erasure --segments  # and what the disk of the broker holds of them
 
-It brings a broker of its own, two workers with the demo model, and a load. One user after the other
+It brings a broker of its own, two workers with the demo model (or none), and a load. One user after the other
 is erased. Told is the time from sending a request until its marker is in the changelog and its null
 among the profiles, as a reader of the two topics sees them; then `audit` judges every user. With
 --segments the topics are compacted every second, and the files of changelog and profiles are
@@ -153,25 +154,27 @@ def pipeline_of_its_own(folder: Path) -> Iterator[tuple[Pipeline, LocalKafka]]:
         broker.kill()
 
 
-def kill_in_turn(pipeline: Pipeline, when: list[threading.Event]) -> None:
+def kill_in_turn(pipeline: Pipeline, model: str, when: list[threading.Event]) -> None:
     """Kills the oldest living worker at each of these moments, and starts another."""
     for moment in when:
         moment.wait()
         next(each for each in pipeline.workers if each.process.poll() is None).kill()
-        pipeline.start(ready=False)
+        pipeline.start(model, ready=False)
 
 
 def measure(
-    pipeline: Pipeline, count: int, rate: float, erasures: float, kills: int
+    pipeline: Pipeline, model: str, count: int, rate: float, erasures: float, kills: int
 ) -> dict[str, Any]:
     """Erases users under load with kills, and returns what was seen and what audit says."""
     for _ in range(2):
-        pipeline.start(ready=False)
+        pipeline.start(model, ready=False)
     pipeline.wait_ready(*pipeline.workers)
     seconds = count / erasures + 30
     load = pipeline.produce_in_background(int(rate * seconds), USERS, rate)
     at = {count * (each + 1) // (kills + 1): threading.Event() for each in range(kills)}
-    killing = threading.Thread(target=kill_in_turn, args=(pipeline, list(at.values())), daemon=True)
+    killing = threading.Thread(
+        target=kill_in_turn, args=(pipeline, model, list(at.values())), daemon=True
+    )
     killing.start()
     run = Erasures(pipeline)
     asyncio.run(run.run(count, erasures, at))
@@ -183,6 +186,7 @@ def measure(
     audit = json.loads(done.stdout)
     return {
         **run.report(),
+        "model": model.removeprefix("--"),
         "kills": kills,
         "events_per_s": rate,
         "audit": done.returncode,
@@ -265,6 +269,7 @@ def main() -> None:
     parser.add_argument("--erasures-per-s", type=float, default=20.0)
     parser.add_argument("--rate", type=float, default=5_000.0, help="events/s")
     parser.add_argument("--kills", type=int, default=3, help="kill -9, one after the other")
+    parser.add_argument("--null-model", action="store_true", help="in place of the demo model")
     parser.add_argument("--segments", action="store_true", help="search the broker's files instead")
     options = parser.parse_args()
     with (
@@ -276,7 +281,12 @@ def main() -> None:
             sound = found["in_files_before"] > 0 == found["in_files_after"] + found["erase"]
         else:
             found = measure(
-                pipeline, options.erasures, options.rate, options.erasures_per_s, options.kills
+                pipeline,
+                "--null-model" if options.null_model else "--demo-model",
+                options.erasures,
+                options.rate,
+                options.erasures_per_s,
+                options.kills,
             )
             sound = not (found["not_obeyed"] or found["audit"])
     sys.stdout.write(json.dumps(found) + "\n")
