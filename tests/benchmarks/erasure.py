@@ -5,12 +5,12 @@
     python -m tests.benchmarks.erasure --null-model
     python -m tests.benchmarks.erasure --segments  # and what the disk of the broker holds of them
 
-It brings a broker of its own, two workers with the demo model (or none), and a load. One user after the other
-is erased. Told is the time from sending a request until its marker is in the changelog and its null
-among the profiles, as a reader of the two topics sees them; then `audit` judges every user. With
---segments the topics are compacted every second, and the files of changelog and profiles are
-searched for what the users searched. The exit code is 1 if a request was not obeyed, audit finds a
-difference, or a word is found.
+It brings a broker of its own, two workers with the demo model (or none), and a load. One user after
+the other is erased. Told is the time from sending a request until its marker is in the changelog
+and its null among the profiles, as a reader of the two topics sees them; then `audit` judges every
+user. With --segments the topics are compacted every second, and the files of changelog and profiles
+are searched for what the users searched. The exit code is 1 if a request was not obeyed, audit
+finds a difference, or a word is found.
 """
 
 from __future__ import annotations
