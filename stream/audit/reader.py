@@ -8,17 +8,13 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 
-from stream.audit.compare import (
-    Changelog,
-    DeadLetter,
-    Replay,
-    compare,
-    compare_dead_letters,
-    letter_of,
-)
+from stream.audit.changelog import Changelog
+from stream.audit.compare import compare
+from stream.audit.dead_letters import DeadLetter, compare_dead_letters, letter_of
 from stream.audit.documents import FramedShape, Shape
 from stream.audit.event_rules import Limits
 from stream.audit.framed import Frames
+from stream.audit.replay import Replay
 from stream.audit.shapes import shape_of
 from stream.config import Settings
 from stream.kafka.consumer import open_consumer, partitions_of

@@ -11,7 +11,7 @@ from hashlib import sha256
 
 from aiokafka.partitioner import DefaultPartitioner
 
-from stream.audit.compare import Held
+from stream.audit.changelog import Held
 from tests.faults.oracle.history import History, Place, Record, UserPlace, fingerprint, held
 
 

@@ -14,9 +14,10 @@ from zlib import crc32
 
 import orjson
 
-from stream.audit.compare import RECORD, Held, Replay, held_in
+from stream.audit.changelog import RECORD, Held, held_in
 from stream.audit.documents import Shape
 from stream.audit.event_rules import Limits
+from stream.audit.replay import Replay
 
 Place = tuple[int, int]
 """Partition and offset."""
@@ -179,7 +180,7 @@ class States:
 class Reference:
     """Holds what the states must be according to the source topic.
 
-    It shares no code with the worker (stream/audit/compare.py).
+    It shares no code with the worker (stream/audit/replay.py).
     """
 
     def __init__(self, limits: Limits, shape: Shape | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.contract import Predictor
-from stream.audit.compare import RECORD, memory_at
+from stream.audit.changelog import RECORD, memory_at
 from stream.contracts.event import Limits
 from stream.pipeline.decode import Decoder
 from tests.faults.oracle.history import History, UserPlace

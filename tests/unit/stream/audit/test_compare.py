@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from types import SimpleNamespace
 from zlib import crc32
 
 import orjson
 import pytest
 
-from stream.audit.compare import (
-    Changelog,
-    DeadLetter,
-    Replay,
-    compare,
-    compare_dead_letters,
-    letter_of,
-    splitmix,
-)
+from stream.audit.changelog import Changelog
+from stream.audit.compare import compare
 from stream.audit.event_rules import Limits
-from stream.audit.mapping_rules import MappedShape
-from stream.contracts.dead_letter import dead_letter
-from stream.contracts.faults import Reject
+from stream.audit.replay import Replay, splitmix
 
 TOPIC = "clickstream"
 MASK = 2**64 - 1
@@ -198,110 +188,9 @@ def test_a_state_before_the_first_event_that_is_left_is_not_compared() -> None:
     assert found["users"]["truncated"] == 1
 
 
-def test_a_dead_letter_that_came_later_or_whose_original_is_gone_is_not_judged() -> None:
-    replay = Replay(Limits())
-    replay.add(0, 7, b"user-1", b"garbage", NOW_MS, None)
-    letters = {(0, each): DeadLetter(b"user-1", b"garbage") for each in (6, 7, 8)}
-    found = compare_dead_letters(replay, letters, {0: 8})
-    assert (found["dead_letters_of_valid"], found["dead_letters_missing"]) == (0, 0)
-
-
-def test_a_repeated_event_id_counts_once_within_32_events() -> None:
-    near = [event(0, event_id="a"), event(1, event_id="a")]
-    assert replayed(near).users[0, b"user-1"].count == 1
-    far = [
-        event(0, event_id="a"),
-        *(event(number, event_id=f"b{number}") for number in range(32)),
-        event(40, event_id="a"),
-    ]
-    assert replayed(far).users[0, b"user-1"].count == 34
-
-
-def test_dead_letters_are_compared_with_the_invalid_records() -> None:
-    replay = replayed([event(0), b"garbage", b"more garbage"])
-    letters = {(0, 1): DeadLetter(b"user-1", b"garbage"), (0, 0): DeadLetter(b"user-1", event(0))}
-    found = compare_dead_letters(replay, letters, {0: 3})
-    assert found["dead_letters_missing"] == 1
-    assert found["dead_letters_of_valid"] == 1
-    assert (
-        compare_dead_letters(replay, {(0, 1): DeadLetter(b"user-1", b"gar")}, {0: 2})[
-            "dead_letters_changed"
-        ]
-        == 1
-    )
-
-
-def test_what_another_service_parked_is_no_dead_letter() -> None:
-    ours = {
-        "is.dlq.topic": TOPIC.encode(),
-        "is.dlq.partition": b"2",
-        "is.dlq.offset": b"7",
-        "is.dlq.timestamp": b"5",
-    }
-
-    def read(**changes: bytes | None) -> object:
-        named = {f"is.dlq.{name}": content for name, content in changes.items()}
-        return letter_of(b"k", b"v", (ours | named).items(), TOPIC)
-
-    assert read() == ((2, 7), DeadLetter(b"k", b"v", ours, 5))
-    others = ({"topic": b"\xff"}, {"topic": None}, {"partition": b"abc"}, {"offset": "²".encode()})
-    assert [read(**each) for each in others] == [None] * len(others)
-    assert letter_of(b"k", b"v", [("kafka_dlt-original-topic", b"x")], TOPIC) is None
-
-
-def test_a_letter_of_an_earlier_topic_is_not_of_the_record_at_its_place() -> None:
-    assert DeadLetter(b"k", b"v", {}, 5).may_be_of(5)
-    assert not DeadLetter(b"k", b"v", {}, 5).may_be_of(6)
-    assert DeadLetter(b"k", b"v").may_be_of(6)  # it does not say
-
-
-def test_a_dead_letter_that_was_cut_is_compared_by_size_and_sum() -> None:
-    """A value too large to keep is no false alarm; another one of the same size is found."""
-    value = b"x" * 700_000
-    fault = Reject(0, "too-large", "BadEvent", "too large", None)
-    source = SimpleNamespace(key=b"user-1", value=value, headers=(), offset=0, timestamp=NOW_MS)
-    key, kept, headers = dead_letter(TOPIC, 0, source, fault)
-    assert kept is not None
-    assert len(kept) < len(value)
-    letter = DeadLetter(key, kept, {name: content or b"" for name, content in headers})
-    assert (
-        compare_dead_letters(replayed([value]), {(0, 0): letter}, {0: 1})["dead_letters_changed"]
-        == 0
-    )
-    other = value[:-1] + b"y"
-    assert (
-        compare_dead_letters(replayed([other]), {(0, 0): letter}, {0: 1})["dead_letters_changed"]
-        == 1
-    )
-
-
 def test_users_in_two_partitions_are_counted() -> None:
     replay = replayed(history())
     replay.add(1, 0, b"user-1", event(0), NOW_MS, None)
     changelog = changelog_of(record(numbered(history())))
     changelog.add(1, 0, b"user-1", record([(0, event(0))], partition=1))
     assert compare(replay, changelog, {0: 5, 1: 1}, TOPIC)["users_in_two_partitions"] == 1
-
-
-def test_events_of_one_record_have_places_in_the_digest_and_ids_of_their_origin() -> None:
-    mapping = '[event]\nuser_id = "u"\naction = "a"\ntime = "t"\nitem_id = "lines[].sku"\n'
-    replay = Replay(Limits(), shape=MappedShape(mapping))
-    value = orjson.dumps({"u": "u", "a": "buy", "t": NOW_MS, "lines": [{"sku": 1}, {"sku": 2}]})
-    bad = b'[%b, {"u":"u"}]' % value
-    for offset, (each, origin) in enumerate(((value, "raw-1"), (value, "raw-1"), (bad, None))):
-        replay.add(0, offset, b"u", each, NOW_MS, origin)
-    assert (replay.events, replay.applied, replay.repeated) == (3, 4, 2)
-    assert replay.invalid == {(0, 2, 0): (b"u", b'{"u":"u"}')}
-    digest = 0
-    for offset, each in ((0, value), (2, bad)):
-        first = crc32(each)
-        for checksum in (first, crc32((1).to_bytes(4, "little"), first)):
-            digest = (digest * 0x9E3779B97F4A7C15 + splitmix(offset, checksum, 0)) & MASK
-    assert (replay.users[0, b"u"].count, replay.users[0, b"u"].digest) == (4, digest)
-
-    # the dead letter of the document is compared with the document's own bytes
-    for kept, changed in ((b'{"u":"u"}', 0), (b'{"u":"v"}', 1)):
-        letter = DeadLetter(b"u", kept, {}, NOW_MS)
-        report = compare_dead_letters(replay, {(0, 2, 0): letter}, {0: 3})
-        assert (report["dead_letters_missing"], report["dead_letters_changed"]) == (0, changed)
-    assert compare_dead_letters(replay, {}, {0: 3})["dead_letters_missing"] == 1

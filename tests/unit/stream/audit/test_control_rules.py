@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.audit.compare import Changelog, Replay, compare
+from stream.audit.changelog import Changelog
+from stream.audit.compare import compare
 from stream.audit.control_rules import valid_control
 from stream.audit.event_rules import Limits
+from stream.audit.replay import Replay
 from stream.contracts import event as contract
 from stream.contracts.control import Control, encode_control, parse_control
 from stream.contracts.faults import BadEvent

@@ -8,8 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from stream.audit import reader
-from stream.audit.compare import Changelog, Replay, compare, compare_dead_letters
+from stream.audit.changelog import Changelog
+from stream.audit.compare import compare
+from stream.audit.dead_letters import compare_dead_letters
 from stream.audit.event_rules import Limits
+from stream.audit.replay import Replay
 from stream.cli.audit_command import command
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from models.compact import ACTIONS, ITEM_ID, QUERY, hash64, text_of
-from stream.audit.compare import Changelog
+from stream.audit.changelog import Changelog
 from stream.contracts.control import parse_control
 from stream.contracts.dead_letter import dead_letter
 from stream.contracts.digest import DIGEST_FACTOR, digest_events
