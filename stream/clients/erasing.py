@@ -32,19 +32,8 @@ from stream.clients.holdings import (
     partitions_of_users,
     search_log,
 )
-from stream.clients.requests import (
-    DONE,
-    REFUSED,
-    WAITING,
-    Ask,
-    Request,
-    Watch,
-    encoded,
-    find,
-    send,
-    source_offset,
-    state_of,
-)
+from stream.clients.request_watch import Watch, source_offset, state_of
+from stream.clients.requests import DONE, REFUSED, WAITING, Ask, Request, encoded, find, send
 from stream.config import Settings
 from stream.contracts.control import FORGET, SUPPRESS, UNSUPPRESS
 from stream.errors import DataError, TopicError

@@ -34,7 +34,7 @@ from stream.clients.holdings import (
     search_log,
 )
 from stream.clients.reader import recent_events
-from stream.clients.requests import state_of
+from stream.clients.request_watch import state_of
 from stream.config import Settings
 from stream.contracts.state_record import Record
 from stream.errors import DataError, TopicError, UsageError

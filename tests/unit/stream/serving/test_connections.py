@@ -44,16 +44,19 @@ async def answers(*parts: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "parts",
+    ("begins", "goes_on"),
     [
-        (b"GET /", b"a" * HEAD_BYTES, b"a"),
-        (b"GET / HTTP/1.1\r\n", *[b"X-Many: 0123456789\r\n"] * 900),
-        (b"GET / HTTP/1.1\r\nX-Long: ", b"a" * HEAD_BYTES, b"a"),
+        (b"GET /", b"a"),
+        (b"GET / HTTP/1.1\r\n", b"X-Many: 0123456789\r\n"),
+        (b"GET / HTTP/1.1\r\nX-Long: ", b"a"),
     ],
     ids=["path", "headers", "header"],
 )
-def test_a_head_that_goes_on_is_refused(parts: tuple[bytes, ...]) -> None:
-    found = asyncio.run(answers(*parts))
+def test_a_head_that_goes_on_is_refused(begins: bytes, goes_on: bytes) -> None:
+    # the last part is the one too many: what came behind it would reset the connection, and the
+    # answer might be lost
+    fitting = (HEAD_BYTES - len(begins)) // len(goes_on)
+    found = asyncio.run(answers(begins, goes_on * fitting, goes_on))
     assert found.startswith(b"HTTP/1.1 400 ")
     assert b"more than 16384 bytes" in found
     assert found.count(b"HTTP/1.1 ") == 1
