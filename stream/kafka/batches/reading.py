@@ -5,8 +5,8 @@ damaged record, and with that its consumer ends, at the same place after each re
 largest part that can be read is read:
 
 - a sound batch is read by aiokafka's own parser, after it was decompressed with a bound;
-- of another one the records are read one by one: header names that are not UTF-8 are escaped, as
-  \\xff, and a record that is damaged becomes an UnreadableBytes with its own bytes;
+- of another one the records are read one by one (`one_by_one`): header names that are not UTF-8
+  are escaped, as \\xff, and a record that is damaged becomes an UnreadableBytes with its own bytes;
 - a batch whose checksum does not fit, that is damaged as a whole, or too large, becomes a single
   UnreadableBytes with the bytes of the batch. It stands at the last offset of the batch, and names
   the first.
@@ -17,7 +17,7 @@ Nothing is raised, whatever the bytes are. Layout: Apache Kafka documentation, "
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -35,6 +35,7 @@ from stream.kafka.batches.decompression import (
     allowed_bytes,
     decompress_into,
 )
+from stream.kafka.batches.one_by_one import Record, one_by_one
 
 HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 """Base offset, length, leader epoch, format, checksum, attributes, last offset delta, first time,
@@ -47,30 +48,14 @@ MOST_RECORDS: Final = 500_000
 """Of a compressed batch. Records of seven bytes are the smallest, and each costs some 400 bytes of
 memory; a batch of a megabyte with events in it has a tenth of these."""
 
-MOST_DAMAGED: Final = 1_000
-"""Records of a batch that are told one by one; beyond that the rest of it is one record."""
 
 FAR: Final = 1 << 40
 """Offsets between two batches: no log has such a gap, a damaged offset does."""
 
 _ATTRIBUTES_AT: Final = struct.calcsize(">qiibI")
-_CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
+_CODEC, _TRANSACTIONAL, _CONTROL = 0x07, 0x10, 0x20
 _OLD_KEY_AT: Final = (struct.calcsize(">qiIbb"), struct.calcsize(">qiIbbq"))  # formats 0 and 1
-_LONGEST_VARINT: Final = 10
 _ROOM: Final = Room(HEADER.size)
-
-
-@dataclass(slots=True)
-class Record:
-    """Holds a record with the fields that aiokafka asks of one."""
-
-    offset: int
-    timestamp: int
-    timestamp_type: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]] = ()
-    checksum: int | None = None
 
 
 @dataclass(slots=True)
@@ -240,7 +225,7 @@ def _read_current(raw: memoryview, place: Surroundings) -> Batch:
     except Exception:
         sound = False
     if not sound:
-        records = list(_one_by_one(raw[HEADER.size :].tobytes(), fields, last))
+        records = list(one_by_one(raw[HEADER.size :].tobytes(), fields, last))
     _ROOM.wrote(len(raw))
     return Batch(
         base,
@@ -342,76 +327,3 @@ def _read_old(raw: memoryview, place: Surroundings, magic: int) -> Batch:
     if not (_fits(first, last, place, sure=True) and _in_order(offsets, first, last)):
         raise _UnreadableError("corrupt-batch", "the offsets of the batch fit neither neighbour")
     return Batch(first, last + 1, records, len(raw))
-
-
-def _one_by_one(body: bytes, fields: tuple[int, ...], last: int) -> Iterator[Record]:
-    """Yields the records of a batch of format 2 that aiokafka refuses, and what cannot be read.
-
-    Every offset of the batch is yielded, or is within the first_offset of one that is.
-    """
-    count, due, at, damaged = fields[12], fields[0], 0, 0
-    is_compacted = fields[6] != count - 1
-    for _ in range(count):
-        size, start = _varint(body, at)
-        end = start + size
-        if start < 0 or size < 0 or end > len(body) or due > last or damaged == MOST_DAMAGED:
-            break
-        record = _record(body[start:end], fields)
-        if record is None or not due <= record.offset <= (last if is_compacted else due):
-            record = _damaged(body[start:end], due, due)
-            damaged += 1
-        yield record
-        due, at = record.offset + 1, end
-    if due <= last:  # where the next record begins cannot be told
-        yield _damaged(body[at:], due, last)
-
-
-def _damaged(raw: bytes, first: int, last: int) -> Record:
-    value = UnreadableBytes(raw)
-    value.reason, value.first_offset = "corrupt-record", first
-    value.message = "the record is not as Kafka's format says; mend the producer or the brokers"
-    return Record(last, -1, 0, None, value)
-
-
-def _record(body: bytes, fields: tuple[int, ...]) -> Record | None:
-    """Returns a record from its bytes, None if they are damaged."""
-    moment, at = _varint(body, 1)  # the attributes before it say nothing
-    delta, at = _varint(body, at)
-    key, at = _nullable(body, at)
-    value, at = _nullable(body, at)
-    count, at = _varint(body, at)
-    headers: list[tuple[str, bytes | None]] = []
-    while at >= 0 and len(headers) < count:
-        name, at = _nullable(body, at)
-        content, at = _nullable(body, at)
-        if name is None:
-            return None
-        headers.append((name.decode("utf-8", "backslashreplace"), content))
-    of_log = bool(fields[5] & _APPEND_TIME)
-    timestamp = fields[8] if of_log else fields[7] + moment
-    if at != len(body) or count < 0 or not -(1 << 63) <= timestamp < 1 << 63:
-        return None
-    return Record(fields[0] + delta, timestamp, int(of_log), key, value, headers)
-
-
-def _nullable(body: bytes, at: int) -> tuple[bytes | None, int]:
-    """Returns bytes with their length before them and where they end; at -1 if they are damaged."""
-    size, at = _varint(body, at)
-    if at < 0 or at + size > len(body):
-        return None, -1
-    return (None, at) if size < 0 else (body[at : at + size], at + size)
-
-
-def _varint(body: bytes, at: int) -> tuple[int, int]:
-    """Returns a number and where it ends, at -1 if it is damaged; zigzag, seven bits a byte."""
-    if at < 0:
-        return 0, -1
-    number = 0
-    for place in range(_LONGEST_VARINT):
-        if at + place >= len(body):
-            break
-        byte = body[at + place]
-        number |= (byte & 0x7F) << (7 * place)
-        if byte < 0x80:
-            return (number >> 1) ^ -(number & 1), at + place + 1
-    return 0, -1
