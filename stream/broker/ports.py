@@ -20,11 +20,6 @@ LAST: Final = 32_000
 elsewhere, and above those of known services."""
 
 
-_HELD: Final[list[socket.socket]] = []
-"""Keeps the ports that this process was given, until it ends. A server starts some seconds after
-its port was chosen, and may be started again later; meanwhile no other process may be given it."""
-
-
 def free_ports(count: int) -> list[int]:
     """Returns ports of 127.0.0.1 that nothing uses and no other process is given, all different.
 
@@ -43,7 +38,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def _hold(port: int) -> bool:
-    """Takes a port for servers of ours, and returns whether it was free.
+    """Takes a port for servers of ours until this process ends; returns whether it was free.
+
+    A server starts some seconds after its port was chosen, and may be started again later;
+    meanwhile no other process may be given it.
 
     Bound without SO_REUSEADDR it collides with every other use. Linux lets a server that sets the
     option, as Java, Go and asyncio do, listen beside a socket that has it too and does not listen;
@@ -57,7 +55,7 @@ def _hold(port: int) -> bool:
         return False
     if sys.platform == "linux":
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _HELD.append(probe)
+        probe.detach()  # nobody closes it but the end of the process
     else:
         probe.close()
     return True
