@@ -150,7 +150,7 @@ def fill(made: Service, folder: Path) -> None:
     for each in records:
         update = read_update(each.key, each.value)
         assert update is not None
-        overview.outcomes.take(number_of(each.key), update)
+        made.outcomes.take(number_of(each.key), update)
     workers = overview.workers = Workers(made.serving.settings, lambda: NOW_MS)
     members = [
         {"client": f"interest-stream-{name}", "host": host, "partitions": partitions}

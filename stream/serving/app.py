@@ -16,14 +16,14 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream.plain_text import told
 from stream.serving import operating, reading, writing
-from stream.serving.context import ProblemError, Serving, problem
-from stream.serving.guard import DeniedError
+from stream.serving.context import JSON, ProblemError, Serving, problem
+from stream.serving.guard import Caller, DeniedError
+from stream.serving.lookups import USERS, looked_up, lookup_of
 from stream.serving.overview import routes as overview
 
 log = logging.getLogger("interest_stream")
@@ -31,7 +31,7 @@ log = logging.getLogger("interest_stream")
 GUARDED: Final = "/v1/"
 """What is behind the guard; the rest tells nothing of a user."""
 
-USERS: Final = b"/v1/users/"
+JSON_TYPE: Final = (b"content-type", JSON.encode())
 HEADERS: Final = tuple(
     (name.lower().encode(), value.encode())
     for name, value in {
@@ -71,13 +71,12 @@ class Passage:
                 self._serving.meters.seconds.observe(time.perf_counter() - started)
             await send(message)
 
-        _keep_ids_whole(scope)
         try:
-            if scope["path"].startswith(GUARDED):
-                self._admit(scope)
-            await self._app(scope, receive, complete)
+            await self._answer(scope, receive, complete)
         except DeniedError as error:
             await _denied(error)(scope, receive, complete)
+        except ProblemError as error:
+            await problem(error.status, error.detail, **error.more)(scope, receive, complete)
         except Exception as error:
             # nothing of the error goes out, and of it only class and place into the log
             log.error("%s %s failed: %s", scope["method"], route_of(scope), told(error))
@@ -85,16 +84,40 @@ class Passage:
                 oops = problem(500, "this service has failed; its log says where")
                 await oops(scope, receive, complete)
         finally:
-            labels = route_of(scope), scope["method"], str(status)
-            self._serving.meters.requests.labels(*labels).inc()
-            took_ms = (time.perf_counter() - started) * 1000
-            log.debug("%s %s %s %.1f ms", scope["method"], labels[0], status, took_ms)
+            route = route_of(scope)
+            self._serving.meters.answered(route, scope["method"], status)
+            if log.isEnabledFor(logging.DEBUG):
+                took_ms = (time.perf_counter() - started) * 1000
+                log.debug("%s %s %s %.1f ms", scope["method"], route, status, took_ms)
 
-    def _admit(self, scope: Scope) -> None:
-        """Notes who asks; raises DeniedError."""
-        caller = self._serving.guard.caller(Headers(scope=scope))
+    async def _answer(self, scope: Scope, receive: Receive, complete: Send) -> None:
+        """Answers who may ask; raises DeniedError, and what routes raise."""
+        if (found := lookup_of(scope)) is None:
+            _keep_ids_whole(scope)
+            if scope["path"].startswith(GUARDED):
+                scope.setdefault("state", {})["caller"] = self._admit(scope)
+            await self._app(scope, receive, complete)
+            return
+        lookup, user_id = found
+        caller = self._admit(scope)
+        scope["route"] = lookup  # nobody who is denied is told of by it, as with other routes
+        body = looked_up(self._serving, caller, lookup, user_id)
+        length = (b"content-length", b"%d" % len(body))
+        await complete(
+            {"type": "http.response.start", "status": 200, "headers": [length, JSON_TYPE]}
+        )
+        await complete({"type": "http.response.body", "body": body})
+
+    def _admit(self, scope: Scope) -> Caller:
+        """Returns who asks; raises DeniedError."""
+        # the first of a name counts, as everywhere
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in reversed(scope["headers"])
+        }
+        caller = self._serving.guard.caller(headers)
         self._serving.rates.take(caller.name, time.monotonic())
-        scope.setdefault("state", {})["caller"] = caller
+        return caller
 
 
 def build_app(serving: Serving) -> FastAPI:
@@ -109,7 +132,6 @@ def build_app(serving: Serving) -> FastAPI:
     )
     app.state.serving = serving
     for router in (
-        reading.of_user,
         reading.router,
         writing.router,
         operating.router,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -14,7 +15,6 @@ from urllib.parse import unquote
 import orjson
 from fastapi import Depends, Path, Request
 from fastapi.responses import Response
-from fastapi.routing import APIRoute
 
 from stream.clients.user_ids import user_key
 from stream.config import Settings
@@ -24,11 +24,11 @@ from stream.errors import UsageError
 from stream.serving.clock import now_ms
 from stream.serving.erasures import Erasures
 from stream.serving.feed import Feed
-from stream.serving.guard import PROFILE, Caller, DeniedError, Guard, Rates
+from stream.serving.guard import Caller, DeniedError, Guard, Rates
 from stream.serving.ingest import Ingest
 from stream.serving.meters import Meters
 from stream.serving.overview.parts import Overview
-from stream.serving.store import DAY_MS, Store
+from stream.serving.store import DAY_MS, open_reader
 
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
@@ -56,9 +56,10 @@ class Following(Protocol):
 class Readers:
     """Lends connections that only read: one to the event loop, others to threads."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.of_loop = store.reader()
+    def __init__(self, path: pathlib.Path) -> None:
+        """`path` is that of the file, which is there."""
+        self._path = path
+        self.of_loop = open_reader(path)
         self._idle: list[sqlite3.Connection] = []
 
     @contextmanager
@@ -67,7 +68,7 @@ class Readers:
         try:
             db = self._idle.pop()
         except IndexError:
-            db = self._store.reader()
+            db = open_reader(self._path)
         try:
             yield db
         finally:
@@ -132,21 +133,25 @@ def needs(scope: str) -> Any:
     """Returns what refuses callers who may not ask for this."""
 
     async def check(request: Request) -> None:
-        check_scope(request, scope)
+        check_scope(request.state.caller, scope)
 
     return Depends(check)
 
 
-def check_scope(request: Request, scope: str) -> None:
+def check_scope(caller: Caller, scope: str) -> None:
     """Refuses callers who may not ask for this."""
-    caller: Caller = request.state.caller
     if scope not in caller.scopes:
         raise DeniedError(HTTPStatus.FORBIDDEN, f"this needs a key with the scope {scope}")
 
 
 async def check_ready(request: Request) -> None:
     """Refuses everybody until the profiles are read."""
-    if not request.app.state.serving.following.ready:
+    check_following(request.app.state.serving)
+
+
+def check_following(serving: Serving) -> None:
+    """Refuses everybody until the profiles are read."""
+    if not serving.following.ready:
         raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "the profiles are being read; ask again")
 
 
@@ -155,9 +160,13 @@ async def key_of(
     user_id: Annotated[str, Path(description="The user_id, percent-encoded (a slash is %2F).")],
 ) -> bytes:
     """Returns the key of the user in a path: the id, or its pseudonym."""
+    return key_in(request.app.state.serving, user_id)
+
+
+def key_in(serving: Serving, user_id: str) -> bytes:
+    """Returns the key of a user whose id is percent-encoded; raises ProblemError."""
     try:
-        pseudonym_key = request.app.state.serving.pseudonym_key
-        return user_key(unquote(user_id, errors="strict"), pseudonym_key)
+        return user_key(unquote(user_id, errors="strict"), serving.pseudonym_key)
     except (UsageError, UnicodeDecodeError):
         raise ProblemError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -169,40 +178,24 @@ async def key_of(
 Key = Annotated[bytes, Depends(key_of)]
 
 
-class UserRoute(APIRoute):
-    """Answers who asks for one user: a coroutine of `serving` and `key` that needs PROFILE.
-
-    FastAPI describes it by its signature. Its parameters are found by hand, as most requests are of
-    this kind, and FastAPI's way to find them takes half of the time of an answer.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Returns what answers a request."""
-        endpoint = self.endpoint
-
-        async def handle(request: Request) -> Response:
-            await check_ready(request)
-            check_scope(request, PROFILE)
-            key = await key_of(request, request.path_params["user_id"])
-            answered: Response = await endpoint(request.app.state.serving, key)
-            return answered
-
-        return handle
-
-
 def age(serving: Serving) -> dict[str, int]:
     """Returns as of when the answer is."""
     following = serving.following
     return {"as_of": following.as_of_ms, "lag_ms": following.lag_ms(now_ms())}
 
 
-def answer(serving: Serving, status: int = 200, /, **parts: Any) -> Response:
+def json_of(serving: Serving, **parts: Any) -> bytes:
     """Returns parts of an answer behind its age; `bytes` are JSON already, and stay as they are."""
     fields = [
         b"%b:%b" % (orjson.dumps(name), part if isinstance(part, bytes) else orjson.dumps(part))
         for name, part in {**age(serving), **parts}.items()
     ]
-    return Response(b"{%b}" % b",".join(fields), status, media_type=JSON)
+    return b"{%b}" % b",".join(fields)
+
+
+def answer(serving: Serving, status: int = 200, /, **parts: Any) -> Response:
+    """Returns parts of an answer behind its age, as `json_of` has them."""
+    return Response(json_of(serving, **parts), status, media_type=JSON)
 
 
 def since_of(text: str, now: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,8 +76,10 @@ class Listener:
 class Feed:
     """Knows who listens. All of it runs in the event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, listen: Callable[[bool], None] = lambda wanted: None) -> None:
+        """`listen` is called with True when the first one listens, with False after the last."""
         self._listeners: set[Listener] = set()
+        self._listen = listen
         self.ended = False
 
     def __len__(self) -> int:
@@ -94,6 +96,8 @@ class Feed:
         if len(self._listeners) >= LISTENERS:
             raise TooManyError
         listener = Listener(wanted)
+        if not self._listeners:
+            self._listen(True)
         self._listeners.add(listener)
         return listener
 
@@ -106,6 +110,8 @@ class Feed:
                     yield each
         finally:
             self._listeners.discard(listener)
+            if not self._listeners:
+                self._listen(False)
 
     def end(self) -> None:
         """Lets everybody go."""

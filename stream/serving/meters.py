@@ -16,7 +16,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from stream.serving.store import Changes
+from stream.serving.following.messages import Progress
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
@@ -37,6 +37,8 @@ class Meters:
         self.listeners = self._gauge("feed_listeners", "Who listens to the live feed now.")
         self.events = self._counter("events", "Events posted, by their verdict.", "verdict")
 
+        self._answered: dict[tuple[str, str, int], Counter] = {}  # children of `requests`
+
         # what is read
         self.records = self._counter("records_read", "Records read, by topic.", "topic")
         self.foreign = self._counter("records_foreign", "Records that are no update: left out.")
@@ -48,11 +50,20 @@ class Meters:
             "lag_seconds", "Age of an answer: since the last end of the profiles that was reached."
         )
 
-    def take(self, changes: Changes) -> None:
-        """Counts what a batch of records has changed."""
-        self.foreign.inc(changes.foreign)
-        self.older.inc(changes.older)
-        self.erased.inc(changes.erased)
+    def answered(self, route: str, method: str, status: int) -> None:
+        """Counts a request; of its labels a parser and the routes know only so many."""
+        labels = route, method, status
+        if (counter := self._answered.get(labels)) is None:
+            counter = self._answered[labels] = self.requests.labels(route, method, str(status))
+        counter.inc()
+
+    def take(self, progress: Progress) -> None:
+        """Counts what was read since the follower last told."""
+        self.records.labels("profiles").inc(progress.profiles)
+        self.records.labels("updates").inc(progress.updates)
+        self.foreign.inc(progress.foreign)
+        self.older.inc(progress.older)
+        self.erased.inc(progress.erased)
 
     def text(self) -> bytes:
         """Returns all metrics in Prometheus text format."""

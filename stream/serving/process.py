@@ -1,4 +1,4 @@
-"""Runs a serving process: store, follower and web server, until a signal ends it."""
+"""Runs a serving process until a signal ends it: the web server, and beside it the follower."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from stream.serving.connections import BoundedProtocol
 from stream.serving.context import Readers, Serving
 from stream.serving.erasures import Erasures
 from stream.serving.feed import Feed
-from stream.serving.follower import Follower
+from stream.serving.following.parent import Following, fork
 from stream.serving.guard import Guard, Rates
 from stream.serving.ingest import Ingest
 from stream.serving.meters import Meters
-from stream.serving.overview.outcomes import Events, Outcomes
+from stream.serving.overview.outcomes import Events
 from stream.serving.overview.parts import Overview
 from stream.serving.overview.truth import Truth
 from stream.serving.overview.workers import Workers
-from stream.serving.store import Store
+from stream.serving.store import OWNER, claim, file_in
 
 log = logging.getLogger("interest_stream")
 
@@ -80,27 +80,35 @@ class Server(uvicorn.Server):
 
 def run(settings: Settings, options: ServeOptions) -> None:
     """Serves until SIGTERM or Ctrl-C, in a loop of its own; raises what `serve` raises."""
+    following = fork(settings, options.data)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, options))
+        runner.run(_serve_and_close(settings, options, following))
 
 
-async def serve(settings: Settings, options: ServeOptions) -> None:
+async def _serve_and_close(settings: Settings, options: ServeOptions, following: Following) -> None:
+    try:
+        await serve(settings, options, following)
+    finally:
+        await following.close()
+
+
+async def serve(settings: Settings, options: ServeOptions, following: Following) -> None:
     """Serves until SIGTERM or Ctrl-C; raises SettingsError, BrokerError, TopicError, Failure."""
-    meters, feed = Meters(), Feed()
+    meters, feed = Meters(), Feed(following.listen)
     ingest = Ingest(settings, meters, options.body_mapping)
     await _check_topics(settings)
     pseudonym_key = settings.pseudonym_key()
     listening = listen(options.host, options.port)
-    store = Store(options.data)
-    overview = _overview(settings, options)
-    follower = Follower(settings, store, feed, meters, overview.outcomes)
+    claim(options.data, OWNER)  # until the process ends
+    await following.open()
+    overview = _overview(settings, options, following)
     serving = Serving(
         settings=settings,
-        readers=Readers(store),
-        following=follower,
+        readers=Readers(file_in(options.data)),
+        following=following,
         feed=feed,
         ingest=ingest,
-        erasures=Erasures(settings, follower.position),
+        erasures=Erasures(settings, following.position),
         guard=options.guard,
         rates=Rates(options.rate_limit),
         meters=meters,
@@ -127,13 +135,11 @@ async def serve(settings: Settings, options: ServeOptions) -> None:
     gc.set_threshold(GARBAGE_OBJECTS, *gc.get_threshold()[1:])
     try:
         log.info("serving on %s", address_of(listening))
-        await _until_signal(server, follower, serving, listening)
+        await _until_signal(server, following, serving, listening)
     finally:
         await serving.ingest.close()
         await overview.close()
-        follower.close()
-        serving.readers.close()
-        store.close()
+        serving.readers.close()  # before the follower: who closes the file last empties its log
         listening.close()
 
 
@@ -158,10 +164,10 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _overview(settings: Settings, options: ServeOptions) -> Overview:
+def _overview(settings: Settings, options: ServeOptions, following: Following) -> Overview:
     """Returns the parts of the overview, which connect when they are needed."""
     return Overview(
-        outcomes=Outcomes(),
+        outcomes=following,
         events=Events(settings),
         workers=Workers(settings, now_ms),
         touches=options.model.touches,
@@ -171,7 +177,7 @@ def _overview(settings: Settings, options: ServeOptions) -> Overview:
 
 
 async def _until_signal(
-    server: Server, follower: Follower, serving: Serving, listening: socket.socket
+    server: Server, following: Following, serving: Serving, listening: socket.socket
 ) -> None:
     """Follows and serves until a signal; what ends the following ends the process, too."""
     loop = asyncio.get_running_loop()
@@ -184,15 +190,15 @@ async def _until_signal(
 
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, leave)
-    following = asyncio.create_task(follower.run())
-    following.add_done_callback(lambda _: leave())
+    hearing = asyncio.create_task(following.run(serving.feed, serving.meters))
+    hearing.add_done_callback(lambda _: leave())
     looking = asyncio.create_task(serving.overview.watch())
     try:
         await server.serve(sockets=[listening])
     finally:
-        following.cancel()
+        hearing.cancel()
         looking.cancel()
-        ended, _ = await asyncio.gather(following, looking, return_exceptions=True)
+        ended, _ = await asyncio.gather(hearing, looking, return_exceptions=True)
     if isinstance(ended, Exception):
         raise ended
 

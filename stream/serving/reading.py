@@ -16,14 +16,14 @@ from fastapi.responses import Response, StreamingResponse
 
 from stream.clients.user_ids import user_key
 from stream.errors import UsageError
-from stream.serving import queries
+from stream.serving import lookups, queries
 from stream.serving.clock import now_ms
 from stream.serving.context import (
+    JSON,
     Key,
     ProblemError,
     Served,
     Serving,
-    UserRoute,
     age,
     answer,
     check_ready,
@@ -33,8 +33,6 @@ from stream.serving.context import (
 from stream.serving.feed import TooManyError, Wanted
 from stream.serving.guard import PROFILE, SEGMENT
 from stream.serving.queries import ANY_RANK, Segment
-from stream.serving.store import HISTORY_MS
-from stream.serving.updates import Update, read_update
 
 MOST_MEMBERS: Final = 1_000
 NEAR: Final = 5
@@ -42,7 +40,6 @@ COLUMNS: Final = ("user_id", "probability", "rank", "trend", "time")
 EXPORTS: Final = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
 
 router = APIRouter(prefix="/v1", dependencies=[Depends(check_ready)])
-of_user = APIRouter(prefix="/v1/users/{user_id}", route_class=UserRoute)
 
 ActiveSince = Annotated[
     str,
@@ -51,20 +48,6 @@ ActiveSince = Annotated[
         "the beginning of that hour, before the last two days of that day (UTC)."
     ),
 ]
-
-
-def _profile(serving: Serving, key: bytes) -> tuple[bytes, Update]:
-    """Returns the profile of a user as published, and as read; raises ProblemError."""
-    value = queries.profile_of(serving.readers.of_loop, key)
-    update = read_update(key, value)
-    if value is None or update is None:
-        raise ProblemError(
-            HTTPStatus.NOT_FOUND, "of this user nothing is known", unknown="user"
-        )  # a client tells it by that from an address that is none of ours
-    return value, update
-
-
-# A lookup by key takes some microseconds, so it is made in the event loop: a thread costs more.
 
 
 @router.get("/users", summary="Users whose id begins like this", dependencies=[needs(PROFILE)])
@@ -77,47 +60,30 @@ async def find_users(
     return answer(serving, users=queries.users_like(serving.readers.of_loop, prefix, limit))
 
 
-@of_user.get("", summary="The profile of a user")
+# `lookups` answers these three in front of the framework, which describes them.
+
+
+@router.get("/users/{user_id}", summary="The profile of a user", dependencies=[needs(PROFILE)])
 async def get_user(serving: Served, key: Key) -> Response:
     """Returns the newest update of the user as it was published, and titles where they are known.
 
     404: no event of the user was applied, or the user was erased.
     """
-    value, update = _profile(serving, key)
-    named = [each.item_id for each in update.items]
-    named += [each.item_id for each in update.because if each.item_id]
-    titles = {each: serving.titles[each] for each in named if each in serving.titles}
-    return answer(serving, profile=value, titles=titles)
+    return Response(lookups.profile(serving, key), media_type=JSON)
 
 
-@of_user.get("/items", summary="Likely next items")
+@router.get("/users/{user_id}/items", summary="Likely next items", dependencies=[needs(PROFILE)])
 async def get_items(serving: Served, key: Key) -> Response:
     """Returns the items of the user's profile, best first."""
-    _, update = _profile(serving, key)
-    items = [
-        {"item_id": each.item_id, "score": each.score}
-        | ({"title": serving.titles[each.item_id]} if each.item_id in serving.titles else {})
-        for each in update.items
-    ]
-    return answer(
-        serving,
-        user_id=update.user_id,
-        items=items,
-        time=update.time,
-        source=_plain(update.source),
-        model=_plain(update.model),
-    )
+    return Response(lookups.items(serving, key), media_type=JSON)
 
 
-@of_user.get("/history", summary="How interests have changed")
+@router.get(
+    "/users/{user_id}/history", summary="How interests have changed", dependencies=[needs(PROFILE)]
+)
 async def get_history(serving: Served, key: Key) -> Response:
     """Returns when the first three interests have changed, oldest first: 7 days, 50 entries."""
-    _, update = _profile(serving, key)
-    since_ms = now_ms() - HISTORY_MS
-    found = queries.history_of(serving.readers.of_loop, key, since_ms)
-    changes = b",".join(b'{"time":%d,"interests":%b}' % each for each in found)
-    complete = serving.following.history_ready
-    return answer(serving, user_id=update.user_id, complete=complete, changes=b"[%b]" % changes)
+    return Response(lookups.history(serving, key), media_type=JSON)
 
 
 @router.get("/interests", summary="Every interest and its users", dependencies=[needs(SEGMENT)])
@@ -230,11 +196,6 @@ def _ensure_known(db: sqlite3.Connection, interest: str) -> None:
         raise ProblemError(
             HTTPStatus.UNPROCESSABLE_ENTITY, "no profile names this interest", near=near
         )
-
-
-def _plain(part: Any) -> dict[str, Any]:
-    """Returns the fields of a part of an update."""
-    return {name: getattr(part, name) for name in part.__struct_fields__}
 
 
 def _as_csv(serving: Serving, segment: Segment) -> Iterator[str]:

@@ -118,7 +118,7 @@ def fill(made: Service, folder: Path) -> None:
     for each in heard:
         said = read_update(each.key, each.value)
         assert said is not None
-        overview.outcomes.take(number_of(each.key), said)
+        made.outcomes.take(number_of(each.key), said)
 
     bins = [
         {"probability": share / 10, "happened": share / 10.5, "count": 400 - 30 * share}

@@ -24,6 +24,8 @@ from stream.serving.feed import Feed
 from stream.serving.guard import Guard, OpenGuard, Rates
 from stream.serving.ingest import Ingest, Verdict
 from stream.serving.meters import Meters
+from stream.serving.overview.outcomes import Outcomes
+from stream.serving.overview.parts import Overview
 from stream.serving.process import Server, address_of, listen
 from stream.serving.store import Store
 
@@ -146,6 +148,7 @@ class Service:
     ingest: Taking
     erasures: Asking
     serving: Serving
+    outcomes: Outcomes
 
     def feed_with(self, *profiles: Record, updates: Sequence[Record] = ()) -> None:
         """Takes records as if they had been read."""
@@ -174,9 +177,10 @@ def service(
     chosen = Settings(**settings)
     store, meters, feed, followed = Store(folder), Meters(), Feed(), Followed()
     ingest, erasures = Taking(chosen, meters, body_mapping), Asking(chosen)
+    outcomes = Outcomes()
     serving = Serving(
         settings=chosen,
-        readers=Readers(store),
+        readers=Readers(store.path),
         following=followed,
         feed=feed,
         ingest=ingest,
@@ -186,9 +190,10 @@ def service(
         meters=meters,
         titles={"item-0001": "Tent for two", "item-0002": "Camping stove"},
         pseudonym_key=chosen.pseudonym_key(),
+        overview=Overview(outcomes=outcomes),
     )
     client = TestClient(build_app(serving), base_url="http://localhost")
-    return Service(client, store, followed, feed, ingest, erasures, serving)
+    return Service(client, store, followed, feed, ingest, erasures, serving, outcomes)
 
 
 @asynccontextmanager

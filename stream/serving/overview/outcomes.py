@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -52,6 +52,13 @@ class Said:
     items: tuple[str, ...]
 
 
+class Remembered(Protocol):
+    """Remembers what the last updates of users have said, here or in another process."""
+
+    async def pairs(self, number: int) -> list[tuple[Said, Said]]:
+        """Returns each update of a user with the one after it, newest first."""
+
+
 class Outcomes:
     """Remembers the last updates of the users who came last."""
 
@@ -82,7 +89,7 @@ class Outcomes:
         """Forgets a user who was erased."""
         self._said.pop(number, None)
 
-    def pairs(self, number: int) -> list[tuple[Said, Said]]:
+    async def pairs(self, number: int) -> list[tuple[Said, Said]]:
         """Returns each update of a user with the one after it, newest first."""
         kept = list(self._said.get(number, ()))
         return list(pairwise(kept))[::-1]

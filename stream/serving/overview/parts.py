@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stream.serving.overview.outcomes import Events, Outcomes
+from stream.serving.overview.outcomes import Events, Outcomes, Remembered
 from stream.serving.overview.truth import Truth
 from stream.serving.overview.workers import Workers
 
@@ -15,7 +15,7 @@ from stream.serving.overview.workers import Workers
 class Overview:
     """Holds the parts of the overview of one serving process."""
 
-    outcomes: Outcomes = field(default_factory=Outcomes)
+    outcomes: Remembered = field(default_factory=Outcomes)
     events: Events | None = None
     workers: Workers | None = None
     touches: Mapping[str, Sequence[str]] = field(default_factory=dict)  # interests of items

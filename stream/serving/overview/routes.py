@@ -45,7 +45,7 @@ async def get_outcomes(serving: Served, key: Key) -> Response:
     if queries.profile_of(serving.readers.of_loop, key) is None:
         raise ProblemError(HTTPStatus.NOT_FOUND, "of this user nothing is known")
     overview, user_id = serving.overview, key.decode()
-    pairs = overview.outcomes.pairs(number_of(key))
+    pairs = await overview.outcomes.pairs(number_of(key))
     places = [after.source for said, after in pairs if after.events_seen == said.events_seen + 1]
     read: dict[int, Event] = {}
     if overview.events is not None and places:

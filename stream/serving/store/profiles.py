@@ -17,7 +17,7 @@ import orjson
 from models.contract import TRENDS
 from stream.serving.overview.pulse import Beat
 from stream.serving.store.tallies import Row, Tallies
-from stream.serving.updates import Source, Update, is_older, number_of, read_update
+from stream.serving.updates import Interest, Source, Update, is_older, number_of, read_update
 
 AT_ONCE: Final = 2_000
 """Records that are read and judged at once; what is kept of them until the end is smaller."""
@@ -67,6 +67,15 @@ class _User:
     changed_at: int = 0  # moment of the last change in the batch
 
 
+def rows_of(interests: Iterable[Interest], name_of: Callable[[str], int]) -> dict[int, Row]:
+    """Returns what is kept of interests, by number; one that is named twice counts once."""
+    rows: dict[int, Row] = {}
+    for rank, each in enumerate(interests, start=1):
+        row = (each.probability, rank, _TREND_NUMBERS[each.trend])
+        rows.setdefault(name_of(each.interest), row)
+    return rows
+
+
 class Profiles:
     """Takes the profiles of one transaction."""
 
@@ -75,12 +84,13 @@ class Profiles:
         db: sqlite3.Connection,
         hash_of: Callable[[bytes], bytes],
         name_of: Callable[[str], int],
-        tallies: Tallies,
+        tallies: Tallies | None,
         beat: Beat | None = None,
     ) -> None:
         """`hash_of` keys of users who were erased, `name_of` gives the number of an interest.
 
-        `beat` counts who comes to an interest and who goes.
+        Without `tallies` profiles alone are written: `loading` makes the rest. `beat` counts who
+        comes to an interest and who goes.
         """
         self._db, self._hash_of, self._name_of, self._tallies = db, hash_of, name_of, tallies
         self._beat = beat
@@ -105,15 +115,9 @@ class Profiles:
     def write(self) -> list[int]:
         """Writes what is left of all; returns the numbers of users who were erased."""
         users = sorted(self._users.items())
-        for _, user in users:
-            if user.before is not user.now:
-                _tally(self._tallies, user.before, -1)
-                _tally(self._tallies, user.now, 1)
-                if self._beat is not None:
-                    had = set() if user.before is None else set(user.before.rows)
-                    has = set() if user.now is None else set(user.now.rows)
-                    self._beat.moved(had, has, user.changed_at)
-        self._write_interests(users)
+        if self._tallies is not None:
+            self._count(users, self._tallies)
+            self._write_interests(users)
         self._write_values(users)
         self._db.executemany(
             "INSERT OR REPLACE INTO erased VALUES (?, ?, ?, ?, ?, ?)",
@@ -185,11 +189,8 @@ class Profiles:
         return found
 
     def _profile(self, update: Update) -> Profile:
-        """Returns what is kept of an update; an interest that is named twice counts once."""
-        rows: dict[int, Row] = {}
-        for rank, each in enumerate(update.interests, start=1):
-            row = (each.probability, rank, _TREND_NUMBERS[each.trend])
-            rows.setdefault(self._name_of(each.interest), row)
+        """Returns what is kept of an update."""
+        rows = {} if self._tallies is None else rows_of(update.interests, self._name_of)
         return Profile(update.user_id, update.source, update.published_at, update.time, rows)
 
     # -- the file
@@ -204,6 +205,20 @@ class Profiles:
             assert update is not None, "the file holds only what was read as an update"
             held = self._profile(update)
             self._users[number] = _User(place, held, held)
+
+    def _count(self, users: Sequence[tuple[int, _User]], tallies: Tallies) -> None:
+        for _, user in users:
+            if user.before is user.now:
+                continue
+            had, has = user.before, user.now
+            if had is not None:
+                tallies.count(had.rows, had.time, -1)
+            if has is not None:
+                tallies.count(has.rows, has.time, 1)
+            if self._beat is not None:
+                before = set() if had is None else set(had.rows)
+                now = set() if has is None else set(has.rows)
+                self._beat.moved(before, now, user.changed_at)
 
     def _write_interests(self, users: Sequence[tuple[int, _User]]) -> None:
         gone, new = [], []
@@ -242,8 +257,3 @@ class Profiles:
         self._db.executemany("UPDATE profile SET value = ?2 WHERE place = ?1", changed)
         self._db.executemany("UPDATE profile SET user = ?2 WHERE place = ?1", renamed)
         self._db.executemany("INSERT INTO profile (number, user, value) VALUES (?, ?, ?)", new)
-
-
-def _tally(tallies: Tallies, profile: Profile | None, sign: int) -> None:
-    if profile is not None:
-        tallies.count(profile.rows, profile.time, sign)

@@ -19,11 +19,13 @@ from typing import Any, Final
 
 from stream.errors import Failure
 from stream.serving.overview.pulse import Beat, Pulse
-from stream.serving.store import tables, tallies
+from stream.serving.store import tables
 from stream.serving.store.histories import Histories
+from stream.serving.store.loading import begin as begin_loading
+from stream.serving.store.loading import finish as finish_loading
 from stream.serving.store.profiles import Counts, Profiles
 from stream.serving.store.tables import DAY_MS, LAYOUT, Place
-from stream.serving.store.tallies import HOURS_MS, Tallies
+from stream.serving.store.tallies import HOURS_MS, Tallies, join_hours
 from stream.serving.updates import Update
 
 ERASED_MS: Final = 15 * DAY_MS
@@ -54,10 +56,13 @@ class Known:
 class Store:
     """Writes the file; one thread at a time does. Readers open connections of their own."""
 
-    def __init__(self, folder: Path) -> None:
-        """Opens the file in a folder, which is made if need be; raises UsageError, Failure."""
-        self.path = folder / "profiles.sqlite"
-        self._lock = tables.claim(folder)
+    def __init__(self, folder: Path, patience_s: float = 0.0) -> None:
+        """Opens the file in a folder, which is made if need be; raises UsageError, Failure.
+
+        patience_s: how long another process that has the file is waited for.
+        """
+        self.path = tables.file_in(folder)
+        self._lock = tables.claim(folder, tables.LOCK, patience_s)
         try:
             self._db = tables.open_writer(self.path)
         except sqlite3.DatabaseError as error:
@@ -67,6 +72,7 @@ class Store:
         self._histories = Histories(self._db)
         self._pulse = Pulse(self._db)
         self._log_holds_erased = False
+        self._is_loading = False
         self._names: dict[str, int] = {}  # numbers of interests
         self._new_names: list[str] = []  # of them, those of the transaction that is open
         if self._meta("layout") != LAYOUT:
@@ -94,16 +100,28 @@ class Store:
         positions = {(topic, partition): offset for topic, partition, offset in rows}
         return Known(topics, positions, self._meta("as_of_ms") or 0)
 
-    def begin_anew(self, topic_ids: Mapping[str, str]) -> None:
-        """Forgets everything, and overwrites it; what is read from now on is of these topics."""
+    def begin_anew(self, topic_ids: Mapping[str, str], loading: bool = False) -> None:
+        """Forgets everything, and overwrites it; what is read from now on is of these topics.
+
+        loading: nobody asks until `finish_loading`, so until then profiles alone are written.
+        """
         with self._transaction():
             tables.make_tables(self._db)
+            if loading:
+                begin_loading(self._db)
             self._salt = secrets.token_bytes(16)
             self._set_meta(layout=LAYOUT, salt=self._salt, as_of_ms=0, users=0, hours_from_ms=0)
             self._set_meta(**{f"topic:{name}": each for name, each in topic_ids.items()})
-        self._names = {}
+        self._names, self._is_loading = {}, loading
         self._db.execute("VACUUM")
         self.empty_log()
+
+    def finish_loading(self) -> None:
+        """Writes what follows from the profiles, if nobody could ask until now."""
+        if self._is_loading:
+            with self._transaction():
+                finish_loading(self._db, self._name, self._meta("hours_from_ms"))
+            self._is_loading = False
 
     def apply(
         self,
@@ -150,7 +168,7 @@ class Store:
             if not part:
                 self._db.execute("DELETE FROM erased WHERE at < ?", [now_ms - ERASED_MS])
                 hours_from_ms = max(0, now_ms - HOURS_MS) // DAY_MS * DAY_MS
-                tallies.join_hours(self._db, self._meta("hours_from_ms"), hours_from_ms)
+                join_hours(self._db, self._meta("hours_from_ms"), hours_from_ms)
                 self._set_meta(hours_from_ms=hours_from_ms)
         if part == PRUNED_PARTS - 1:
             self.empty_log()
@@ -162,7 +180,8 @@ class Store:
         counted, beat = Tallies(self._meta("hours_from_ms")), Beat()
         # who comes and goes is counted from a whole first reading on
         moves = beat if self._meta("as_of_ms") else None
-        taken = Profiles(self._db, self._hash, self._name, counted, moves)
+        tallies = None if self._is_loading else counted
+        taken = Profiles(self._db, self._hash, self._name, tallies, moves)
         taken.take(profiles)
         erased = taken.write()
         counted.write(self._db)

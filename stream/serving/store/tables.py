@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,14 @@ READER_CACHE_KIB: Final = 4_096
 """What a reader has cached is gone with the next write; it needs room for one query."""
 
 BUSY_S: Final = 10.0
+LOOK_S: Final = 0.05
+"""Between looks whether a lock is free."""
+
+LOCK: Final = "lock"
+"""Of who writes the file; it is of the process that follows the topics."""
+
+OWNER: Final = "serve.lock"
+"""Of who serves from the file, and has started the one who writes it."""
 
 LOG_PAGES: Final = 16_000
 LOG_BYTES: Final = 67_108_864
@@ -32,6 +41,8 @@ One that a large batch made longer is cut back to that.
 
 TREND_COLUMNS: Final = tuple(f"trend_{code}" for code in range(len(TRENDS)))
 """Columns of a tally, one a trend; named by number, as trends are stored."""
+
+INDEX_BY_USER: Final = "CREATE INDEX profile_by_user ON profile (user)"
 
 # A profile keeps its place when its bytes change, and new ones come at the end: so a start that
 # reads everything writes the bytes, nine tenths of the file, from the front to the back.
@@ -44,7 +55,7 @@ CREATE TABLE profile (
     place INTEGER PRIMARY KEY, number INTEGER NOT NULL, user TEXT NOT NULL, value BLOB NOT NULL
 );
 CREATE INDEX profile_by_number ON profile (number, user);
-CREATE INDEX profile_by_user ON profile (user);
+{INDEX_BY_USER};
 CREATE TABLE name (interest INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE interest (
     interest INTEGER, number INTEGER, probability REAL NOT NULL, rank INTEGER NOT NULL,
@@ -67,6 +78,11 @@ CREATE TABLE erased (
 
 Place = tuple[str, int]
 """Topic and partition."""
+
+
+def file_in(folder: Path) -> Path:
+    """Returns the file of a folder."""
+    return folder / "profiles.sqlite"
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
@@ -113,22 +129,31 @@ def make_tables(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
-def claim(folder: Path) -> int:
-    """Returns a lock on the folder; raises UsageError if it cannot be used, or another has it."""
+def claim(folder: Path, name: str, patience_s: float = 0.0) -> int:
+    """Returns a lock of that name in a folder, which is made if need be.
+
+    patience_s: how long one that another process has is waited for. Raises UsageError if the folder
+    cannot be used, or the other has it still.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise UsageError(
             f"--data {folder}: it cannot be written to ({error.strerror}); name a folder that this "
             "user may write to"
         ) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise UsageError(
-            f"--data {folder}: another `interest-stream serve` has it; give each a folder of its "
-            "own"
-        ) from None
-    return lock
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() < until:
+                time.sleep(LOOK_S)
+                continue
+            os.close(lock)
+            raise UsageError(
+                f"--data {folder}: another `interest-stream serve` has it; give each a folder of "
+                "its own"
+            ) from None
+        return lock

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from stream.contracts.event import Event
-from stream.serving.overview.outcomes import ENTRIES, Outcomes, judged
+from stream.serving.overview.outcomes import ENTRIES, Outcomes, Said, judged
 from stream.serving.updates import Update, number_of, read_update
 from tests.support.serving import NOW_MS, record
 
@@ -22,11 +23,15 @@ def read(user: str, offset: int, **more: Any) -> Update:
     return found
 
 
+def pairs_of(outcomes: Outcomes, number: int) -> list[tuple[Said, Said]]:
+    return asyncio.run(outcomes.pairs(number))
+
+
 def test_each_update_stands_beside_the_one_after_it_newest_first() -> None:
     outcomes = Outcomes()
     for offset in range(ENTRIES + 3):
         outcomes.take(ANNA, read("anna", offset))
-    pairs = outcomes.pairs(ANNA)
+    pairs = pairs_of(outcomes, ANNA)
     assert len(pairs) == ENTRIES - 1
     assert [after.source.offset for _, after in pairs][:2] == [ENTRIES + 2, ENTRIES + 1]
     assert all(after.source.offset == said.source.offset + 1 for said, after in pairs)
@@ -36,18 +41,18 @@ def test_a_repeated_update_is_no_outcome() -> None:
     outcomes = Outcomes()
     for offset in (1, 1, 2, 2):
         outcomes.take(ANNA, read("anna", offset))
-    assert len(outcomes.pairs(ANNA)) == 1
+    assert len(pairs_of(outcomes, ANNA)) == 1
 
 
 def test_a_life_after_an_erasure_has_no_outcome_of_the_one_before() -> None:
     outcomes = Outcomes()
     outcomes.take(ANNA, read("anna", 7))
     outcomes.take(ANNA, read("anna", 9, events_seen=1))
-    assert outcomes.pairs(ANNA) == []
+    assert pairs_of(outcomes, ANNA) == []
     outcomes.take(ANNA, read("anna", 10, events_seen=2))
-    assert len(outcomes.pairs(ANNA)) == 1
+    assert len(pairs_of(outcomes, ANNA)) == 1
     outcomes.forget(ANNA)
-    assert outcomes.pairs(ANNA) == []
+    assert pairs_of(outcomes, ANNA) == []
 
 
 def test_of_many_users_those_who_came_last_are_remembered() -> None:
@@ -56,8 +61,8 @@ def test_of_many_users_those_who_came_last_are_remembered() -> None:
         for user in ("anna", "berta", "carla"):
             outcomes.take(number_of(user.encode()), read(user, offset))
             outcomes.take(number_of(user.encode()), read(user, offset + 1))
-    assert outcomes.pairs(ANNA) == []
-    assert outcomes.pairs(CARLA)
+    assert pairs_of(outcomes, ANNA) == []
+    assert pairs_of(outcomes, CARLA)
 
 
 def event(**fields: Any) -> Event:
@@ -82,7 +87,7 @@ def test_an_event_is_judged_by_what_was_said_before_it(
     outcomes = Outcomes()
     outcomes.take(ANNA, read("anna", 1))
     outcomes.take(ANNA, read("anna", 2))
-    ((said, after),) = outcomes.pairs(ANNA)
+    ((said, after),) = pairs_of(outcomes, ANNA)
     found = judged(said, after, came, TOUCHES, "")
     assert {name: found.get(name, "missing") for name in expected} == expected
     assert found["said"][0] == {"interest": "camping", "probability": 0.6}
@@ -92,7 +97,7 @@ def test_where_several_came_at_once_nothing_is_judged() -> None:
     outcomes = Outcomes()
     outcomes.take(ANNA, read("anna", 1))
     outcomes.take(ANNA, read("anna", 5))
-    ((said, after),) = outcomes.pairs(ANNA)
+    ((said, after),) = pairs_of(outcomes, ANNA)
     found = judged(said, after, event(item_id="item-0001"), TOUCHES, "")
     assert found["events"] == 4
     assert "item_rank" not in found

@@ -28,7 +28,7 @@ def hear(served: Service, *updates: Record) -> None:
     for each in updates:
         found = read_update(each.key, each.value)
         assert found is not None
-        served.serving.overview.outcomes.take(number_of(each.key), found)
+        served.outcomes.take(number_of(each.key), found)
 
 
 def test_what_came_next_stands_beside_what_was_said(served: Service) -> None:

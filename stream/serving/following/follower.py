@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -29,11 +29,15 @@ from stream.kafka.consumer import open_consumer, partitions_of, ranges_of
 from stream.kafka.topic_identity import Shape, replaced, shapes
 from stream.kafka.topics import describe
 from stream.plain_text import told
-from stream.schema_registry.updates import PlainValues
 from stream.serving.clock import now_ms
-from stream.serving.feed import Feed
-from stream.serving.meters import Meters
-from stream.serving.overview.outcomes import Outcomes
+from stream.serving.following.fetching import (
+    FETCH_BYTES,
+    RECORDS,
+    Batch,
+    Fetching,
+    is_past,
+    place_of,
+)
 from stream.serving.store import (
     DAY_MS,
     HISTORY_MS,
@@ -46,20 +50,6 @@ from stream.serving.store import (
 
 log = logging.getLogger("interest_stream")
 
-RECORDS: Final = 2_000
-"""In one transaction: enough to be fast, few enough that the store is never long in writing."""
-
-BULK_RECORDS: Final = 50_000
-BULK_BYTES: Final = 67_108_864
-"""In one transaction while nobody is answered yet, whichever comes first.
-
-A larger one writes fewer pages of the file twice; this one needs some 200 MB of memory.
-"""
-
-FETCH_BYTES: Final = 4_194_304
-"""Of a partition in one fetch: a start that reads everything waits for the broker less often."""
-
-WAIT_MS: Final = 100
 LOOK_S: Final = 0.5
 """Between looks at the ends of the profiles."""
 
@@ -73,9 +63,6 @@ IDENTITY_S: Final = 30.0
 PRUNE_S: Final = 6 * 3_600.0
 LEAST_RETENTION_MS: Final = DAY_MS
 """What is taken where the broker does not let us read `delete.retention.ms`: Kafka's default."""
-
-STALE_MS: Final = 60_000
-"""Answers that are older are told to be: /readyz says 503."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +90,8 @@ def where_to_begin(
     reason = ""
     if not known.topic_ids and not known.as_of_ms:
         reason = "the store is empty"
+    elif not known.as_of_ms:
+        reason = "the first reading did not come to its end"
     elif gone := replaced(known.topic_ids, ids):
         reason = f"{', '.join(gone)} was deleted and created again"
     elif known.topic_ids.keys() != ids.keys():
@@ -116,50 +105,38 @@ def where_to_begin(
     return Start(dict(begins), reason) if reason else Start(positions)
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Holds what a batch of records has done, once it is in the file."""
+
+    changes: Changes = field(default_factory=Changes)
+    positions: Mapping[Place, int] = field(default_factory=dict)  # those that moved
+    profiles: int = 0  # records
+    updates: int = 0
+
+
+class Teller(Protocol):
+    """Is told of each step, and when it is known anew how far the follower is."""
+
+    async def __call__(self, follower: Follower, step: Step) -> None:
+        """Tells others; the follower waits for it."""
+
+
 class Follower:
     """Keeps a store up to date with the topics."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        store: Store,
-        feed: Feed,
-        meters: Meters,
-        outcomes: Outcomes | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, store: Store, tell: Teller) -> None:
         self._settings = settings
         self._store = store
-        self._feed = feed
-        self._meters = meters
-        self._outcomes = outcomes or Outcomes()
-        self._values = PlainValues(settings)
+        self._tell = tell
+        self._fetching = Fetching(settings)
         self._writing = ThreadPoolExecutor(1, "store")
         self.ready = False
         self.history_ready = False
         self.as_of_ms = 0
-        self.models: dict[str, str] = {}  # names and versions of those met, by fingerprint
         self._away = False
         self._positions: dict[Place, int] = {}
         self._updates_ends: dict[TopicPartition, int] = {}
-
-    # -- what others ask
-
-    def lag_ms(self, now_ms: int) -> int:
-        """Returns how old an answer of now may be."""
-        return max(0, now_ms - self.as_of_ms)
-
-    def why_not_ready(self, now_ms: int) -> list[str]:
-        """Returns what keeps this process from being asked; empty: nothing does."""
-        if not self.ready:
-            return ["the profiles are being read"]
-        lag_ms = self.lag_ms(now_ms)
-        return [f"nothing was heard of Kafka for {lag_ms // 1000} s"] if lag_ms > STALE_MS else []
-
-    def position(self, place: Place) -> int:
-        """Returns the next offset of a partition that is not in the store yet."""
-        return self._positions.get(place, 0)
-
-    # -- following
 
     async def run(self) -> None:
         """Follows the topics until it is cancelled, whatever the broker does meanwhile."""
@@ -169,6 +146,7 @@ class Follower:
             except ChangedError as change:
                 log.warning("%s: reading the profiles again", change)
                 self.ready = self.history_ready = False
+                await self._tell(self, Step())
             except (KafkaError, BrokerError, TopicError, TimeoutError, OSError) as error:
                 if not self._away:  # once: it is asked every few seconds
                     log.warning("profiles cannot be read now (%s); answers get older", told(error))
@@ -220,28 +198,28 @@ class Follower:
         """Reads the profiles up to the ends that they have now."""
         begun_ms = now_ms()
         ranges = await ranges_of(consumer, profiles)
-        begins = {_place(each): begin for each, (begin, _) in ranges.items()}
-        ends = {_place(each): end for each, (_, end) in ranges.items()}
+        begins = {place_of(each): begin for each, (begin, _) in ranges.items()}
+        ends = {place_of(each): end for each, (_, end) in ranges.items()}
         known = await self._in_thread(self._store.known)
         start = where_to_begin(known, ids, begins, ends, longest_ms, begun_ms)
         if start.anew:
             log.info("reading all profiles anew: %s", start.anew)
             self.ready = False
+            await self._tell(self, Step())
             topic_ids = {name: shape.topic_id for name, shape in ids.items()}
-            await self._in_thread(self._store.begin_anew, topic_ids)
+            await self._in_thread(self._store.begin_anew, topic_ids, True)
             known = Known(topic_ids, {}, 0)
         self._positions = {**known.positions, **start.positions}
+        await self._tell(self, Step(positions=self._positions))
 
         # only now may what is read count as of this moment: nulls were there, or come behind it
         consumer.assign(profiles)
         for each in profiles:
-            consumer.seek(each, start.positions[_place(each)])
-        goal = {each: ends[_place(each)] for each in profiles}
-        while not await _is_past(consumer, goal):
-            await self._take(consumer, await self._fetch_bulk(consumer, goal), profiles)
-            if now_ms() - begun_ms > longest_ms:
-                raise ChangedError("reading took longer than nulls are kept")
-        await self._write([], [], {}, begun_ms)
+            consumer.seek(each, start.positions[place_of(each)])
+        goal = {each: ends[place_of(each)] for each in profiles}
+        await self._load(consumer, goal, begun_ms + longest_ms)
+        await self._in_thread(self._store.finish_loading)
+        await self._take(Batch(), begun_ms)
         self.as_of_ms = begun_ms
         if self._away:
             log.warning("profiles are read again")
@@ -249,6 +227,24 @@ class Follower:
         if not self.ready:
             self.ready = True
             log.info("ready: the profiles are read")
+        await self._tell(self, Step())
+
+    async def _load(
+        self, consumer: AIOKafkaConsumer, goal: Mapping[TopicPartition, int], until_ms: int
+    ) -> None:
+        """Reads large batches up to these ends, each while the one before is written."""
+        writing: asyncio.Task[None] | None = None
+        try:
+            while not await is_past(consumer, goal):
+                batch = await self._fetching.bulk(consumer, goal)
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(self._take(batch))
+                if now_ms() > until_ms:
+                    raise ChangedError("reading took longer than nulls are kept")
+        finally:
+            if writing is not None:
+                await writing
 
     async def _seek_updates(
         self,
@@ -263,13 +259,14 @@ class Follower:
         places = {}
         for each, (begin, end) in ranges.items():
             first = end if found.get(each) is None else max(begin, found[each].offset)
-            known = self._positions.get(_place(each), first)
+            known = self._positions.get(place_of(each), first)
             places[each] = known if first <= known <= end else first
         at = {each: await consumer.position(each) for each in profiles}
         consumer.assign([*profiles, *updates])
         for each, offset in {**at, **places}.items():
             consumer.seek(each, offset)
-            self._positions[_place(each)] = offset
+            self._positions[place_of(each)] = offset
+        await self._tell(self, Step(positions=self._positions))
         self._updates_ends = {each: end for each, (_, end) in ranges.items()}
 
     async def _keep_up(
@@ -286,13 +283,14 @@ class Follower:
         goal: tuple[int, dict[TopicPartition, int]] | None = None
         while True:
             if not self.history_ready:  # a week of updates must not hold up the profiles
-                await self._take(consumer, await self._fetch(consumer, profiles, 0), profiles)
-            await self._take(consumer, await self._fetch(consumer), profiles)
-            if goal is not None and await _is_past(consumer, goal[1]):
+                await self._take(await self._fetching.some(consumer, profiles, 0))
+            await self._take(await self._fetching.some(consumer))
+            if goal is not None and await is_past(consumer, goal[1]):
                 self.as_of_ms, goal = goal[0], None
-                self._meters.lag.set(self.lag_ms(now_ms()) / 1000)
-            if not self.history_ready and await _is_past(consumer, self._updates_ends):
+                await self._tell(self, Step())
+            if not self.history_ready and await is_past(consumer, self._updates_ends):
                 self.history_ready, parts, pruned = True, [*range(PRUNED_PARTS)], loop.time()
+                await self._tell(self, Step())
             if parts:
                 await self._in_thread(self._store.prune, now_ms(), parts.pop(0))
             if goal is None and loop.time() - looked > LOOK_S:
@@ -302,8 +300,8 @@ class Follower:
             if loop.time() - identified > IDENTITY_S:
                 identified = loop.time()
                 await self._ensure_same(consumer, ids)
-                await self._write([], [], {}, self.as_of_ms)
-            if self.lag_ms(now_ms()) > longest_ms:
+                await self._take(Batch(), self.as_of_ms)
+            if now_ms() - self.as_of_ms > longest_ms:
                 raise ChangedError("nulls may have been missed")
             if loop.time() - pruned > PRUNE_S:
                 parts, pruned = [*range(PRUNED_PARTS)], loop.time()
@@ -317,81 +315,20 @@ class Follower:
         if any(now[name].partitions != ids[name].partitions for name in now):
             raise ChangedError("a topic has more partitions now")
 
-    async def _fetch(
-        self,
-        consumer: AIOKafkaConsumer,
-        only: Sequence[TopicPartition] = (),
-        wait_ms: int = WAIT_MS,
-    ) -> dict[TopicPartition, list[Any]]:
-        found = await consumer.getmany(*only, timeout_ms=wait_ms, max_records=RECORDS)
-        return {place: list(await self._values.of(some)) for place, some in found.items()}
-
-    async def _fetch_bulk(
-        self, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]
-    ) -> dict[TopicPartition, list[Any]]:
-        """Returns as many records as one transaction may have.
-
-        It returns fewer where these ends are near, and where nothing comes for a moment.
-        """
-        found: dict[TopicPartition, list[Any]] = {}
-        count = size = 0
-        while count < BULK_RECORDS and size < BULK_BYTES and not await _is_past(consumer, ends):
-            fetched = await self._fetch(consumer)
-            if not fetched:
-                break
-            for place, some in fetched.items():
-                found.setdefault(place, []).extend(some)
-                count += len(some)
-                size += sum(len(each.value or b"") for each in some)
-        return found
-
-    async def _take(
-        self,
-        consumer: AIOKafkaConsumer,
-        fetched: Mapping[TopicPartition, list[Any]],
-        profiles: list[TopicPartition],
-    ) -> None:
-        """Stores what was fetched and hands new updates on."""
-        if not fetched:
+    async def _take(self, batch: Batch, as_of_ms: int | None = None) -> None:
+        """Stores a batch, and tells of it; as_of_ms: that of the store from now on."""
+        if not batch.positions and as_of_ms is None:
             return
-        topic = profiles[0].topic
-        kept = [each for place, some in fetched.items() if place.topic == topic for each in some]
-        told_of = [each for place, some in fetched.items() if place.topic != topic for each in some]
-        # the position is behind the last record, and behind what ends a transaction
-        positions = {_place(each): await consumer.position(each) for each in fetched}
-        await self._write(kept, told_of, positions, self.as_of_ms or None)
-        self._meters.records.labels("profiles").inc(len(kept))
-        self._meters.records.labels("updates").inc(len(told_of))
-
-    async def _write(
-        self,
-        profiles: list[Any],
-        updates: list[Any],
-        positions: dict[Place, int],
-        as_of_ms: int | None,
-    ) -> None:
         changes: Changes = await self._in_thread(
-            self._store.apply, profiles, updates, positions, as_of_ms
+            self._store.apply,
+            batch.profiles,
+            batch.updates,
+            batch.positions,
+            as_of_ms or self.as_of_ms or None,
         )
-        self._positions.update(positions)
-        self._meters.take(changes)
-        self.models.update(changes.models)
-        for number in changes.gone:
-            self._outcomes.forget(number)
-        for number, heard in changes.heard:
-            self._outcomes.take(number, heard)
-        if self.history_ready:  # what was there before is no news
-            for update, value in changes.updates:
-                self._feed.publish(update, value)
+        self._positions.update(batch.positions)
+        sizes = len(batch.profiles), len(batch.updates)
+        await self._tell(self, Step(changes, batch.positions, *sizes))
 
     async def _in_thread(self, work: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._writing, work, *arguments)
-
-
-async def _is_past(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> bool:
-    """Returns whether reading has come to these ends."""
-    return all([await consumer.position(each) >= end for each, end in ends.items()])
-
-
-def _place(partition: TopicPartition) -> Place:
-    return partition.topic, partition.partition

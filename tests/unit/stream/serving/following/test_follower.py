@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from stream.config import Settings
 from stream.kafka.topic_identity import Shape
-from stream.serving.feed import Feed
-from stream.serving.follower import STALE_MS, Follower, where_to_begin
-from stream.serving.meters import Meters
-from stream.serving.store import Known, Place, Store
+from stream.serving.following.follower import where_to_begin
+from stream.serving.store import Known, Place
 
 NOW_MS = 1_767_225_600_000
 AWAY_MS = 43_200_000
@@ -56,6 +50,7 @@ def test_an_empty_store_is_filled() -> None:
         (start({P0: 51, P1: 40}), "ahead of the topic"),
         (start(ids={**IDS, "profiles": Shape("id-9", 2)}), "profiles was deleted and created"),
         (start(ids={**IDS, "updates": Shape("id-9", 2)}), "updates was deleted and created"),
+        (start(ago_ms=NOW_MS), "did not come to its end"),
         (start(known={"others": "id-1"}), "of other topics"),
     ],
 )
@@ -64,21 +59,3 @@ def test_what_may_have_missed_something_begins_anew(
 ) -> None:
     assert why in anew[1]
     assert anew[0] == BEGINS
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path)
-    yield store
-    store.close()
-
-
-def test_it_is_ready_once_it_has_read_and_says_when_kafka_is_away(store: Store) -> None:
-    follower = Follower(Settings(), store, Feed(), Meters())
-    assert follower.why_not_ready(NOW_MS) == ["the profiles are being read"]
-    follower.ready, follower.as_of_ms = True, NOW_MS
-    assert follower.why_not_ready(NOW_MS + STALE_MS) == []
-    assert "61 s" in follower.why_not_ready(NOW_MS + STALE_MS + 1_000)[0]
-    assert follower.lag_ms(NOW_MS - 5) == 0
-    assert follower.position(P0) == 0
-    follower.close()
