@@ -1,17 +1,18 @@
 """Answers over HTTP what each user is interested in, who is interested in what, and takes events.
 
-`interest-stream serve` is one process without a consumer group and without Faust. It reads the
-compacted profiles into an SQLite file and answers from that file, so no worker waits for a request,
-and any number of instances stand side by side: each holds everything. It is a process of its own,
-so only the command line imports it, as it does `worker` and `demo`.
+`interest-stream serve` has no consumer group and no Faust. One process reads the compacted profiles
+into an SQLite file, and the one that has started it answers from that file. So no worker waits for
+a request and no request for a batch, and any number of instances stand side by side: each holds
+everything. It runs by itself, so only the command line imports it, as it does `worker` and `demo`.
 
     app            puts the parts together; what every request passes
     context        the parts, and what routes share: answers, errors, parameters
+    lookups        who asks for one user, answered in front of the framework
     reading        the routes that read: users, segments, interests, the live feed
     writing        the routes that write: events in, a user erased
     operating      health, metrics, the page
     guard          who may ask what, and how often
-    follower       reads profiles and updates, and says how old the answers are
+    following/     the process that reads profiles and updates, and says how old the answers are
     store/         what is kept, each batch of records together with its positions
     queries        what can be asked of it
     updates        what a record of the two topics says, and which of two is the newer one
@@ -25,5 +26,5 @@ so only the command line imports it, as it does `worker` and `demo`.
     connections    HTTP with whoever connects
     process        runs it all until a signal ends it
 
-Begin with `store`, then `follower`, then `app`.
+Begin with `store`, then `following`, then `app`.
 """

@@ -28,6 +28,7 @@ from stream.serving.overview import routes as overview
 
 log = logging.getLogger("interest_stream")
 
+FAILED: Final = "this service has failed; its log says where"
 GUARDED: Final = "/v1/"
 """What is behind the guard; the rest tells nothing of a user."""
 
@@ -81,8 +82,7 @@ class Passage:
             # nothing of the error goes out, and of it only class and place into the log
             log.error("%s %s failed: %s", scope["method"], route_of(scope), told(error))
             if not status:
-                oops = problem(500, "this service has failed; its log says where")
-                await oops(scope, receive, complete)
+                await problem(500, FAILED)(scope, receive, complete)
         finally:
             route = route_of(scope)
             self._serving.meters.answered(route, scope["method"], status)
@@ -120,8 +120,12 @@ class Passage:
         return caller
 
 
-def build_app(serving: Serving) -> FastAPI:
-    """Returns the application over these parts; it starts and ends nothing itself."""
+def build_app(serving: Serving) -> ASGIApp:
+    """Returns the application over these parts; it starts and ends nothing itself.
+
+    The passage is around the framework and not one of its middlewares: what answers without the
+    framework should not pass through it either.
+    """
     app = FastAPI(
         title="interest-stream",
         version=version("interest-stream"),
@@ -138,12 +142,12 @@ def build_app(serving: Serving) -> FastAPI:
         overview.router,
     ):
         app.include_router(router)
-    app.add_middleware(Passage, serving=serving)
     app.add_exception_handler(DeniedError, _answer_denied)
     app.add_exception_handler(ProblemError, _answer_problem)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
-    return app
+    app.add_exception_handler(Exception, _answer_failure)
+    return Passage(app, serving)
 
 
 def route_of(scope: Scope) -> str:
@@ -179,6 +183,11 @@ async def _answer_invalid(_request: Request, error: Any) -> Response:
     ]
     detail = "parameters are wrong or missing: see /openapi.json"
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, parameters=wrong)
+
+
+async def _answer_failure(_request: Request, _error: Any) -> Response:
+    """Says nothing of the error, which goes on to the passage, and to the log."""
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, FAILED)
 
 
 async def _answer_http(_request: Request, error: Any) -> Response:

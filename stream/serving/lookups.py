@@ -62,7 +62,8 @@ def profile(serving: Serving, key: bytes) -> bytes:
     value, titles = _profile(serving, key), {}
     if serving.titles:
         shown = _read_shown(value)
-        named = [each.item_id for each in (*shown.items, *shown.because) if each.item_id]
+        named = [each.item_id for each in shown.items]
+        named += [each.item_id for each in shown.because if each.item_id]
         titles = {each: serving.titles[each] for each in named if each in serving.titles}
     as_of_ms, lag_ms = _age(serving)
     return b'{"as_of":%d,"lag_ms":%d,"profile":%b,"titles":%b}' % (

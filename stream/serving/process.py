@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,9 @@ log = logging.getLogger("interest_stream")
 
 GARBAGE_OBJECTS: Final = 20_000
 """So many new ones until garbage is looked for: a millisecond or two each time."""
+
+SWITCH_S: Final = 0.001
+"""So long the loop waits for a thread that computes: one that writes a segment as CSV, say."""
 
 LEAVE_S: Final = 5
 """Requests that are being answered at a signal may take so long."""
@@ -126,6 +130,7 @@ async def serve(settings: Settings, options: ServeOptions, following: Following)
             http=BoundedProtocol,
             lifespan="off",
             ws="none",
+            proxy_headers=False,  # of whoever asks nothing is read that they would change
         )
     )
     # what was made until now stays: a search for garbage in it would hold up requests for long,
@@ -133,6 +138,7 @@ async def serve(settings: Settings, options: ServeOptions, following: Following)
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS, *gc.get_threshold()[1:])
+    sys.setswitchinterval(SWITCH_S)
     try:
         log.info("serving on %s", address_of(listening))
         await _until_signal(server, following, serving, listening)

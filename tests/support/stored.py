@@ -76,7 +76,7 @@ def check_counts(db: sqlite3.Connection) -> None:
         tally = counted[interest, begin_of(time, hours_from_ms)]
         tally[0] += 1
         tally[1] += rank == 1
-        tally[2] += round(probability * MILLION)
+        tally[2] += int(probability * MILLION + 0.5)
         tally[3 + trend] += 1
     held = {
         (interest, begin): counts for interest, begin, *counts in db.execute("SELECT * FROM tally")

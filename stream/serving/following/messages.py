@@ -110,9 +110,11 @@ class Channel:
         """Returns the next message, None when the other side is gone."""
         try:
             length = await self._reader.readexactly(LENGTH_BYTES)
-            return _decode(await self._reader.readexactly(int.from_bytes(length, "big")))
+            content = await self._reader.readexactly(int.from_bytes(length, "big"))
         except (asyncio.IncompleteReadError, OSError):
             return None
+        message: FromFollower | ToFollower = _decode(content)
+        return message
 
     async def until_gone(self) -> None:
         """Waits until the other side is gone, whatever it says until then."""

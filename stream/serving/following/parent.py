@@ -110,7 +110,8 @@ class Following:
         try:
             self._send(AskPairs(ticket, number))
             async with asyncio.timeout(ANSWER_S):
-                return await answer
+                found: list[tuple[Said, Said]] = await answer
+                return found
         finally:
             del self._asked[ticket]
 

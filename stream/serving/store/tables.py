@@ -13,7 +13,7 @@ from models.contract import TRENDS
 from stream.errors import UsageError
 from stream.serving.overview import pulse
 
-LAYOUT: Final = 3
+LAYOUT: Final = 4
 """Of the file; another number begins it anew."""
 
 DAY_MS: Final = 86_400_000

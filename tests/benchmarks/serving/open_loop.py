@@ -30,7 +30,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, idle: Callable[[Connection], None]) -> None:
         self._idle = idle
         self._done: Done | None = None
-        self._received = bytearray()
+        self._received = b""
         self._transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -42,19 +42,16 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
-        end = self._received.find(END_OF_HEAD)
-        if end < 0:
-            return
-        head = bytes(self._received[: end + 2]).lower()
-        at = head.find(LENGTH) + len(LENGTH)
-        size = int(head[at : head.index(b"\r\n", at)])
+        if self._received:  # most answers come in one piece
+            data = self._received + data
+        end = data.find(END_OF_HEAD)
+        at = data.find(LENGTH, 0, end) + len(LENGTH)
         begin = end + len(END_OF_HEAD)
-        if len(self._received) < begin + size:
+        if end < 0 or len(data) < begin + int(data[at : data.index(b"\r\n", at)]):
+            self._received = data
             return
-        status, body = int(head[9:12]), bytes(self._received[begin : begin + size])
-        self._received.clear()
-        self._answer(status, body)
+        self._received = b""
+        self._answer(int(data[9:12]), data[begin:])
         self._idle(self)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -79,9 +76,12 @@ class Client:
         self._waiting: deque[tuple[bytes, Done]] = deque()
         self._all: list[Connection] = []
 
-    def ask(self, path: str, done: Done) -> None:
+    def request(self, path: str) -> bytes:
+        """Returns the bytes of a request."""
+        return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n\r\n".encode("ascii")
+
+    def ask(self, request: bytes, done: Done) -> None:
         """Sends a request now, or as soon as a connection is free."""
-        request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n\r\n".encode("ascii")
         if self._idle:
             self._idle.pop().send(request, done)
         else:
@@ -90,7 +90,8 @@ class Client:
     async def get(self, path: str) -> tuple[int, bytes]:
         """Returns status and body of an answer."""
         answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
-        self.ask(path, lambda status, body: answer.set_result((status, body)))
+        request = self.request(path)
+        self.ask(request, lambda status, body: answer.set_result((status, body)))
         return await answer
 
     def _free(self, connection: Connection) -> None:
@@ -146,9 +147,9 @@ class Latencies:
 
 
 async def ask_at_rate(
-    client: Client, requests: Iterator[tuple[str, str]], rate: float, until: asyncio.Event
+    client: Client, requests: Iterator[tuple[str, bytes]], rate: float, until: asyncio.Event
 ) -> Latencies:
-    """Asks kinds and paths at a rate until the event is set, and returns what was seen.
+    """Sends requests, each of a kind, at a rate until the event is set; returns what was seen.
 
     Answers that are still on their way then are waited for.
     """
@@ -156,14 +157,14 @@ async def ask_at_rate(
     due = time.perf_counter()
 
     def ask(moment: float) -> None:
-        kind, path = next(requests)
+        kind, request = next(requests)
 
         def done(status: int, _body: bytes) -> None:
             nonlocal answered
             answered += 1
             found.note(kind, status, time.perf_counter() - moment)
 
-        client.ask(path, done)
+        client.ask(request, done)
 
     while not until.is_set():
         while due <= time.perf_counter():

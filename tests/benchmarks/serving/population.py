@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -88,6 +89,17 @@ class Population:
         now_ms = int(time.time() * 1000)
         (batch,) = self._batches(partition, users, np.full(count, now_ms), now_ms, settings)
         return batch
+
+    def save(self, path: Path) -> None:
+        """Keeps what the newest profiles say."""
+        np.savez(path, member=self.member, interest=self._interest, next_offset=self._next_offset)
+
+    def load(self, path: Path) -> None:
+        """Takes what another run has kept; what is drawn from now on is new."""
+        with np.load(path) as found:
+            self.member, self._interest = found["member"], found["interest"]
+            self._next_offset = found["next_offset"].tolist()
+        self._random = np.random.default_rng(self._next_offset)
 
     def _draw_interests(self, users: Array) -> None:
         """Draws five interests of each user, best first; members of the segment have interest 0."""

@@ -1,4 +1,4 @@
-"""Runs `interest-stream serve` as a process of its own, and says how large it and its file are."""
+"""Runs `interest-stream serve` from nothing, and says how large it and its file are."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from tests.benchmarks.serving import processor
 from tests.support import processes
 from tests.support.pipelines import wait_until
 
@@ -25,6 +26,11 @@ class Service:
         self._process: processes.Process | None = None
         self._starts = 0
         self.port = 0
+
+    @property
+    def runs(self) -> bool:
+        """Says whether it was started and not stopped."""
+        return self._process is not None
 
     def start(self) -> float:
         """Returns the seconds from the start of the process until it is ready."""
@@ -76,19 +82,18 @@ class Service:
         return sum(each.stat().st_size for each in self.data.iterdir()) / MB
 
     def highest_memory_mb(self) -> float:
-        """Returns the most memory that the process had so far (VmHWM)."""
+        """Returns the most memory that its processes had so far, added up."""
+        return sum(map(processor.highest_memory_bytes, self.pids().values())) / MB
+
+    def pids(self) -> dict[str, int]:
+        """Returns its processes by what they do."""
         assert self._process is not None
-        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) * 1024 / MB
+        (follower,) = processor.children_of(self._process.pid)
+        return {"who answers": self._process.pid, "who follows": follower}
 
     def cpu_s(self) -> float:
-        """Returns the processor time that the process has used, in seconds."""
-        assert self._process is not None
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8")
-        user, system = fields.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / 100
+        """Returns the processor time that its processes have used, in seconds."""
+        return sum(map(processor.used_s, self.pids().values()))
 
     def stop(self) -> None:
         """Asks it to end, as a supervisor does."""

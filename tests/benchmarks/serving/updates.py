@@ -26,6 +26,9 @@ PROBED_TICKS: Final = 5
 """Of one in so many ticks a user is asked for until the update is answered."""
 
 POLL_S: Final = 0.01
+POLL_SHARE: Final = 0.05
+"""Of the time since an update was due: a service that is behind is not asked ever more often."""
+
 PATIENCE_S: Final = 30.0
 
 
@@ -67,7 +70,7 @@ class Updates:
         self._settings, self._client = settings, client
         self._probes: set[asyncio.Task[None]] = set()
         self.delays: list[float] = []  # seconds
-        self.unseen = 0
+        self.unseen = self.asked = 0
         self.sent: list[tuple[float, Batch]] = []  # and when
 
     async def run(self, batches: list[Batch]) -> None:
@@ -98,10 +101,12 @@ class Updates:
     async def _ask(self, path: str, partition: int, offset: int, since: float) -> None:
         while time.perf_counter() - since < PATIENCE_S:
             _, body = await self._client.get(path)
+            self.asked += 1
             if is_as_of(body, partition, offset):
                 self.delays.append(time.perf_counter() - since)
                 return
-            await asyncio.sleep(POLL_S)
+            waited = time.perf_counter() - since
+            await asyncio.sleep(max(POLL_S, POLL_SHARE * waited))
         self.unseen += 1
 
 
