@@ -79,7 +79,7 @@ class Measurement:
     def run(self) -> None:
         """Measures the parts that are wanted and not done, in their order."""
         wanted, condition = self._wanted, f"{self._wanted.profiles:,} profiles"
-        work = {
+        work: dict[str, Callable[[], None]] = {
             "fill": self._fill,
             "start": self._start,
             "load": lambda: _run(self._load()),
