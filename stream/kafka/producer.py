@@ -49,6 +49,7 @@ class BatchProducer(driver.Producer):
             await send(node_id, batches)
 
         sender._send_produce_req = send_as_member
+        _let_fail_quietly(sender._txn_manager)
 
     def _settings_extra(self) -> Mapping[str, Any]:
         # Faust takes what this method adds to its own options: two that it has no settings for, and
@@ -158,6 +159,17 @@ async def acknowledged(topic: str, partition: int, queued: Acknowledgement) -> i
         raise refused_write(topic, partition, error) from error
     offset: int = metadata.offset
     return offset + count - 1
+
+
+def _let_fail_quietly(transactions: Any) -> None:
+    """Gives aiokafka's manager of transactions a waiter, which it has only in a transaction.
+
+    When the sender fails, which is how a fenced worker ends, aiokafka gives the manager the error
+    for whoever waits for the transaction. Without one that is an AttributeError in a callback, and
+    a traceback in the log beside the reason that counts.
+    """
+    transactions._transaction_waiter = asyncio.get_running_loop().create_future()
+    transactions._transaction_waiter.add_done_callback(_take_note)
 
 
 def _take_note(sent: asyncio.Future[Any]) -> None:

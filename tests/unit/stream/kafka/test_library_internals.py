@@ -220,6 +220,14 @@ INTERNALS: dict[str, tuple[str, str]] = {
         "(self, node_id, batches)",
         "the last look before the wire",
     ),
+    "aiokafka.producer.sender:Sender._txn_manager": (
+        "field",
+        "a fenced worker ends without a traceback beside the reason",
+    ),
+    "aiokafka.producer.transaction_manager:TransactionManager._transaction_waiter": (
+        "field",
+        "a fenced worker ends without a traceback beside the reason",
+    ),
 }
 """By module, class and name: the parameters of a method or FIELD, and what we need it for."""
 
