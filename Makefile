@@ -67,7 +67,7 @@ registry-test: $(INSTALLED) ## the tests of the schema registry against a real o
 compose-test: $(INSTALLED) ## build the image, run docker-compose.yml for real, scale, tear down (says where it cannot)
 	@$(BIN)/python deploy/compose_test.py $(ARGS)
 
-connect-test: $(INSTALLED) ## run deploy/connect for real: Kafka Connect from its jars, and PostgreSQL (needs Debian's postgresql)
+connect-test: $(INSTALLED) ## run deploy/connect for real: Kafka Connect from its jars, PostgreSQL (needs Debian's postgresql), Parquet on object storage
 	@$(BIN)/python -m deploy.connect_test
 
 docs: $(VENV)/.docs ## write the reference pages anew, and build the site of docs/ into build/site; strict about links

@@ -1,14 +1,13 @@
-"""Runs deploy/connect for real: Apache Kafka, Kafka Connect from its jars, and three sinks.
+"""Runs deploy/connect for real: Apache Kafka, Kafka Connect from its jars, and two sinks.
 
 A worker of the demo model publishes profiles. The connectors of deploy/connect bring them to
-PostgreSQL, to Redis, and as Parquet to object storage. An erased user disappears from each, and
-after Connect was killed nothing is missing. Everything it starts is ended, and its files are
-removed.
+PostgreSQL, and as Parquet to object storage. An erased user disappears from each, and after Connect
+was killed nothing is missing. Everything it starts is ended, and its files are removed.
 
     make connect-test
 
-PostgreSQL and Redis are those of this machine (Debian's packages postgresql and redis-server);
-without them, or where jars cannot be fetched, it says so and fails: nothing was tested then.
+PostgreSQL is the one of this machine (Debian's package postgresql), run as nobody; without one, or
+where something cannot be fetched, it says so and fails: nothing was tested then.
 """
 
 from __future__ import annotations

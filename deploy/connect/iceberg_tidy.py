@@ -1,6 +1,6 @@
 """Leaves the newest profile of each user in the Iceberg table, and nothing of erased users.
 
-    pip install "pyiceberg[pyarrow,sql-postgres]==0.12.*"
+    pip install "pyiceberg[pyarrow,sql-postgres]==0.12.0"
     python iceberg_tidy.py --catalog interests --table interests.profiles
 
 The connector of iceberg.json only adds rows, so run this as often as an erasure may wait. What it
@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
 from pyiceberg.catalog import load_catalog
-from pyiceberg.exceptions import CommitFailedException, ValidationException
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
 from pyiceberg.table import Table
 
 PLACE = "kafka.connect."
@@ -100,11 +100,16 @@ def forgotten(table: Table, before: datetime) -> Iterable[str]:
 def tidy(table: Table, orphans_after: timedelta) -> tuple[int, int]:
     """Does all of it; returns how many rows are left and how many files went."""
     began = datetime.now(UTC)
+    if held := sorted(set(table.metadata.refs) - {"main"}):
+        raise SystemExit(
+            f"the table's tag or branch {', '.join(held)} keeps older rows, and who is erased in "
+            "them; remove it first. Nothing was changed"
+        )
     named = files(table)
     rows = rewrite(table)
     named |= files(table)
-    current = table.current_snapshot()
-    old = [each.snapshot_id for each in table.snapshots() if each is not current]
+    current = table.metadata.current_snapshot_id
+    old = [each.snapshot_id for each in table.snapshots() if each.snapshot_id != current]
     if old:
         table.maintenance.expire_snapshots().by_ids(old).commit()
     table.refresh()
@@ -121,7 +126,10 @@ def main() -> None:
     words.add_argument("--table", default="interests.profiles")
     words.add_argument("--orphans-after-hours", type=float, default=24)
     given = words.parse_args()
-    table = load_catalog(given.catalog).load_table(given.table)
+    try:
+        table = load_catalog(given.catalog).load_table(given.table)
+    except NoSuchTableError:
+        raise SystemExit(f"no table {given.table}; has the connector written yet?") from None
     rows, gone = tidy(table, timedelta(hours=given.orphans_after_hours))
     print(f"{rows} users are left; {gone} files were removed")  # noqa: T201
 
