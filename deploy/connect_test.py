@@ -68,7 +68,7 @@ class Sink:
         """Returns the profile of each user, as its readers see them."""
         raise NotImplementedError
 
-    def tidy(self, orphans_after_hours: float = 24) -> None:
+    def tidy(self, *_words: str) -> None:
         """Does what an erasure needs there, beyond the connector: nothing."""
 
     def users(self) -> set[str]:
@@ -118,9 +118,8 @@ class InTable(Sink):
         found = {user: text for _, user, text in rows}
         return {user: json.loads(text) for user, text in found.items() if text is not None}
 
-    def tidy(self, orphans_after_hours: float = 24) -> None:
-        words = [str(HERE / "iceberg_tidy.py"), "--orphans-after-hours", str(orphans_after_hours)]
-        call = [str(tools()), *words]
+    def tidy(self, *words: str) -> None:
+        call = [str(tools()), str(HERE / "iceberg_tidy.py"), *words]
         done = subprocess.run(
             call, env=self._environment, capture_output=True, text=True, check=False
         )
@@ -278,7 +277,7 @@ def check(
         assert user not in published(pipeline.url)
         wait_for_all("an erased user has no profile")
         for sink in sinks:
-            sink.tidy()
+            sink.tidy("--nulls-after-hours", "0")
             assert user not in sink.users(), (sink.file, user)
         wait_for_all("nothing names the erased user, and the others are there")
         with ThreadPoolExecutor() as pool:
@@ -297,7 +296,7 @@ def check(
         wait_for_all("killed and started again, nothing is missing")
     for sink in sinks:
         # nobody writes now, so a file that the killed Connect did not commit may go at once
-        sink.tidy(orphans_after_hours=0)
+        sink.tidy("--nulls-after-hours", "0", "--orphans-after-hours", "0")
         assert sink.users() == set(sink.profiles()) == set(expected), sink.file
 
 

@@ -4,10 +4,11 @@
     python iceberg_tidy.py --catalog interests --table interests.profiles
 
 The connector of iceberg.json only adds rows, so run this as often as an erasure may wait. What it
-does: the newest row of each user is kept, unless its profile is null; the table is rewritten with
-these rows; all older snapshots go, and with them every file that only they name. A file that no
-snapshot names, because Connect ended before it was committed, goes when it is older than
-`--orphans-after-hours`.
+does: the newest row of each user is kept; the table is rewritten with these rows; all older
+snapshots go, and with them every file that only they name. Two things go when they are old enough:
+the null that stands for an erased user (`--nulls-after-hours`), because Connect may be late with a
+row from before it; and a file that no snapshot names, because Connect ended before it was
+committed (`--orphans-after-hours`).
 
 Where the catalog is and how to log in stand where pyiceberg looks for them: ~/.pyiceberg.yaml, or
 variables such as PYICEBERG_CATALOG__INTERESTS__URI. The whole table is held in memory once; use
@@ -34,14 +35,19 @@ TRIES = 10
 """How often the connector may commit between the reading and the writing before this gives up."""
 
 
-def newest(rows: pa.Table) -> pa.Table:
-    """Returns the last row of each user by its place in the topic, but no null and no mark."""
+def newest(rows: pa.Table, nulls_before: datetime) -> pa.Table:
+    """Returns the last row of each user by its place in the topic.
+
+    Marks of workers, which have no user, are left out, and so are nulls from before a moment.
+    """
     # a user's records are in one partition, so their offsets order them
     last = rows.group_by("user_id").aggregate([("kafka_offset", "max")])
     last = last.rename_columns(["user_id", "kafka_offset"])
     # a record that was written twice, after a crash, is there once
     kept = rows.join(last, ["user_id", "kafka_offset"], join_type="inner")
-    kept = kept.filter(pc.and_(pc.is_valid(kept["profile"]), pc.not_equal(kept["user_id"], "")))
+    is_recent = pc.greater_equal(kept["published"], pa.scalar(nulls_before, kept["published"].type))
+    is_needed = pc.or_(pc.is_valid(kept["profile"]), is_recent)
+    kept = kept.filter(pc.and_(is_needed, pc.not_equal(kept["user_id"], "")))
     index = pa.array(range(len(kept)), pa.int64())
     first = kept.append_column("row", index).group_by("user_id").aggregate([("row", "min")])
     return kept.take(first["row_min"]).select(rows.column_names)
@@ -73,16 +79,16 @@ def files(table: Table) -> set[str]:
     return found
 
 
-def rewrite(table: Table) -> int:
-    """Makes the newest rows all that the table has; returns how many these are."""
+def rewrite(table: Table, nulls_before: datetime) -> int:
+    """Makes the newest rows all that the table has; returns how many users have a profile."""
     for _ in range(TRIES):
         table.refresh()
-        kept = newest(table.scan().to_arrow())
+        kept = newest(table.scan().to_arrow(), nulls_before)
         try:
             table.overwrite(kept, snapshot_properties=notes(table))
         except (CommitFailedException, ValidationException):
             continue  # the connector was faster
-        return len(kept)
+        return len(kept) - int(kept["profile"].null_count)
     raise SystemExit(f"the connector committed {TRIES} times meanwhile; nothing was changed")
 
 
@@ -97,8 +103,8 @@ def forgotten(table: Table, before: datetime) -> Iterable[str]:
             yield address
 
 
-def tidy(table: Table, orphans_after: timedelta) -> tuple[int, int]:
-    """Does all of it; returns how many rows are left and how many files went."""
+def tidy(table: Table, nulls_after: timedelta, orphans_after: timedelta) -> tuple[int, int]:
+    """Does all of it; returns how many users have a profile and how many files went."""
     began = datetime.now(UTC)
     if held := sorted(set(table.metadata.refs) - {"main"}):
         raise SystemExit(
@@ -106,7 +112,7 @@ def tidy(table: Table, orphans_after: timedelta) -> tuple[int, int]:
             "them; remove it first. Nothing was changed"
         )
     named = files(table)
-    rows = rewrite(table)
+    rows = rewrite(table, began - nulls_after)
     named |= files(table)
     current = table.metadata.current_snapshot_id
     old = [each.snapshot_id for each in table.snapshots() if each.snapshot_id != current]
@@ -124,14 +130,16 @@ def main() -> None:
     words = argparse.ArgumentParser(description="Keep the newest profile of each user.")
     words.add_argument("--catalog", default="interests")
     words.add_argument("--table", default="interests.profiles")
+    words.add_argument("--nulls-after-hours", type=float, default=24)
     words.add_argument("--orphans-after-hours", type=float, default=24)
     given = words.parse_args()
     try:
         table = load_catalog(given.catalog).load_table(given.table)
     except NoSuchTableError:
         raise SystemExit(f"no table {given.table}; has the connector written yet?") from None
-    rows, gone = tidy(table, timedelta(hours=given.orphans_after_hours))
-    print(f"{rows} users are left; {gone} files were removed")  # noqa: T201
+    nulls_after = timedelta(hours=given.nulls_after_hours)
+    users, gone = tidy(table, nulls_after, timedelta(hours=given.orphans_after_hours))
+    print(f"{users} users have a profile; {gone} files were removed")  # noqa: T201
 
 
 if __name__ == "__main__":
