@@ -80,8 +80,8 @@ clean: ## remove .venv and what tools left; not the local broker's data
 	find interest_stream stream models tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo "$(PYTHON) is older than Python 3.11 or missing; name one with: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
+		{ echo "$(PYTHON) is no Python 3.11 to 3.13, or missing; name one with: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked dependencies into $(VENV), once:"
 ifneq ($(TORCH_INDEX),)

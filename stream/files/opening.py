@@ -10,7 +10,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,13 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, cast
 
+from backports import zstd
+
 from stream.errors import DataError
 from stream.files.places import File, Remote, in_words, open_remote
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 PEEK: Final = 65_536
 """Bytes by which it is seen what a file is."""

@@ -6,22 +6,17 @@ import bz2
 import gzip
 import io
 import lzma
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from backports import zstd
 
 from stream.errors import DataError
 from stream.files.events import EventFiles
 from stream.files.lines import read_lines
 from stream.files.opening import Source
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
