@@ -9,7 +9,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from typing import Any, Final, TypeVar
 from zlib import crc32
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from models.compact import COMPACT
 from stream.contracts.control import PlacedControl
+from stream.contracts.digest import checksums_of
 from stream.contracts.faults import BadEvent, Reject
 
 Array = np.ndarray[Any, Any]
@@ -59,22 +60,22 @@ class Collected:
 
     records: list[Any] = field(default_factory=list)  # of each event, so one may come again
     rows: list[tuple[Any, ...]] = field(default_factory=list)  # of COMPACT
-    checksums: list[int] = field(default_factory=list)  # none: each record is one event
+    several: bool = False  # some record is not one event
     rejects: list[Reject] = field(default_factory=list)
     controls: list[PlacedControl] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
 
     columns: list[EventBatch] = field(default_factory=list)  # of events that were many
 
-    def take(self, record: Any, rows: Sequence[tuple[Any, ...]], checksums: Sequence[int]) -> None:
-        """Notes the events of a record; once they are many, they become columns."""
+    def take(self, record: Any, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Notes a record of several events, or of none; once they are many, they become columns."""
+        self.several = True
         self.records += [record] * len(rows)
         self.rows += rows
-        self.checksums += checksums
         if len(self.rows) >= MOST_ROWS:
             batch = self.batch("", -1, ())
             self.columns = [dataclasses.replace(batch, rejects=[], controls=[], dropped=Counter())]
-            self.records, self.rows, self.checksums = [], [], []
+            self.records, self.rows = [], []
 
     def refuse(self, record: Any, fault: BadEvent) -> None:
         """Notes that a record is neither an event nor a control."""
@@ -84,7 +85,12 @@ class Collected:
     def batch(self, topic: str, partition: int, fetched: Sequence[Any]) -> EventBatch:
         """Returns the columns of all that was fetched."""
         good = self.records
-        checksums = self.checksums or [crc32(record.value) for record in good]
+        checksums = [crc32(record.value) for record in good]
+        if self.several:
+            checksums = []
+            for _, events in groupby(good, key=id):
+                record, *others = events
+                checksums += checksums_of(record.value, 1 + len(others))
         rest = EventBatch(
             topic=topic,
             partition=partition,

@@ -46,8 +46,18 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 _RFC_3339: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?(?:[Zz]|([+-]\d\d:\d\d))", re.ASCII
 )
-MINUTES_KEPT: Final = 4_096
-"""Minutes whose moment is remembered: events that come together happened near each other."""
+PARTS_KEPT: Final = 4_096
+"""Minutes, and fractions of a second with their zone, whose milliseconds are remembered: events
+that come together happened near each other."""
+
+LONGEST_FRACTION: Final = 4
+"""Signs of a fraction that is remembered, its point counted: of finer ones there are too many."""
+
+_SECONDS: Final = {f":{second:02}": 1000 * second for second in range(61)}
+
+_minutes: Final[dict[str, int]] = {}
+_rests: Final[dict[str, int]] = {}
+"""Milliseconds of what times begin and end with: `2026-11-25T10:00`, and `Z`, `.123Z`, `+01:00`."""
 
 
 class Reading(NamedTuple):
@@ -107,6 +117,15 @@ def parse_time(text: str) -> int:
 
     Finer digits are dropped, and a leap second is the next second. Raises BadEvent.
     """
+    try:
+        time_ms = _minutes[text[:16]] + _SECONDS[text[16:19]] + _rests[text[19:]]
+    except KeyError:
+        return _parse_time(text)
+    return time_ms if 0 <= time_ms <= MAX_TIME_MS else _parse_time(text)
+
+
+def _parse_time(text: str) -> int:
+    """Returns what `parse_time` does, and remembers the parts of the time."""
     found = _RFC_3339.fullmatch(text)
     if found is None:
         naive = " without a zone" if _RFC_3339.fullmatch(text + "Z") else ""
@@ -114,20 +133,32 @@ def parse_time(text: str) -> int:
         raise BadEvent("bad-time", f"time {shown(text)} is not RFC 3339{naive}; {fix}")
     date, minute, seconds, fraction, offset = found.groups()
     try:
-        time_ms = _minute_ms(date, minute, offset or "+00:00") + _second_ms(seconds)
+        minute_ms = _minute_ms(date, minute, "+00:00")
+        second_ms = _second_ms(seconds)
+        rest_ms = _minute_ms("1970-01-01", "00:00", offset) if offset is not None else 0
     except ValueError as error:
         raise BadEvent("bad-time", f"time {shown(text)} does not exist ({error})") from None
     if fraction is not None:
-        time_ms += int(fraction[1:4].ljust(3, "0"))
+        rest_ms += int(fraction[1:4].ljust(3, "0"))
+    time_ms = minute_ms + second_ms + rest_ms
     if not 0 <= time_ms <= MAX_TIME_MS:
         raise BadEvent(
             "bad-time",
             f"time {shown(text)} is before 1970 or after 9999; send the time of the event",
         )
+    _remember(_minutes, text[:16], minute_ms)
+    if fraction is None or len(fraction) <= LONGEST_FRACTION:
+        _remember(_rests, text[19:], rest_ms)
     return time_ms
 
 
-@lru_cache(MINUTES_KEPT)
+def _remember(parts: dict[str, int], part: str, part_ms: int) -> None:
+    if len(parts) >= PARTS_KEPT:
+        parts.clear()
+    parts[part] = part_ms
+
+
+@lru_cache(PARTS_KEPT)
 def _minute_ms(date: str, minute: str, offset: str) -> int:
     """Returns the Unix milliseconds of the begin of a minute; raises ValueError for none."""
     return (datetime.fromisoformat(f"{date}T{minute}{offset}") - _EPOCH) // _MILLISECOND

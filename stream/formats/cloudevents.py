@@ -18,15 +18,17 @@ from typing import Any, Final
 import msgspec
 
 from models.compact import ACTION_CODES
-from stream.contracts.event import Event
 from stream.contracts.faults import BadEvent, shown
-from stream.formats.commerce import DROPPED, action_named
+from stream.formats.commerce import DROPPED, ActionNames
 from stream.formats.decoding import decoded, id_of, moment_ms, utc_ms, words_of
 from stream.formats.event_format import Headers, Reading
 from stream.formats.usual_names import Layouts, Named
 
 PREFIX: Final = "ce_"
 """Before the name of an attribute in a header, as the Kafka binding has it."""
+
+USUAL_TYPES: Final = (None, "application/json")
+"""What `datacontenttype` says of nearly all events."""
 
 _VERSION: Final = re.compile(r"v?\d+([._]\d+)*")
 _WORDS: Final = re.compile(r"[./:]")
@@ -52,6 +54,7 @@ class CloudeventsFormat:
     """Reads one CloudEvent."""
 
     name = "cloudevents"
+    constant_bytes = 0
 
     def __init__(self) -> None:
         """Makes the decoder."""
@@ -60,11 +63,7 @@ class CloudeventsFormat:
 
     def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
         """Returns the event of a document; raises BadEvent."""
-        attributes: dict[str, Any] = {
-            name.lower().removeprefix(PREFIX): (given or b"").decode("utf-8", "replace")
-            for name, given in headers
-            if name[:3].lower() == PREFIX or name.lower() == "content-type"
-        }
+        attributes = _attributes(headers) if headers else {}
         if "specversion" in attributes:
             attributes["datacontenttype"] = attributes.pop("content-type", None) or None
             envelope = msgspec.convert(attributes, _Envelope)
@@ -82,8 +81,10 @@ class CloudeventsFormat:
         self, envelope: _Envelope, data: Mapping[str, Any], received_ms: int | None
     ) -> Reading:
         named = self._layouts.read(data)
-        action = _action(named.words("action") or words_of(envelope.type, "type") or "")
-        subject, user_id = named.subject(action), named.id("user_id")
+        action = ACTION_OF_TYPE[
+            words_of(named.action, "action") or words_of(envelope.type, "type") or ""
+        ]
+        subject, user_id = named.subject(action), id_of(named.user_id, "user_id")
         if subject is None:
             return DROPPED
         if user_id is None:
@@ -92,13 +93,24 @@ class CloudeventsFormat:
                 "data has no user_id, userId or the like; "
                 "name the field that says who it was in a mapping",
             )
-        event_id = named.id("event_id") or _unique(envelope)
+        event_id = id_of(named.event_id, "event_id") or _unique(envelope)
         time_ms = _time(named, envelope, received_ms)
-        return Reading((Event(user_id, action, time_ms, event_id=event_id, **subject),))
+        return Reading((named.event(user_id, action, time_ms, event_id, subject),))
+
+
+def _attributes(headers: Headers) -> dict[str, Any]:
+    """Returns the attributes in the headers of a record, and the type of its content."""
+    return {
+        name.lower().removeprefix(PREFIX): (given or b"").decode("utf-8", "replace")
+        for name, given in headers
+        if name[:3].lower() == PREFIX or name.lower() == "content-type"
+    }
 
 
 def _check(envelope: _Envelope) -> None:
     version = envelope.specversion
+    if version == "1.0" and envelope.datacontenttype in USUAL_TYPES:
+        return
     if not isinstance(version, str) or not version.startswith("1."):
         given = "missing" if version is None else shown(version)
         raise BadEvent("missing-field", f"specversion is {given} and not 1.0; send {_WHAT}")
@@ -125,14 +137,19 @@ def _data(envelope: _Envelope) -> Mapping[str, Any]:
     return data
 
 
-def _action(name: str) -> str:
-    """Returns the action that a type ends with: its last word, or its last two."""
-    words = [word for word in _WORDS.split(name) if word]
-    while len(words) > 1 and _VERSION.fullmatch(words[-1]):
-        words.pop()
-    last = words[-1] if words else "other"
-    both = "_".join(words[-2:])
-    return action_named(both if not ACTION_CODES[last] and ACTION_CODES[both] else last)
+class ActionsOfTypes(ActionNames):
+    """Holds the action that a type ends with: its last word, or its last two."""
+
+    def _named(self, name: str) -> str:
+        words = [word for word in _WORDS.split(name) if word]
+        while len(words) > 1 and _VERSION.fullmatch(words[-1]):
+            words.pop()
+        last = words[-1] if words else "other"
+        both = "_".join(words[-2:])
+        return super()._named(both if not ACTION_CODES[last] and ACTION_CODES[both] else last)
+
+
+ACTION_OF_TYPE: Final = ActionsOfTypes()
 
 
 def _unique(envelope: _Envelope) -> str | None:
@@ -145,7 +162,7 @@ def _unique(envelope: _Envelope) -> str | None:
 
 def _time(named: Named, envelope: _Envelope, received_ms: int | None) -> int:
     """Returns when it happened: as the data says, else the envelope, else the broker."""
-    found = moment_ms(named.get("time"), "time")
+    found = moment_ms(named.time, "time")
     if found is None:
         found = utc_ms(envelope.time, "time")
     if found is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -52,6 +52,12 @@ HEARTBEATS: Final = frozenset(
 )
 """Names of what is sent again and again while nothing happens."""
 
+NAMES_KEPT: Final = 10_000
+"""Names of actions whose meaning is remembered."""
+
+LONGEST_KEPT: Final = 100
+"""Characters of such a name."""
+
 _THING: Final = re.compile(r"product|promotion", re.IGNORECASE)
 _NOT_WORDS: Final = re.compile(r"[\W_]+")
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -76,88 +82,117 @@ class Properties(msgspec.Struct, gc=False):
     rating: Any = None
 
 
-class Occurrence(NamedTuple):
-    """Holds what all events of one document share."""
-
-    user_id: str
-    action: str
-    time_ms: int
-    event_id: str | None
-    session_id: str | None
+NO_PROPERTIES: Final = Properties()
 
 
-def action_named(name: str, others: Mapping[str, str] = FOLDED_ACTIONS) -> str:
-    """Returns the listed action that a name means, else the name in small letters."""
-    code = ACTION_CODES[name]
-    if code:
-        return ACTIONS[code]
-    folded = _NOT_WORDS.sub("_", _HUMP.sub("_", name)).strip("_").lower()
-    return others.get(folded, folded)
+class ActionNames(dict[str, str]):
+    """Holds the action of each name: the listed one that it means, else it in small letters.
+
+    Ask with [], which knows all names, and remembers NAMES_KEPT of them at most.
+    """
+
+    def __init__(self, others: Mapping[str, str] = FOLDED_ACTIONS) -> None:
+        """`others`: names without spaces that models/compact.py does not list."""
+        super().__init__()
+        self._others = others
+
+    def __missing__(self, name: str) -> str:
+        action = self._named(name)
+        if len(name) <= LONGEST_KEPT:
+            if len(self) >= NAMES_KEPT:
+                self.clear()
+            self[name] = action
+        return action
+
+    def _named(self, name: str) -> str:
+        if code := ACTION_CODES[name]:
+            return ACTIONS[code]
+        folded = _NOT_WORDS.sub("_", _HUMP.sub("_", name)).strip("_").lower()
+        return self._others.get(folded, folded)
+
+
+ACTION_NAMED: Final = ActionNames()
+"""The action of a name of these specifications."""
 
 
 def called(
-    occurrence: Occurrence, properties: Properties, *, name: str = "", page: str | None = None
+    event: Event, properties: Properties, *, name: str = "", page: str | None = None
 ) -> Reading:
     """Returns the events of a call with properties; raises BadEvent.
 
+    event: who did what, and when; it is about nothing yet.
     name: of the call. Only of a product or a promotion is the property `name` a title where no item
     is named: of another call it may be a person's.
     page: the title of the page or screen that was viewed, which is the subject where no item is.
     """
-    if occurrence.action == SEARCH and (query := _query(properties)):
-        return Reading((_event(occurrence, query=query),))
-    if properties.products is not None and (found := _each_product(occurrence, properties)):
+    if event.action == SEARCH and (query := _query(properties)):
+        event.query = query
+        return Reading((event,))
+    if properties.products is not None and (found := _each_product(event, properties)):
         return found
-    item_id = item_of(properties, "properties")
-    title = page
-    if item_id or _THING.search(name):
+
+    item_id, title = item_of(properties, "properties"), page
+    if properties.name is not None and (item_id or _THING.search(name)):
         title = words_of(properties.name, "properties.name") or title
-    if item_id or ACTION_CODES[occurrence.action]:
+    if properties.title is not None and (item_id or ACTION_CODES[event.action]):
         title = words_of(properties.title, "properties.title") or title
-    query = None if item_id or title else _query(properties)
-    if not (item_id or title or query):
-        return DROPPED
-    rating = weight_of(properties.rating)
-    return Reading(
-        (
-            _event(
-                occurrence,
-                item_id=item_id,
-                title=title,
-                query=query,
-                categories=categories_of(properties.category, "properties.category"),
-                value=weight_of(properties.price) if rating is None else rating,
-            ),
-        )
-    )
+    if item_id:
+        event.item_id = item_id
+    elif not title:
+        event.query = _query(properties)
+        if not event.query:
+            return DROPPED
+    event.title = title
+    if properties.category is not None:
+        event.categories = categories_of(properties.category, "properties.category")
+    event.value = weight_of(properties.rating)
+    if event.value is None:
+        event.value = weight_of(properties.price)
+    return Reading((event,))
 
 
-def item_of(product: Any, where: str) -> str | None:
-    """Returns the id of the item that properties or a product of a list name; raises BadEvent."""
-    of = product.get if isinstance(product, dict) else lambda name: getattr(product, name)
+def item_of(properties: Properties, where: str) -> str | None:
+    """Returns the id of the item that properties name; raises BadEvent."""
     for name in ITEM_IDS:
-        value = of(name)
+        value = getattr(properties, name)
         if value is not None and (found := id_of(value, f"{where}.{name}")):
             return found
     return None
+
+
+def about(
+    event: Event,
+    place: int,
+    item_id: str | None,
+    title: str | None,
+    categories: list[str] | None,
+    value: float | None,
+) -> Event:
+    """Returns the event about one of several products that an event is about."""
+    event_id = f"{event.event_id}#{place}" if event.event_id else None
+    return Event(
+        event.user_id,
+        event.action,
+        event.time,
+        item_id,
+        title,
+        categories,
+        None,
+        event_id,
+        event.session_id,
+        None,
+        value,
+    )
 
 
 def categories_of(value: Any, where: str) -> list[str] | None:
     """Returns the categories of a product: a name, or a list of names; None where none is given."""
     if value is None or value == "":
         return None
-    names = value if isinstance(value, list) else [value]
-    return [text for each in names if (text := words_of(each, where))] or None
-
-
-def numbered(event_id: str | None, index: int) -> str | None:
-    """Returns the id of one event of a document that holds several."""
-    return f"{event_id}#{index}" if event_id else None
-
-
-def _event(occurrence: Occurrence, **fields: Any) -> Event:
-    user_id, action, time_ms, event_id, session_id = occurrence
-    return Event(user_id, action, time_ms, event_id=event_id, session_id=session_id, **fields)
+    if isinstance(value, list):
+        return [text for each in value if (text := words_of(each, where))] or None
+    text = words_of(value, where)
+    return [text] if text else None
 
 
 def _query(properties: Properties) -> str | None:
@@ -170,7 +205,7 @@ def _query(properties: Properties) -> str | None:
     return None
 
 
-def _each_product(occurrence: Occurrence, properties: Properties) -> Reading | None:
+def _each_product(event: Event, properties: Properties) -> Reading | None:
     """Returns an event a product, None if `products` is a number or the like, or empty."""
     products = properties.products
     if isinstance(products, bool | int | float) or products in ([], ""):
@@ -187,7 +222,7 @@ def _each_product(occurrence: Occurrence, properties: Properties) -> Reading | N
             raise BadEvent(
                 "wrong-type", f"{where} is {shown(product)}; send an object with a product_id"
             )
-        item_id = item_of(product, where)
+        item_id = _item_of_product(product, where)
         title = words_of(product.get("name"), f"{where}.name")
         if not (item_id or title):
             without += 1
@@ -195,13 +230,16 @@ def _each_product(occurrence: Occurrence, properties: Properties) -> Reading | N
         category = product.get("category")
         if category is None:
             category = properties.category
-        event = _event(
-            occurrence,
-            item_id=item_id,
-            title=title,
-            categories=categories_of(category, f"{where}.category"),
-            value=weight_of(product.get("price")),
-        )
-        event.event_id = numbered(occurrence.event_id, index)
-        events.append(event)
+        categories = categories_of(category, f"{where}.category")
+        price = weight_of(product.get("price"))
+        events.append(about(event, index, item_id, title, categories, price))
     return Reading(events, {NO_BEHAVIOUR: without} if without else {})
+
+
+def _item_of_product(product: dict[str, Any], where: str) -> str | None:
+    """Returns the id of the item that a product of a list names; raises BadEvent."""
+    for name in ITEM_IDS:
+        value = product.get(name)
+        if value is not None and (found := id_of(value, f"{where}.{name}")):
+            return found
+    return None

@@ -21,6 +21,7 @@ class ContractFormat:
     """Reads one JSON object with the fields of the contract as one event."""
 
     name = "contract"
+    constant_bytes = 0
 
     def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
         """Returns the event of a document; raises BadEvent."""

@@ -14,11 +14,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
-from stream.contracts.event import Event
 from stream.contracts.faults import BadEvent, shown
-from stream.formats.commerce import DROPPED, action_named
-from stream.formats.decoding import child, decoded, id_of, moment_ms
+from stream.formats.commerce import ACTION_NAMED, DROPPED
+from stream.formats.decoding import NoObject, decoded, id_of, moment_ms, words_of
 from stream.formats.event_format import Headers, Reading
 from stream.formats.usual_names import Layouts, Named
 from stream.formats.values import moment_of
@@ -32,37 +32,66 @@ _WHAT: Final = "a change event of Debezium, as JSON"
 _object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+class _Source(msgspec.Struct, gc=False):
+    """Holds what is read of where a change comes from."""
+
+    table: Any = None
+    collection: Any = None
+    ts_ms: Any = None
+
+
+class _Change(msgspec.Struct, gc=False):
+    """Holds what is read of a change; its row before, and its schema, are skipped."""
+
+    op: Any = UNSET
+    after: Any = None
+    source: _Source | NoObject = None
+    ts_ms: Any = None
+    flat: Any = msgspec.field(default=UNSET, name="__op")
+
+
+class _Enveloped(_Change, gc=False):
+    """Holds a change, or what it lies in."""
+
+    payload: _Change | NoObject = None
+
+
+NOWHERE: Final = _Source()
+
+
 class DebeziumFormat:
     """Reads one change event."""
 
     name = "debezium"
+    constant_bytes = 0
 
     def __init__(self) -> None:
-        """Remembers no layouts yet."""
+        """Makes the decoder, and remembers no layouts yet."""
+        self._decode = msgspec.json.Decoder(_Enveloped).decode
         self._layouts = Layouts()
 
     def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
         """Returns the event of a document; raises BadEvent."""
-        change = decoded(_object, value, _WHAT)
-        if isinstance(change.get("payload"), dict):
-            change = change["payload"]
-        if "op" not in change and "__op" in change:
-            return self._flat(change)
-        op = change.get("op")
+        outer = decoded(self._decode, value, _WHAT)
+        change = outer.payload if isinstance(outer.payload, _Change) else outer
+        op = change.op
+        if op is UNSET and change.flat is not UNSET:
+            row = decoded(_object, value, _WHAT)
+            return self._flat(row if change is outer else row["payload"])
         if op in OTHER_CHANGES:
             return DROPPED
         if op not in (INSERTED, SNAPSHOT):
-            given = "missing" if op is None else shown(op)
+            missing = op is None or op is UNSET
+            given = "missing" if missing else shown(op)
             raise BadEvent(
-                "missing-field" if op is None else "wrong-type",
+                "missing-field" if missing else "wrong-type",
                 f"op is {given}; it must be c, r, u, d, t or m: send {_WHAT}",
             )
-        source = change.get("source")
-        committed = child(source, "ts_ms")
+        source = change.source if isinstance(change.source, _Source) else NOWHERE
         return self._row(
-            _document(change.get("after")),
-            str(child(source, "table") or child(source, "collection") or "row"),
-            change.get("ts_ms") if committed is None else committed,
+            _document(change.after),
+            str(source.table or source.collection or "row"),
+            change.ts_ms if source.ts_ms is None else source.ts_ms,
             snapshot=op == SNAPSHOT,
         )
 
@@ -80,9 +109,12 @@ class DebeziumFormat:
         )
 
     def _row(self, row: dict[str, Any], table: str, committed: Any, *, snapshot: bool) -> Reading:
-        named = self._layouts.read({name: _plain(value) for name, value in row.items()})
-        action = action_named(named.words("action") or "view")
-        subject, user_id = named.subject(action), named.id("user_id")
+        plain = {
+            name: _plain(value) if type(value) is dict else value for name, value in row.items()
+        }
+        named = self._layouts.read(plain)
+        action = ACTION_NAMED[words_of(named.action, "action") or "view"]
+        subject, user_id = named.subject(action), id_of(named.user_id, "user_id")
         if subject is None and user_id is None:
             return DROPPED
         if subject is None or user_id is None:
@@ -91,14 +123,14 @@ class DebeziumFormat:
                 "missing-field",
                 f"no column of the row names {what}: it has {_listed(row)}; use a mapping",
             )
-        key = id_of(_plain(row.get("id", row.get("_id"))), "id")
-        event_id = named.id("event_id") or (f"{table}:{key}" if key else None)
+        key = id_of(plain.get("id", plain.get("_id")), "id")
+        event_id = id_of(named.event_id, "event_id") or (f"{table}:{key}" if key else None)
         time_ms = _time(named, committed, snapshot=snapshot)
-        return Reading((Event(user_id, action, time_ms, event_id=event_id, **subject),))
+        return Reading((named.event(user_id, action, time_ms, event_id, subject),))
 
 
 def _time(named: Named, committed: Any, *, snapshot: bool) -> int:
-    found = moment_ms(named.get("time"), "time")
+    found = moment_ms(named.time, "time")
     if found is not None:
         return found
     if snapshot:

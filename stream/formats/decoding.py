@@ -9,7 +9,7 @@ whose id was lost would be one user.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -27,6 +27,9 @@ LONGEST_NOT_GIVEN: Final = max(map(len, NOT_GIVEN))
 _PATH: Final = re.compile(r" - at `\$\.?(.*)`$")
 _NAIVE: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?", re.ASCII)
 _SHORT_ZONE: Final = re.compile(r"(.*\d)([+-]\d\d):?(\d\d)?", re.ASCII)
+
+NoObject = str | bool | int | float | list[Any] | None
+"""What JSON holds beside objects, where only an object says something."""
 
 _Document = TypeVar("_Document")
 
@@ -72,6 +75,8 @@ def words_of(value: Any, where: str) -> str | None:
 
 def weight_of(value: Any) -> float | None:
     """Returns a price or rating, None where it is no number: `$ 19` says nothing certain."""
+    if value is None:
+        return None
     if type(value) is float and value - value == 0:
         return value
     try:
@@ -89,12 +94,11 @@ def utc_ms(value: Any, where: str) -> int | None:
         return None
     if type(value) is not str:
         raise BadEvent("bad-time", f"{where}: {shown(value)} is no text; send ISO 8601 in UTC")
+    naive = value[-1] not in "Zz" and _NAIVE.fullmatch(value)
     try:
-        return parse_time(value)
+        return parse_time(f"{value}Z" if naive else value)
     except BadEvent as error:
-        # a zone may be missing, or be written as +0000 or +00
-        if _NAIVE.fullmatch(value):
-            return parse_time(value + "Z")
+        # a zone may be written as +0000 or +00
         zoned = _SHORT_ZONE.fullmatch(value)
         if zoned is not None and _NAIVE.fullmatch(zoned[1]):
             return parse_time(f"{zoned[1]}{zoned[2]}:{zoned[3] or '00'}")
@@ -106,6 +110,8 @@ def moment_ms(value: Any, where: str) -> int | None:
 
     Raises BadEvent.
     """
+    if type(value) is int and FIRST_TIME_MS <= value <= MAX_TIME_MS:
+        return value
     if isinstance(value, str) and value.isdecimal() and value.isascii() and len(value) < 20:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -118,4 +124,4 @@ def moment_ms(value: Any, where: str) -> int | None:
 
 def child(value: Any, name: str) -> Any:
     """Returns what an object holds under a name, None where it is no object."""
-    return value.get(name) if isinstance(value, Mapping) else None
+    return value.get(name) if isinstance(value, dict) else None

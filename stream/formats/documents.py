@@ -34,7 +34,7 @@ from stream.formats.packed import unpacked
 LEAST_TABS: Final = 20
 """In a line of tab-separated values that is a document."""
 
-Judge = Callable[[Event, int], object]
+Judge = Callable[[Event, int], None]
 """Raises BadEvent for an event that may not be; it is told the bytes of the event's document."""
 
 _SPACE: Final = " \t\r\n"
@@ -77,6 +77,22 @@ def read_documents(
     return each_document(documents, partial(_read, event_format, judge, headers, received_ms))
 
 
+def is_one_document(value: bytes) -> bool:
+    """Returns whether a value is sound and may be one document: an object, or a line of a table.
+
+    It may still be one that cannot be read, and then several.
+    """
+    if not (value.startswith(b"{") or value[:1].isalnum()):
+        return False
+    if value.isascii() and value.count(b"{") + value.count(b"[") <= MAX_DEPTH:
+        return True
+    try:
+        _ensure_sound(value)
+    except BadEvent:
+        return False
+    return True
+
+
 def _read(
     event_format: EventFormat,
     judge: Judge,
@@ -84,7 +100,7 @@ def _read(
     received_ms: int | None,
     document: bytes,
 ) -> Reading:
-    """Returns what one document says; raises BadEvent."""
+    """Returns what one document says, whose events `judge` lets pass; raises BadEvent."""
     reading = event_format.read(document, headers, received_ms)
     events, size = reading.events, len(document)
     if len(events) > MAX_EVENTS:

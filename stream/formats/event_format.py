@@ -65,6 +65,10 @@ class EventFormat(Protocol):
     def name(self) -> str:
         """Returns its name on the command line."""
 
+    @property
+    def constant_bytes(self) -> int:
+        """Returns the bytes of all texts of an event that come from no document."""
+
     def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
         """Returns the events of one document; raises BadEvent naming the field and the fix.
 

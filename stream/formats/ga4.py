@@ -13,14 +13,15 @@ are asked for: analytics_storage "No" in a row; ad_personalization or ad_user_da
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from operator import attrgetter
+from typing import Any, Final
 
 import msgspec
 
 from stream.contracts.event import Event
 from stream.contracts.faults import BadEvent, shown
 from stream.errors import SettingsError
-from stream.formats.commerce import DROPPED, SEARCH, action_named, numbered
+from stream.formats.commerce import DROPPED, SEARCH, ActionNames
 from stream.formats.decoding import decoded, id_of, weight_of, words_of
 from stream.formats.event_format import CONSENT, NO_BEHAVIOUR, Headers, Reading
 from stream.formats.values import moment_of
@@ -32,6 +33,8 @@ ACTIONS: Final = {
 }
 """Names of recommended and automatic events that models/compact.py does not list."""
 
+ACTION_OF_NAME: Final = ActionNames(ACTIONS)
+
 TITLES: Final = {
     "page_view": "page_title",
     "screen_view": "firebase_screen",
@@ -40,7 +43,7 @@ TITLES: Final = {
 }
 """The parameter that says what was seen, of events that have no item."""
 
-READ: Final = ("item_id", "search_term", "ga_session_id", "session_id", *TITLES.values())
+READ: Final = frozenset(("item_id", "search_term", "ga_session_id", "session_id", *TITLES.values()))
 """Parameters that are read."""
 
 OF_ROWS: Final = ("analytics_storage", "ads_storage")
@@ -49,6 +52,7 @@ PURPOSES: Final = ("analytics_storage", *OF_BODIES)
 """Of consent, that must not be denied where nothing else is asked for."""
 
 LEVELS: Final = tuple(f"item_category{level}" for level in ("", 2, 3, 4, 5))
+_levels: Final = attrgetter(*LEVELS)
 _DENIED: Final = ("No", "no", False)
 DENIED: Final = Reading(dropped={CONSENT: 1})
 _WHAT: Final = "a row of GA4's BigQuery export, or a body of its Measurement Protocol"
@@ -125,21 +129,11 @@ class _Document(msgspec.Struct, gc=False):
     events: list[_Sent] | None = None
 
 
-class _Subject(NamedTuple):
-    """Holds what an event is about."""
-
-    item_id: str | None = None
-    title: str | None = None
-    query: str | None = None
-    categories: list[str] | None = None
-    value: float | None = None
-    place: int | None = None  # in the list of items
-
-
 class Ga4Format:
     """Reads a row of the export, or a body of the Measurement Protocol."""
 
     name = "ga4"
+    constant_bytes = 0
 
     def __init__(self, purposes: Collection[str] = ()) -> None:
         """Makes the decoder; `purposes` are those that must not be denied, none: PURPOSES.
@@ -181,8 +175,9 @@ def _of_row(row: _Document) -> Reading:
     name = words_of(row.event_name, "event_name")
     if name is None:
         raise BadEvent("missing-field", f"event_name is missing; send {_WHAT}")
+    action = ACTION_OF_NAME[name]
     parameters = _parameters(row.event_params or ())
-    subjects = _subjects(name, parameters, row.items or (), "items")
+    subjects = _subjects(name, action, parameters, row.items or (), "items")
     if not subjects:
         return DROPPED
     time_ms = moment_of(row.event_timestamp, "us", "event_timestamp")
@@ -193,7 +188,7 @@ def _of_row(row: _Document) -> Reading:
         raise BadEvent(
             "missing-field", "user_id and user_pseudo_id are both missing; every event needs one"
         )
-    return _reading(subjects, user_id, name, time_ms, _row_id(row, name), parameters)
+    return _reading(subjects, user_id, time_ms, _row_id(row, name), parameters)
 
 
 def _of_body(body: _Document, sent: list[_Sent], received_ms: int | None) -> Reading:
@@ -207,7 +202,8 @@ def _of_body(body: _Document, sent: list[_Sent], received_ms: int | None) -> Rea
             raise BadEvent("missing-field", f"events.{place}.name is missing; name the event")
         parameters = each.params or {}
         where = f"events.{place}.params.items"
-        subjects = _subjects(name, parameters, _items(parameters.get("items"), where), where)
+        action, items = ACTION_OF_NAME[name], _items(parameters.get("items"), where)
+        subjects = _subjects(name, action, parameters, items, where)
         if not subjects:
             dropped += 1
             continue
@@ -216,7 +212,7 @@ def _of_body(body: _Document, sent: list[_Sent], received_ms: int | None) -> Rea
             time_ms = moment if time_ms is None else time_ms
         if time_ms is None:
             raise BadEvent("missing-field", "timestamp_micros is missing; send Unix microseconds")
-        found = _reading(subjects, _sender(body), name, time_ms, None, parameters)
+        found = _reading(subjects, _sender(body), time_ms, None, parameters)
         events += found.events
         dropped += found.dropped.get(NO_BEHAVIOUR, 0)
     if not events and not dropped:
@@ -225,66 +221,56 @@ def _of_body(body: _Document, sent: list[_Sent], received_ms: int | None) -> Rea
 
 
 def _reading(
-    subjects: list[_Subject | None],
+    subjects: list[Event | None],
     user_id: str,
-    name: str,
     time_ms: int,
     event_id: str | None,
     parameters: Mapping[str, Any],
 ) -> Reading:
-    """Returns an event of each subject; an item without id and name is none."""
+    """Returns the events about subjects, which get who it was and when."""
     session = parameters.get("ga_session_id")
     session_id = id_of(parameters.get("session_id") if session is None else session, "session_id")
-    action = action_named(name, ACTIONS)
-    events = [
-        Event(
-            user_id,
-            action,
-            time_ms,
-            item_id=subject.item_id,
-            title=subject.title,
-            categories=subject.categories,
-            query=subject.query,
-            event_id=event_id if subject.place is None else numbered(event_id, subject.place),
-            session_id=session_id,
-            value=subject.value,
-        )
-        for subject in subjects
-        if subject is not None
-    ]
+    events = []
+    for event in subjects:
+        if event is not None:
+            event.user_id, event.time, event.session_id = user_id, time_ms, session_id
+            event.event_id = f"{event_id}{event.event_id or ''}" if event_id else None
+            events.append(event)
     without = len(subjects) - len(events)
     return Reading(events, {NO_BEHAVIOUR: without} if without else {})
 
 
 def _subjects(
-    name: str, parameters: Mapping[str, Any], items: Sequence[_Item], where: str
-) -> list[_Subject | None]:
-    """Returns what an event is about: an entry an item, or the one query, item or page."""
-    if action_named(name) == SEARCH:
+    name: str, action: str, parameters: Mapping[str, Any], items: Sequence[_Item], where: str
+) -> list[Event | None]:
+    """Returns what an event is about: one an item, or one of the query, item or page.
+
+    An item without id and name is None. Where there are items, the event_id of each is the end of
+    its id: `#` and its place.
+    """
+    if action == SEARCH:
         query = words_of(parameters.get("search_term"), "search_term")
-        return [_Subject(query=query)] if query else []
+        return [Event("", action, 0, query=query)] if query else []
     if items:
-        return [_product(item, place, f"{where}.{place}") for place, item in enumerate(items)]
+        return [_product(item, action, place, where) for place, item in enumerate(items)]
     item_id = id_of(parameters.get("item_id"), "item_id")
     title = id_of(parameters.get(TITLES[name]), TITLES[name]) if name in TITLES else None
-    return [_Subject(item_id=item_id, title=title)] if item_id or title else []
+    return [Event("", action, 0, item_id, title)] if item_id or title else []
 
 
-def _product(item: _Item, place: int, where: str) -> _Subject | None:
+def _product(item: _Item, action: str, place: int, where: str) -> Event | None:
     """Returns an item of a list, None where it has neither id nor name."""
-    item_id = id_of(item.item_id, f"{where}.item_id")
-    title = id_of(item.item_name, f"{where}.item_name")
+    item_id = id_of(item.item_id, f"{where}.{place}.item_id")
+    title = id_of(item.item_name, f"{where}.{place}.item_name")
     if not (item_id or title):
         return None
-    levels = [id_of(getattr(item, level), f"{where}.{level}") for level in LEVELS]
-    path = " > ".join(level for level in levels if level)
-    return _Subject(
-        item_id,
-        title,
-        categories=[path] if path else None,
-        value=weight_of(item.price),
-        place=place,
-    )
+    levels = [
+        level
+        for name, value in zip(LEVELS, _levels(item), strict=True)
+        if value is not None and (level := id_of(value, f"{where}.{place}.{name}"))
+    ]
+    categories, price = [" > ".join(levels)] if levels else None, weight_of(item.price)
+    return Event("", action, 0, item_id, title, categories, None, f"#{place}", None, None, price)
 
 
 def _items(given: Any, where: str) -> list[_Item]:
@@ -303,12 +289,12 @@ def _parameters(given: Any) -> dict[str, Any]:
     """Returns the parameters of a row that are read, by their keys."""
     found: dict[str, Any] = {}
     for parameter in given:
-        value = parameter.value
-        if value is None or parameter.key not in READ:
+        key, value = parameter.key, parameter.value
+        if key not in READ or value is None:
             continue
         for each in (value.string_value, value.int_value, value.double_value, value.float_value):
             if each is not None:
-                found[parameter.key] = each
+                found[key] = each
                 break
     return found
 

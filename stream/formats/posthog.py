@@ -15,13 +15,13 @@ from typing import Any, Final
 
 import msgspec
 
+from stream.contracts.event import Event
 from stream.contracts.faults import BadEvent, shown
 from stream.formats.commerce import (
+    ACTION_NAMED,
     DROPPED,
     HEARTBEATS,
-    Occurrence,
     Properties,
-    action_named,
     called,
 )
 from stream.formats.decoding import child, decoded, id_of, utc_ms, words_of
@@ -68,6 +68,7 @@ class PosthogFormat:
     """Reads an event, the body of a batch, or a record of PostHog's own topics."""
 
     name = "posthog"
+    constant_bytes = 0
 
     def __init__(self) -> None:
         """Makes the decoders."""
@@ -105,22 +106,15 @@ class PosthogFormat:
         user_id = _user(event, properties)
         if properties.cookieless is True or user_id == COOKIELESS:
             return Reading(dropped={CONSENT: 1})
-        action = "view" if name in VIEWS else action_named(name)
+        action = "view" if name in VIEWS else ACTION_NAMED[name]
         if action in HEARTBEATS:
             return DROPPED
         page = properties.screen_name if name == "$screen" else None
-        return called(
-            Occurrence(
-                user_id,
-                action,
-                _time(event, properties, received_ms),
-                id_of(event.uuid, "uuid"),
-                id_of(properties.session, "properties.$session_id"),
-            ),
-            properties,
-            name=name,
-            page=words_of(page, "properties.$screen_name"),
-        )
+        found = Event(user_id, action, _time(event, properties, received_ms))
+        found.event_id = id_of(event.uuid, "uuid")
+        found.session_id = id_of(properties.session, "properties.$session_id")
+        title = words_of(page, "properties.$screen_name")
+        return called(found, properties, name=name, page=title)
 
     def _properties(self, event: _Document) -> _Properties:
         """Returns the properties, which the topic of ClickHouse holds as a text."""

@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from stream.contracts.control import is_control
 from stream.contracts.event import (
+    CONTROL_HEADER,
+    ORIGIN_HEADER,
     ControlRecordError,
     Event,
     Limits,
@@ -18,25 +20,28 @@ from stream.contracts.event import (
     future_fault,
     key_fault,
     origin_of,
-    parse_event,
     unreadable,
 )
 from stream.contracts.faults import BadEvent, Reject, UnreadableBytes
 from stream.contracts.times import FIRST_TIME_MS
-from stream.formats.documents import read_documents
+from stream.formats.documents import is_one_document, read_documents
 from stream.formats.event_format import (
+    MAX_EVENTS,
     NO_BEHAVIOUR,
     TOMBSTONES,
     EventFormat,
     Headers,
     Reading,
 )
-from stream.formats.framed.readers import FramedFormat
+from stream.formats.framed.readers import FramedFormat, unframed
 
 AS_WRITTEN: Final = 2
 MORE_BYTES: Final = 512
 """No text of an event has more bytes than so many times its document, and these: levels of a
 category are joined by " > ", an id gets the name of a table or its place. Constants come on top."""
+
+READ_HEADERS: Final = (CONTROL_HEADER, ORIGIN_HEADER)
+"""Headers that say something of any record."""
 
 
 class DocumentRecord(NamedTuple):
@@ -64,11 +69,70 @@ def read_record(
     caller's clock; `keyed`: the key must be the user of each event; `taken_ms`: when a record was
     taken that is in no topic yet.
     """
-    if keyed and isinstance(event_format, FramedFormat):
-        event = _event_at_once(record, event_format, limits, now_ms)
-        if event is not None:
-            return Reading((event,))
-    return _read_in_full(record, event_format, limits, now_ms, keyed, taken_ms)
+    reading = _read_at_once(record, event_format, limits, now_ms, keyed, taken_ms)
+    if reading is None:
+        return _read_in_full(record, event_format, limits, now_ms, keyed, taken_ms)
+    return reading
+
+
+def _read_at_once(
+    record: Any,
+    event_format: EventFormat,
+    limits: Limits,
+    now_ms: int | None,
+    keyed: bool,
+    taken_ms: int | None,
+) -> Reading | None:
+    """Returns what a record says that is one sound document of sound events, as nearly all are.
+
+    None: it has to be read in full, which says what it is, and what is wrong with it.
+    """
+    value, headers, timestamp = record.value, record.headers or (), record.timestamp
+    if type(value) is not bytes or len(value) > limits.max_value_bytes:
+        return None
+    if keyed and record.key is None:
+        return None
+    if headers and any(name in READ_HEADERS for name, _ in headers):
+        return None
+    most = AS_WRITTEN * len(value) + MORE_BYTES + event_format.constant_bytes
+    try:
+        if type(event_format) is FramedFormat:
+            event = event_format.event_of(value)
+            if event is not None:
+                _judge(event, most, record, limits, now_ms, keyed)
+                return Reading((event,))
+            event_format, value = unframed(event_format, value)
+            most = AS_WRITTEN * len(value) + MORE_BYTES + event_format.constant_bytes
+        if not is_one_document(value):
+            return None
+        received_ms = timestamp if timestamp >= FIRST_TIME_MS else taken_ms
+        reading = event_format.read(value, headers, received_ms)
+        if len(reading.events) > MAX_EVENTS:
+            return None
+        for event in reading.events:
+            _judge(event, most, record, limits, now_ms, keyed)
+    except BadEvent:
+        return None
+    return reading
+
+
+def _judge(
+    event: Event, most_bytes: int, record: Any, limits: Limits, now_ms: int | None, keyed: bool
+) -> None:
+    """Raises BadEvent for an event that may not be.
+
+    most_bytes: no text of it has more, as its document goes.
+    """
+    if keyed and event.user_id.encode() != record.key:
+        raise key_fault(record.key, event.user_id)
+    fits = most_bytes <= limits.max_text_bytes
+    time_ms = check_event(event, limits, most_bytes if fits else _most_bytes(event))
+    if event.dwell_ms is not None and event.dwell_ms < 0:
+        raise BadEvent("out-of-range", f"dwell_ms is {event.dwell_ms}; it must be 0 or more")
+    timestamp = record.timestamp
+    clock_ms = timestamp if timestamp >= FIRST_TIME_MS else now_ms
+    if clock_ms is not None and time_ms > clock_ms + limits.max_future_s * 1000:
+        raise future_fault(time_ms, clock_ms, timestamp < FIRST_TIME_MS, limits)
 
 
 def _read_in_full(
@@ -79,7 +143,8 @@ def _read_in_full(
     keyed: bool,
     taken_ms: int | None,
 ) -> Reading:
-    value, headers = record.value, record.headers or ()
+    """Returns what `read_record` does, for whatever a record holds; raises BadEvent."""
+    value, headers, timestamp = record.value, record.headers or (), record.timestamp
     if value is None and event_format.name in TOMBSTONES and not is_control(headers):
         return Reading(dropped={NO_BEHAVIOUR: 1})
     missing = value is None or (keyed and record.key is None) or type(value) is UnreadableBytes
@@ -87,24 +152,13 @@ def _read_in_full(
         raise unreadable(record, limits)
     if headers and is_control(headers):
         raise ControlRecordError("bad-control", "the record is a control and no event")
-    received_ms = record.timestamp if record.timestamp >= FIRST_TIME_MS else None
-    clock_ms = now_ms if received_ms is None else received_ms
-    latest_ms = None if clock_ms is None else clock_ms + limits.max_future_s * 1000
-
-    constants, most_text = getattr(event_format, "constant_bytes", 0), limits.max_text_bytes
 
     def judge(event: Event, size: int) -> None:
-        if keyed and event.user_id.encode() != record.key:
-            raise key_fault(record.key, event.user_id)
-        most = AS_WRITTEN * size + MORE_BYTES + constants
-        time_ms = check_event(event, limits, most if most <= most_text else _most_bytes(event))
-        if event.dwell_ms is not None and event.dwell_ms < 0:
-            raise BadEvent("out-of-range", f"dwell_ms is {event.dwell_ms}; it must be 0 or more")
-        if latest_ms is not None and time_ms > latest_ms:
-            raise future_fault(time_ms, clock_ms or 0, received_ms is None, limits)
+        most = AS_WRITTEN * size + MORE_BYTES + event_format.constant_bytes
+        _judge(event, most, record, limits, now_ms, keyed)
 
-    moment_ms = taken_ms if received_ms is None else received_ms
-    reading = read_documents(event_format, value, headers, moment_ms, judge)
+    received_ms = timestamp if timestamp >= FIRST_TIME_MS else taken_ms
+    reading = read_documents(event_format, value, headers, received_ms, judge)
     if headers and (origin := origin_of(headers)) is not None:
         several = len(reading.events) > 1
         for place, event in enumerate(reading.events):
@@ -112,35 +166,17 @@ def _read_in_full(
     return reading
 
 
-def _event_at_once(
-    record: Any, event_format: FramedFormat, limits: Limits, now_ms: int | None
-) -> Event | None:
-    """Returns the one event of the contract in a framed value; None: look at it in full.
-
-    It is what most such values are, and is read by the contract's own parser at half the cost.
-    """
-    value = record.value
-    if not event_format.of_contract or type(value) is not bytes:
-        return None
-    if len(value) > limits.max_value_bytes:
-        return None
-    try:
-        document = event_format.readers.document_of(value)
-        plain = DocumentRecord(
-            record.key, document, record.headers, record.offset, record.timestamp
-        )
-        return parse_event(plain, limits, now_ms)
-    except BadEvent:
-        return None
-
-
 def _most_bytes(event: Event) -> int:
     """Returns more bytes than any text of an event has; a character has at most four."""
-    texts = (event.item_id, event.title, event.query, event.event_id, event.session_id)
-    count = len(event.user_id) + len(event.action)
-    for text in texts:
-        if text is not None:
-            count += len(text)
+    count = (
+        len(event.user_id)
+        + len(event.action)
+        + len(event.item_id or "")
+        + len(event.title or "")
+        + len(event.query or "")
+        + len(event.event_id or "")
+        + len(event.session_id or "")
+    )
     return 4 * (count + sum(map(len, event.categories or ())))
 
 

@@ -11,14 +11,20 @@ from typing import Any
 
 import msgspec
 
-from stream.formats.decoding import child, id_of
+from stream.formats.decoding import NoObject, id_of
 from stream.formats.segment import Call, Context, SegmentFormat
+
+
+class _Management(msgspec.Struct, gc=False, rename="camel"):
+    """Holds the consent that RudderStack's specification has."""
+
+    denied_consent_ids: Any = None
 
 
 class _Context(Context, gc=False, rename="camel"):
     """Holds what is read of the context of a call."""
 
-    consent_management: Any = None
+    consent_management: _Management | NoObject = None
     session_id: Any = None
 
     def denied(self, purposes: Collection[str]) -> bool:
@@ -26,7 +32,8 @@ class _Context(Context, gc=False, rename="camel"):
 
         What is no text may be any of them.
         """
-        denied = child(self.consent_management, "deniedConsentIds")
+        management = self.consent_management
+        denied = management.denied_consent_ids if type(management) is _Management else None
         if denied and purposes:
             ids = denied if isinstance(denied, list) else [denied]
             denied = any(not isinstance(each, str) or each in purposes for each in ids)

@@ -15,16 +15,17 @@ from typing import Any, Final
 
 import msgspec
 
+from stream.contracts.event import Event
 from stream.contracts.faults import BadEvent, shown
 from stream.formats.commerce import (
+    ACTION_NAMED,
     DROPPED,
     HEARTBEATS,
-    Occurrence,
+    NO_PROPERTIES,
     Properties,
-    action_named,
     called,
 )
-from stream.formats.decoding import child, decoded, id_of, utc_ms, words_of
+from stream.formats.decoding import NoObject, decoded, id_of, utc_ms, words_of
 from stream.formats.documents import each_document
 from stream.formats.event_format import CONSENT, Headers, Reading
 
@@ -32,15 +33,29 @@ DENIED: Final = Reading(dropped={CONSENT: 1})
 NO_BEHAVIOUR_CALLS: Final = ("identify", "group", "alias", "merge", "reset", "delete")
 
 
+class _Page(msgspec.Struct, gc=False):
+    """Holds what is read of the page of a call."""
+
+    title: Any = None
+
+
+class _Consent(msgspec.Struct, gc=False, rename="camel"):
+    """Holds the consent that Segment's specification has."""
+
+    category_preferences: Any = None
+
+
 class Context(msgspec.Struct, gc=False):
     """Holds what is read of the context of a call."""
 
-    consent: Any = None
-    page: Any = None
+    consent: _Consent | NoObject = None
+    page: _Page | NoObject = None
 
     def denied(self, purposes: Collection[str]) -> bool:
         """Returns whether the user denied one of these categories, or any where none is named."""
-        preferences = child(self.consent, "categoryPreferences")
+        if type(self.consent) is not _Consent:
+            return False
+        preferences = self.consent.category_preferences
         return isinstance(preferences, dict) and any(
             each is False and (not purposes or name in purposes)
             for name, each in preferences.items()
@@ -73,6 +88,7 @@ class SegmentFormat:
     """Reads a call, or the body of a batch of calls."""
 
     name = "segment"
+    constant_bytes = 0
     what = "a call as Segment's specification has it"
 
     def __init__(self, purposes: Collection[str] = ()) -> None:
@@ -100,20 +116,19 @@ def _events_of(call: Call, received_ms: int | None) -> Reading:
     """Returns the events of a call; raises BadEvent."""
     # Which call it is: only some say what a user did.
     context, kind = call.context, call.type
-    if kind in NO_BEHAVIOUR_CALLS:
-        return DROPPED
-    name = page = None
-    properties = call.properties or Properties()
+    name, page = "", None
     if kind == "track":
-        name = words_of(call.event, "event")
-        if name is None:
+        name = words_of(call.event, "event") or ""
+        if not name:
             raise BadEvent("missing-field", "event is missing; a track call needs its name")
-        action = action_named(name)
+        action = ACTION_NAMED[name]
         if action in HEARTBEATS:
             return DROPPED
     elif kind in ("page", "screen"):
         action = "view"
         page = _title(call, context)
+    elif kind in NO_BEHAVIOUR_CALLS:
+        return DROPPED
     else:
         given = "missing" if kind is None else shown(kind)
         raise BadEvent(
@@ -121,18 +136,10 @@ def _events_of(call: Call, received_ms: int | None) -> Reading:
             f"type is {given}; it must be track, page, screen, identify, group or alias",
         )
 
-    return called(
-        Occurrence(
-            _user(call),
-            action,
-            _time(call, received_ms),
-            id_of(call.message_id, "messageId"),
-            context.session() if context is not None else None,
-        ),
-        properties,
-        name=name or "",
-        page=page,
-    )
+    event = Event(_user(call), action, _time(call, received_ms))
+    event.event_id = id_of(call.message_id, "messageId")
+    event.session_id = context.session() if context is not None else None
+    return called(event, call.properties or NO_PROPERTIES, name=name, page=page)
 
 
 def _user(call: Call) -> str:
@@ -164,5 +171,6 @@ def _time(call: Call, received_ms: int | None) -> int:
 
 def _title(call: Call, context: Context | None) -> str | None:
     """Returns the title of the page, else the name of the page or screen."""
-    title = words_of(child(context.page, "title"), "context.page.title") if context else None
+    page = context.page if context is not None else None
+    title = words_of(page.title, "context.page.title") if type(page) is _Page else None
     return title or words_of(call.name, "name")

@@ -28,12 +28,11 @@ from stream.contracts.event import Event
 from stream.contracts.faults import BadEvent, shown
 from stream.formats.commerce import (
     DROPPED,
-    Occurrence,
+    ActionNames,
     Properties,
-    action_named,
+    about,
     called,
     item_of,
-    numbered,
 )
 from stream.formats.decoding import child, decoded, id_of, utc_ms, weight_of, words_of
 from stream.formats.event_format import CONSENT, NO_BEHAVIOUR, Headers, Reading
@@ -77,8 +76,15 @@ ACTIONS: Final = {
 }
 """Types of `snowplow_ecommerce_action` that models/compact.py does not list."""
 
+ACTION_OF_NAME: Final = ActionNames(ACTIONS)
+
 PRODUCT: Final = "com.snowplowanalytics.snowplow.ecommerce/product"
 CONSENT_ENTITY: Final = "com.snowplowanalytics.snowplow/consent_preferences"
+ENTITIES: Final = {
+    schema: "contexts_" + re.sub(r"[./]", "_", schema) for schema in (PRODUCT, CONSENT_ENTITY)
+}
+"""What the analytics SDKs call the entities of a schema, before its version."""
+
 REFUSALS: Final = ("deny_all", "withdrawn", "expired")
 """Values of a consent's eventType after which nothing may be processed."""
 
@@ -103,6 +109,7 @@ class SnowplowFormat:
     """Reads one enriched event."""
 
     name = "snowplow"
+    constant_bytes = 0
 
     def __init__(self, purposes: Collection[str] = ()) -> None:
         """Keeps the purposes that must not be denied."""
@@ -129,6 +136,7 @@ class _OfJson:
         """Keeps the fields."""
         self.get = fields.get
         self._fields = fields
+        self._contexts = [name for name in fields if name.startswith("contexts_")]
 
     def described(self) -> tuple[str, Mapping[str, Any]]:
         """Returns the schema and the data of a self-describing event, empty where it is none."""
@@ -140,10 +148,11 @@ class _OfJson:
     def entities(self, schema: str) -> list[Mapping[str, Any]]:
         """Returns the data of the entities of a schema."""
         found: list[Mapping[str, Any]] = []
-        plain = "contexts_" + re.sub(r"[./]", "_", schema)
-        for name, data in self._fields.items():
+        plain = ENTITIES[schema]
+        for name in self._contexts:
             if name.startswith(plain) and _VERSION.sub("", name) == plain:
-                found += (each for each in _listed(data, name) if isinstance(each, dict))
+                data = _listed(self._fields[name], name)
+                found += (each for each in data if isinstance(each, dict))
         return found
 
 
@@ -241,7 +250,7 @@ def _structured(event: _Enriched) -> Reading:
     if action is None or label is None:
         return DROPPED
     value = weight_of(event.get("se_value"))
-    return _one(event, action_named(action, ACTIONS), item_id=label, value=value)
+    return _one(event, ACTION_OF_NAME[action], item_id=label, value=value)
 
 
 def _described(event: _Enriched, name: str) -> Reading:
@@ -267,7 +276,7 @@ def _described(event: _Enriched, name: str) -> Reading:
     # an event of the customer's own schema: what its fields are called says what they are
     named = {_HUMP.sub("_", key).lower(): value for key, value in data.items()}
     properties = msgspec.convert(named, Properties)
-    action = action_named(name, ACTIONS)
+    action = ACTION_OF_NAME[name]
     if not item_of(properties, name) and not any(
         (properties.query, properties.title, properties.search_term, properties.search_query)
     ):
@@ -276,9 +285,9 @@ def _described(event: _Enriched, name: str) -> Reading:
 
 
 def _with_occurrence(event: _Enriched, action: str, properties: Properties, name: str) -> Reading:
-    if (occurrence := _occurrence(event, action)) is None:
+    if (found := _occurrence(event, action)) is None:
         return Reading(dropped={CONSENT: 1})
-    return called(occurrence, properties, name=name)
+    return called(found, properties, name=name)
 
 
 def _of_products(event: _Enriched, kind: str | None) -> Reading:
@@ -290,7 +299,7 @@ def _of_products(event: _Enriched, kind: str | None) -> Reading:
         )
     if not products:
         return DROPPED
-    occurrence = _occurrence(event, action_named(kind, ACTIONS))
+    occurrence = _occurrence(event, ACTION_OF_NAME[kind])
     if occurrence is None:
         return Reading(dropped={CONSENT: len(products)})
     events, without = [], 0
@@ -301,44 +310,33 @@ def _of_products(event: _Enriched, kind: str | None) -> Reading:
         if not (item_id or title):
             without += 1
             continue
-        events.append(
-            Event(
-                occurrence.user_id,
-                occurrence.action,
-                occurrence.time_ms,
-                item_id=item_id,
-                title=title,
-                categories=_path(product.get("category"), f"{where}.category"),
-                event_id=numbered(occurrence.event_id, place),
-                session_id=occurrence.session_id,
-                value=weight_of(product.get("price")),
-            )
-        )
+        categories = _path(product.get("category"), f"{where}.category")
+        price = weight_of(product.get("price"))
+        events.append(about(occurrence, place, item_id, title, categories, price))
     return Reading(events, {NO_BEHAVIOUR: without} if without else {})
 
 
-def _one(event: _Enriched, action: str, **fields: Any) -> Reading:
+def _one(
+    event: _Enriched,
+    action: str,
+    item_id: str | None = None,
+    title: str | None = None,
+    query: str | None = None,
+    categories: list[str] | None = None,
+    value: float | None = None,
+) -> Reading:
     """Returns one event, or that there is none where no item, title or query is given."""
-    if not (fields.get("item_id") or fields.get("title") or fields.get("query")):
+    if not (item_id or title or query):
         return DROPPED
-    occurrence = _occurrence(event, action)
-    if occurrence is None:
+    found = _occurrence(event, action)
+    if found is None:
         return Reading(dropped={CONSENT: 1})
-    return Reading(
-        (
-            Event(
-                occurrence.user_id,
-                occurrence.action,
-                occurrence.time_ms,
-                event_id=occurrence.event_id,
-                session_id=occurrence.session_id,
-                **fields,
-            ),
-        )
-    )
+    found.item_id, found.title, found.query = item_id, title, query
+    found.categories, found.value = categories, value
+    return Reading((found,))
 
 
-def _occurrence(event: _Enriched, action: str) -> Occurrence | None:
+def _occurrence(event: _Enriched, action: str) -> Event | None:
     """Returns who did it and when, None of a visitor who is tracked anonymously."""
     for name in ("user_id", "domain_userid", "network_userid"):
         user_id = id_of(event.get(name), name)
@@ -357,13 +355,10 @@ def _occurrence(event: _Enriched, action: str) -> Occurrence | None:
             break
     else:
         raise BadEvent("missing-field", f"collector_tstamp is missing; send {_WHAT}")
-    return Occurrence(
-        user_id,
-        action,
-        time_ms,
-        id_of(event.get("event_id"), "event_id"),
-        id_of(event.get("domain_sessionid"), "domain_sessionid"),
-    )
+    found = Event(user_id, action, time_ms)
+    found.event_id = id_of(event.get("event_id"), "event_id")
+    found.session_id = id_of(event.get("domain_sessionid"), "domain_sessionid")
+    return found
 
 
 def _path(value: Any, where: str) -> list[str] | None:
@@ -371,6 +366,8 @@ def _path(value: Any, where: str) -> list[str] | None:
     text = words_of(value, where)
     if text is None:
         return None
+    if SEPARATOR not in text:
+        return [text]
     return [" > ".join(filter(None, map(str.strip, text.split(SEPARATOR))))]
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from models.compact import ACTION_CODES
+from stream.contracts.event import Event
 from stream.formats.commerce import categories_of
 from stream.formats.decoding import id_of, weight_of, words_of
 
@@ -91,34 +92,60 @@ MOST_LAYOUTS: Final = 1_000
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
-class Named(dict[str, Any]):
-    """Holds what an object says of each field of the contract that it has, by the field."""
+class Named(NamedTuple):
+    """Holds what an object says of each field of the contract, None where it says nothing."""
 
-    def words(self, field: str) -> str | None:
-        """Returns a title, a query or an action; raises BadEvent."""
-        return words_of(self.get(field), field)
+    user_id: Any
+    action: Any
+    time: Any
+    item_id: Any
+    title: Any
+    categories: Any
+    query: Any
+    event_id: Any
+    session_id: Any
+    dwell_ms: Any
+    value: Any
 
-    def id(self, field: str) -> str | None:
-        """Returns an id; raises BadEvent."""
-        return id_of(self.get(field), field)
+    def subject(self, action: str) -> Subject | None:
+        """Returns what says what an event is about, None where nothing does.
 
-    def subject(self, action: str) -> dict[str, Any] | None:
-        """Returns the fields that say what an event is about, None where nothing does.
-
-        A title alone is a subject of a known action: else any object with a name had one.
+        A title alone is a subject of a known action: else any object with a name had one. Raises
+        BadEvent.
         """
-        item_id, title, query = self.id("item_id"), self.words("title"), self.words("query")
+        item_id = id_of(self.item_id, "item_id")
+        title = words_of(self.title, "title")
+        query = words_of(self.query, "query")
         if not (item_id or query or (title and ACTION_CODES[action])):
             return None
-        return {
-            "item_id": item_id,
-            "title": title,
-            "query": None if item_id else query,
-            "categories": categories_of(self.get("categories"), "categories"),
-            "session_id": self.id("session_id"),
-            "dwell_ms": weight_of(self.get("dwell_ms")),
-            "value": weight_of(self.get("value")),
-        }
+        return Subject(item_id, title, None if item_id else query)
+
+    def event(
+        self, user_id: str, action: str, time_ms: int, event_id: str | None, subject: Subject
+    ) -> Event:
+        """Returns the event about a subject, with all else that the object says."""
+        item_id, title, query = subject
+        return Event(
+            user_id,
+            action,
+            time_ms,
+            item_id,
+            title,
+            categories_of(self.categories, "categories"),
+            query,
+            event_id,
+            id_of(self.session_id, "session_id"),
+            weight_of(self.dwell_ms),
+            weight_of(self.value),
+        )
+
+
+class Subject(NamedTuple):
+    """Holds what an event is about."""
+
+    item_id: str | None
+    title: str | None
+    query: str | None
 
 
 class Layouts:
@@ -126,7 +153,7 @@ class Layouts:
 
     def __init__(self) -> None:
         """Remembers nothing yet."""
-        self._known: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+        self._known: dict[tuple[str, ...], tuple[str | None, ...]] = {}
 
     def read(self, found: Mapping[str, Any]) -> Named:
         """Returns what an object says of each field."""
@@ -136,17 +163,16 @@ class Layouts:
             if len(self._known) >= MOST_LAYOUTS:
                 self._known.clear()
             layout = self._known[names] = _layout(names)
-        return Named({field: found[name] for field, name in layout})
+        return Named(*[None if name is None else found[name] for name in layout])
 
 
-def _layout(names: tuple[str, ...]) -> list[tuple[str, str]]:
+def _layout(names: tuple[str, ...]) -> tuple[str | None, ...]:
+    """Returns the name of each field of `Named` among some names."""
     plain: dict[str, str] = {}
     for name in reversed(names):
         plain[_HUMP.sub("_", name).lower().replace("-", "_")] = name
         plain[name.lower()] = name
-    found = []
-    for field, others in SYNONYMS.items():
-        named = next((plain[each] for each in (field, *others) if each in plain), None)
-        if named is not None:
-            found.append((field, named))
-    return found
+    return tuple(
+        next((plain[each] for each in (field, *SYNONYMS[field]) if each in plain), None)
+        for field in Named._fields
+    )

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from stream.contracts.control import placed_control
-from stream.contracts.digest import checksums_of
 from stream.contracts.event import Limits, RememberedHashes, compact_event, parse_event
 from stream.contracts.event_batch import Collected, EventBatch
 from stream.contracts.faults import BadEvent
@@ -40,19 +39,22 @@ class Decoder:
         """
         limits, hash_of, event_format = self._limits, self._hashes.__getitem__, self._format
         found = Collected()
-        good, rows = found.records, found.rows
         for record in records:
             try:
                 if event_format is None:
-                    rows.append(compact_event(parse_event(record, limits, now_ms), hash_of))
-                    good.append(record)
+                    event = parse_event(record, limits, now_ms)
                 else:
                     reading = read_record(record, event_format, limits, now_ms)
-                    events = [compact_event(event, hash_of) for event in reading.events]
-                    found.take(record, events, checksums_of(record.value, len(events)))
-                    if reading.bad or reading.dropped:
+                    if reading.bad or reading.dropped or len(reading.events) != 1:
+                        found.take(
+                            record, [compact_event(each, hash_of) for each in reading.events]
+                        )
                         found.rejects += rejects_of(record, reading)
                         found.dropped.update(reading.dropped)
+                        continue
+                    (event,) = reading.events
+                found.rows.append(compact_event(event, hash_of))
+                found.records.append(record)
             except BadEvent as error:  # of a control too, so that events cost no look at it
                 try:
                     found.controls.append(placed_control(record, limits, self._control_key, error))

@@ -1,6 +1,7 @@
 """Runs each event format from a topic through a worker to updates, and says what reading costs.
 
     python -m tests.benchmarks.event_formats [--records 3000] [--formats segment ga4] [--decode]
+    python -m tests.benchmarks.event_formats --throughput 200000 [--formats segment] [--model demo]
 
 Records are made by the generators of tests/support/foreign, after the specifications of the
 formats' owners, with known truth. Each format goes through two workers of a real Kafka: one reads
@@ -8,38 +9,48 @@ the topic as it is, keyed by user, and its audit has a reading of its own; one f
 without keys (`--rekey`). A row is printed for each: records, events, what was left out, dead
 letters, updates, and whether the audit was clean; the program fails if a figure is not the truth.
 
-`--decode` starts no Kafka. It prints microseconds a record and an event of each format beside those
-of the contract, whose events are the same; then those of the contract in each way that a schema
-registry knows, and what an update costs as JSON behind a frame and as Avro.
+`--decode` starts no Kafka. It prints microseconds of processor time a record and an event of each
+format, as those generators draw them, beside those of the contract, whose events are the same. Then
+what one view of an item costs, decoded to columns by a worker's decoder, in each format and read by
+a mapping, beside the contract; those of the contract in each way that a schema registry knows; and
+what an update costs as JSON behind a frame and as Avro.
 
-`--throughput` starts one Kafka and prints events a second of a worker, the contract as JSON and as
-Avro in turns: the same events, ready in the topic before the worker starts.
+`--throughput` starts one Kafka and prints events a second of a worker in each format, by a
+mapping and as Avro, each beside the contract in turns: the same events, ready in the topic before
+the worker starts. `interest-stream bench conditions --only formats` needs no checkout for it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from stream.config import OWNERS_FORMATS, Settings
+from stream.bench.formats import MAPPED, rewritten
+from stream.bench.load import random_events
+from stream.config import CONTRACT, MAPPING, OWNERS_FORMATS, Settings
 from stream.contracts.event import Limits, parse_event
 from stream.formats.contract_format import ContractFormat
+from stream.formats.event_format import EventFormat
 from stream.formats.framed.frame import RegisteredSchema, framed
 from stream.formats.framed.readers import FramedFormat, SchemaReaders
 from stream.formats.framed.updates import KIND_OF, update_encoder
+from stream.formats.mappings.mapping_file import parse_mapping
+from stream.formats.mappings.mapping_format import MappingFormat
 from stream.formats.records import read_record
 from stream.formats.registry import format_named
 from stream.pipeline.decode import Decoder
@@ -52,6 +63,29 @@ from tests.support.schema_registry import schema_registry
 from tests.support.topics import read
 
 ROUNDS = 5
+ITEMS = [f"item-{number:04d}" for number in range(500)]
+
+FULL_MAPPING = """\
+[event]
+user_id = ["user.id", "anonymous_id"]
+action = ["event", { constant = "view" }]
+time = { path = "ts", unit = "s" }
+item_id = ["lines[].sku", "product.sku"]
+title = 'product."full.name"'
+categories = { path = "category", split = " > " }
+event_id = "message_id"
+dwell_ms = { path = "seconds", unit = "s" }
+
+[actions]
+product_view = "view"
+addtocart = "add_to_cart"
+
+[[drop]]
+path = "consent.personalization"
+not_in = [true]
+reason = "consent"
+"""
+"""The mapping of docs/operate/your-topic.md, which says all that a mapping can."""
 
 
 class Row(NamedTuple):
@@ -174,7 +208,7 @@ class Record(NamedTuple):
 def decode(names: Sequence[str], count: int) -> None:
     """Prints what reading a record and an event costs, beside the same events of the contract."""
     limits = Limits()
-    say("format | bytes a record | us a record | us an event | us an event of the contract")
+    say("format, as drawn | bytes a record | us a record | us an event | us one of the contract")
     say("|".join(["---"] * 5))
     for name in names:
         event_format, now_ms = format_named(name), int(time.time() * 1000)
@@ -188,17 +222,10 @@ def decode(names: Sequence[str], count: int) -> None:
             for event in case.events
         ]
         read_ = sum(len(read_record(each, event_format, limits).events) for each in keyed)
-        foreign, own = [], []
-        for _ in range(ROUNDS):
-            started = time.perf_counter()
-            for each in keyed:
-                read_record(each, event_format, limits)
-            foreign.append(time.perf_counter() - started)
-            started = time.perf_counter()
-            for each in events:
-                parse_event(each, limits)
-            own.append(time.perf_counter() - started)
-        whole, contract = 1e6 * statistics.median(foreign), 1e6 * statistics.median(own)
+        whole, contract = in_turns(
+            partial(read_all, keyed, partial(read_record, event_format=event_format)),
+            partial(read_all, events, parse_event),
+        )
         size = statistics.mean(len(each.value) for each in keyed)
         say(
             f"{name} | {size:.0f} | {whole / len(keyed):.1f} | {whole / read_:.1f} "
@@ -206,10 +233,94 @@ def decode(names: Sequence[str], count: int) -> None:
         )
 
 
-def framed_ways(count: int) -> dict[str, list[Record]]:
+def read_all(records: Sequence[Record], read_one: Callable[..., object]) -> None:
+    limits = Limits()
+    for each in records:
+        read_one(each, limits=limits)
+
+
+def in_turns(*ways: Callable[[], object]) -> list[float]:
+    """Returns the median microseconds of processor time of each way, taken in turns."""
+    taken: list[list[float]] = [[] for _ in ways]
+    for _ in range(ROUNDS):
+        for way, times in zip(ways, taken, strict=True):
+            started = time.process_time()
+            way()
+            times.append(1e6 * (time.process_time() - started))
+    return [statistics.median(times) for times in taken]
+
+
+class Way(NamedTuple):
+    """Holds the same events in one way of writing them, and what reads it."""
+
+    records: list[Record]
+    event_format: EventFormat | None  # None: the contract, read by its own parser
+
+
+def written_ways(names: Sequence[str], count: int) -> dict[str, Way]:
+    """Returns the same views of items as the contract, in each format, and as mappings read."""
+    now_ms, events = int(time.time() * 1000), list(random_events(count, 300, ITEMS, seed=1))
+
+    def records(name: str) -> list[Record]:
+        return [
+            Record(key, value, (), now_ms, offset)
+            for offset, (key, value) in enumerate(rewritten(iter(events), name))
+        ]
+
+    ways = {name: Way(records(name), format_named(name)) for name in names}
+    shape = MappingFormat(parse_mapping(MAPPED, "bench.toml"))
+    full = MappingFormat(parse_mapping(FULL_MAPPING, "full.toml"))
+    return {
+        CONTRACT: Way(records(CONTRACT), None),
+        **ways,
+        MAPPING: Way(records(MAPPING), shape),
+        "mapping, all of its means": Way([in_full(each) for each in records(MAPPING)], full),
+    }
+
+
+def in_full(record: Record) -> Record:
+    """Returns a record of a mapping with more in it."""
+    given = json.loads(record.value)
+    given |= {"message_id": f"m-{record.offset}", "category": "Outdoor > Camping", "seconds": 4.5}
+    given |= {"lines": None, "consent": {"personalization": True}, "ts": given["ts"] / 1000}
+    return record._replace(value=json.dumps(given).encode())
+
+
+def decode_written(title: str, ways: dict[str, Way]) -> None:
+    """Prints what an event costs in each way, through a worker's own decoder, and how much more."""
+    decoders = {
+        name: Decoder(Limits(), event_format=way.event_format) for name, way in ways.items()
+    }
+
+    def read_by(name: str) -> None:
+        batch = decoders[name].decode("t", 0, ways[name].records)
+        assert len(batch.users) == len(ways[name].records), batch.rejects[:1]
+
+    taken = in_turns(*(partial(read_by, name) for name in ways))
+    say(f"{title} | bytes | us an event, decoded to columns | beside the contract | more")
+    say("|".join(["---"] * 5))
+    count = len(ways[CONTRACT].records)
+    for (name, way), whole in zip(ways.items(), taken, strict=True):
+        more = (whole - taken[0]) / count
+        say(
+            f"{name} | {len(way.records[0].value)} | {whole / count:.2f} "
+            f"| {whole / taken[0]:.2f} | {more:+.2f}"
+        )
+
+
+def framed_shape() -> FramedFormat:
+    """Returns the contract behind a registry that knows the schemas of `framed_ways`."""
+    readers = SchemaReaders()
+    readers.learn(1, RegisteredSchema("AVRO", json.dumps(EVENT)))
+    readers.learn(2, RegisteredSchema("JSON", "{}"))
+    readers.learn(3, RegisteredSchema("PROTOBUF", serialized(event_proto())))
+    return FramedFormat(ContractFormat(), readers)
+
+
+def framed_ways(count: int) -> dict[str, Way]:
     """Returns the same events of the contract as JSON and in each way of a registry."""
-    now_ms = int(time.time() * 1000)
-    ways: dict[str, list[Record]] = {"contract": [], "Avro": [], "JSON Schema": [], "Protobuf": []}
+    now_ms, shape = int(time.time() * 1000), framed_shape()
+    found: dict[str, list[Record]] = {CONTRACT: [], "Avro": [], "JSON Schema": [], "Protobuf": []}
     for number in range(count):
         user = f"user-{number % 300}"
         event = {
@@ -227,33 +338,11 @@ def framed_ways(count: int) -> dict[str, list[Record]]:
             framed(2, text),
             framed(3, proto_event(event)),
         )
-        for way, value in zip(ways, values, strict=True):
-            ways[way].append(Record(user.encode(), value, (), now_ms, number))
-    return ways
-
-
-def decode_framed(count: int) -> None:
-    """Prints what an event costs in each way of a registry, through a worker's own decoder."""
-    readers = SchemaReaders()
-    readers.learn(1, RegisteredSchema("AVRO", json.dumps(EVENT)))
-    readers.learn(2, RegisteredSchema("JSON", "{}"))
-    readers.learn(3, RegisteredSchema("PROTOBUF", serialized(event_proto())))
-    framed_decoder = Decoder(Limits(), event_format=FramedFormat(ContractFormat(), readers))
-    ways = framed_ways(count)
-    taken: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(ROUNDS):
-        for way, records in ways.items():
-            decoder = Decoder(Limits()) if way == "contract" else framed_decoder
-            started = time.perf_counter()
-            batch = decoder.decode("t", 0, records)
-            taken[way].append(time.perf_counter() - started)
-            assert len(batch.users) == count, batch.rejects[:1]
-    say("values | bytes | us an event, decoded to columns | beside the contract")
-    say("|".join(["---"] * 4))
-    base = statistics.median(taken["contract"])
-    for way, records in ways.items():
-        median, size = statistics.median(taken[way]), len(records[0].value)
-        say(f"{way} | {size} | {1e6 * median / count:.2f} | {median / base:.2f}")
+        for way, value in zip(found, values, strict=True):
+            found[way].append(Record(user.encode(), value, (), now_ms, number))
+    return {
+        name: Way(records, None if name == CONTRACT else shape) for name, records in found.items()
+    }
 
 
 def encode_updates(count: int) -> None:
@@ -273,11 +362,14 @@ def encode_updates(count: int) -> None:
         say(f"{name} | {size:.0f} | {1e6 * statistics.median(taken) / count:.2f}")
 
 
-def throughput(count: int) -> None:
-    """Prints events a second of a worker over a topic that is full, JSON and Avro in turns."""
-    say("values | events | events/s")
-    say("|".join(["---"] * 3))
-    found: dict[str, list[float]] = {"contract": [], "Avro": []}
+def throughput(names: Sequence[str], count: int, model: str) -> None:
+    """Prints events a second of a worker over a topic that is full: the contract and each way.
+
+    The contract is drained before each of them, so a ratio is of two runs beside each other.
+    """
+    say("values | model | events | events/s | beside the contract")
+    say("|".join(["---"] * 5))
+    ratios: dict[str, list[float]] = {}
     with (
         tempfile.TemporaryDirectory() as folder,
         broker_of_its_own(Path(folder) / "kafka") as own,
@@ -285,17 +377,35 @@ def throughput(count: int) -> None:
         environment(schema_registry=registry.url),
     ):
         assert registry.register("clicks-value", EVENT) == 1
-        kafka, ways = Kafka(own.bootstrap), framed_ways(count)
-        for turn in range(2 * ROUNDS):
-            way = ("contract", "Avro")[turn % 2]
-            place = Path(folder) / str(turn)
+        mapping = Path(folder) / "bench.toml"
+        mapping.write_text(MAPPED, encoding="utf-8")
+        kafka, runs = Kafka(own.bootstrap), itertools.count()
+
+        def drained(way: Way, *arguments: str, registry_url: str = "") -> float:
+            place = Path(folder) / str(next(runs))
             place.mkdir()
-            for pipeline in make_pipeline(kafka.url, kafka.unique, place):
-                fill(pipeline.settings, ways[way])
-                found[way].append(_rate(pipeline, count, registry.url if way == "Avro" else ""))
-            say(f"{way} | {count} | {found[way][-1]:,.0f}")
-    both = [statistics.median(each) for each in found.values()]
-    say(f"Avro beside the contract, medians | {count} | {both[1] / both[0]:.2f}")
+            (rate,) = [
+                _rate(pipeline, way.records, (f"--{model}-model", *arguments), registry_url)
+                for pipeline in make_pipeline(kafka.url, kafka.unique, place)
+            ]
+            return rate
+
+        for _ in range(ROUNDS):
+            written, framed_ = written_ways(names, count), framed_ways(count)
+            for name in (*names, MAPPING):
+                own_rate = drained(written[CONTRACT])
+                reading = (
+                    ("--mapping", str(mapping)) if name == MAPPING else ("--event-format", name)
+                )
+                rate = drained(written[name], *reading)
+                ratios.setdefault(name, []).append(rate / own_rate)
+                say(f"{name} | {model} | {count} | {rate:,.0f} | {rate / own_rate:.2f}")
+            own_rate = drained(framed_[CONTRACT])
+            rate = drained(framed_["Avro"], registry_url=registry.url)
+            ratios.setdefault("Avro", []).append(rate / own_rate)
+            say(f"Avro | {model} | {count} | {rate:,.0f} | {rate / own_rate:.2f}")
+    for name, found in ratios.items():
+        say(f"{name}, median of {ROUNDS} | {model} | {count} | | {statistics.median(found):.2f}")
 
 
 def fill(settings: Settings, records: Sequence[Record]) -> None:
@@ -310,10 +420,17 @@ def fill(settings: Settings, records: Sequence[Record]) -> None:
     asyncio.run(run())
 
 
-def _rate(pipeline: Pipeline, count: int, registry: str) -> float:
+def _rate(
+    pipeline: Pipeline, records: Sequence[Record], arguments: Sequence[str], registry: str
+) -> float:
     """Returns events a second between the first commit and the last event committed."""
+    fill(pipeline.settings, records)
+    count = len(records)
     worker = pipeline.start(
-        "--commit-interval-s", "0.1", more_environment={"INTEREST_STREAM_SCHEMA_REGISTRY": registry}
+        "--commit-interval-s",
+        "0.1",
+        *arguments,
+        more_environment={"INTEREST_STREAM_SCHEMA_REGISTRY": registry},
     )
     with pipeline.reading_offsets() as read_offsets:
         committed, first = 0, (0.0, 0)
@@ -338,13 +455,17 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=3_000)
     parser.add_argument("--formats", nargs="+", choices=OWNERS_FORMATS, default=OWNERS_FORMATS)
     parser.add_argument("--decode", action="store_true", help="Measure reading, without Kafka.")
-    parser.add_argument("--throughput", type=int, metavar="EVENTS", help="JSON beside Avro.")
+    parser.add_argument("--throughput", type=int, metavar="EVENTS", help="Drain so many in turns.")
+    parser.add_argument(
+        "--model", choices=("null", "demo"), default="null", help="Of --throughput."
+    )
     given = parser.parse_args()
     if given.throughput:
-        throughput(given.throughput)
+        throughput(given.formats, given.throughput, given.model)
     elif given.decode:
         decode(given.formats, given.records)
-        decode_framed(20 * given.records)
+        decode_written("a view", written_ways(given.formats, given.records))
+        decode_written("values", framed_ways(given.records))
         encode_updates(given.records)
     else:
         run(given.formats, given.records)

@@ -6,10 +6,12 @@ id of the schema as four bytes in network order, then the payload.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from math import inf
+from typing import Any, Final
 
+from stream.contracts.event import Event
 from stream.contracts.faults import BadEvent
 
 MAGIC: Final = 0
@@ -24,8 +26,48 @@ PROTOBUF: Final = "PROTOBUF"
 KINDS: Final = (AVRO, JSON_SCHEMA, PROTOBUF)
 """What a registry calls the kinds of its schemas."""
 
-Reader = Callable[[bytes], bytes]
-"""Returns the JSON document that a payload stands for; raises BadEvent."""
+MOST_FLAT_BYTES: Final = 100_000
+"""Of a payload, and of a schema, by which events are read at once; more may be a document that is
+too large."""
+
+MOST_SYMBOL: Final = 256
+"""Characters of a name that a schema has for a number, in an event that is read at once: so no text
+of an event is much longer than its payload."""
+
+EventReader = Callable[[bytes], Event | None]
+"""Returns the event of the contract that a payload is; None: only its document says what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads the payloads of one schema."""
+
+    document: Callable[[bytes], bytes]  # the JSON that a payload stands for; raises BadEvent
+    event: EventReader | None = None
+
+    def __call__(self, payload: bytes) -> bytes:
+        """Returns the JSON document that a payload stands for; raises BadEvent."""
+        return self.document(payload)
+
+
+def event_of(values: Sequence[Any]) -> Event | None:
+    """Returns the event of the fields of the contract, in their order.
+
+    None if the document of these values would be refused or say something else.
+    """
+    event = Event(*values)
+    time, dwell_ms, value = event.time, event.dwell_ms, event.value
+    if type(time) is int and time < 0:
+        return None
+    if dwell_ms is not None:
+        event.dwell_ms = dwell_ms = float(dwell_ms)
+        if not 0 <= dwell_ms < inf:
+            return None
+    if value is not None:
+        event.value = value = float(value)
+        if value - value != 0:
+            return None
+    return event
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,10 @@ from typing import Any, Final
 
 import msgspec
 
+from stream.contracts.event import Event
 from stream.contracts.faults import BadEvent
-from stream.formats.framed.frame import Reader, RegisteredSchema, unusable
+from stream.formats.framed.flat_protobuf import MessageEventReader, flat_reader
+from stream.formats.framed.frame import MOST_FLAT_BYTES, Reader, RegisteredSchema, unusable
 
 MOST_INDEXES: Final = 64
 """Of nested messages before a value; files nest a few."""
@@ -50,18 +52,19 @@ def protobuf_reader(schema: RegisteredSchema) -> Reader:
     except Exception as error:  # of wrong descriptors the library raises several kinds
         raise unusable("Protobuf file", error) from None
     encode = msgspec.json.Encoder().encode
+    is_short = len(schema.text) <= MOST_FLAT_BYTES
 
     @cache
-    def message_at(indexes: tuple[int, ...]) -> Any:
+    def message_at(indexes: tuple[int, ...]) -> tuple[Any, MessageEventReader | None]:
         found, *inner = (list(file.message_types_by_name.values())[indexes[0]], *indexes[1:])
         for each in inner:
             found = found.nested_types[each]
-        return GetMessageClass(found)
+        return GetMessageClass(found), flat_reader(found) if is_short else None
 
     def read(payload: bytes) -> bytes:
         try:
             indexes, at = message_indexes(payload)
-            message = message_at(indexes)()
+            message = message_at(indexes)[0]()
             message.MergeFromString(payload[at:])
             return encode(_object(message))
         except BadEvent:
@@ -69,7 +72,17 @@ def protobuf_reader(schema: RegisteredSchema) -> Reader:
         except (DecodeError, IndexError, ValueError) as error:
             raise _mismatch(str(error), type(error).__name__) from None
 
-    return read
+    def event(payload: bytes) -> Event | None:
+        if len(payload) > MOST_FLAT_BYTES:
+            return None
+        try:
+            indexes, at = message_indexes(payload)
+            kind, event_of = message_at(indexes)
+            return None if event_of is None else event_of(kind.FromString(payload[at:]))
+        except (BadEvent, DecodeError, IndexError, ValueError):
+            return None
+
+    return Reader(read, event)
 
 
 def message_indexes(payload: bytes) -> tuple[tuple[int, ...], int]:

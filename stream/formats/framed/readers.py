@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from stream.config import CONTRACT
+from stream.contracts.event import Event
 from stream.contracts.faults import NO_REGISTRY, BadEvent
 from stream.formats.event_format import EventFormat, Headers, Reading
 from stream.formats.framed.avro import avro_reader
@@ -29,7 +30,7 @@ from stream.formats.packed import MOST_BYTES
 
 _MADE: Final = {
     AVRO: avro_reader,
-    JSON_SCHEMA: lambda schema: bytes,  # the payload is the document
+    JSON_SCHEMA: lambda schema: Reader(bytes),  # the payload is the document
     PROTOBUF: protobuf_reader,
 }
 
@@ -58,6 +59,10 @@ class SchemaReaders:
     def forget(self, schema_id: int) -> None:
         """Lets an id be asked for again."""
         self._readers.pop(schema_id.to_bytes(4, "big"), None)
+
+    def reader_of(self, value: bytes) -> Reader | None:
+        """Returns what reads a value, None where it has no frame or nobody has learned its id."""
+        return self._readers.get(value[ID_BYTES]) if value[:1] == b"\0" else None
 
     def document_of(self, value: bytes) -> bytes:
         """Returns the JSON document in a value, the value itself where it has no frame.
@@ -93,8 +98,15 @@ class FramedFormat:
         self.inner = inner
         self.readers = readers
         self.name = inner.name
-        self.constant_bytes = getattr(inner, "constant_bytes", 0)  # as records.py asks for it
+        self.constant_bytes = inner.constant_bytes
         self.of_contract = inner.name == CONTRACT
+
+    def event_of(self, value: bytes) -> Event | None:
+        """Returns the event of the contract that a framed value is; None: read its document."""
+        reader = self.readers.reader_of(value) if self.of_contract else None
+        if reader is None or reader.event is None:
+            return None
+        return reader.event(value[PAYLOAD_AT:])
 
     def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
         """Returns the events of one value that is one document; raises BadEvent."""
@@ -137,4 +149,4 @@ def _refusing(reason: str, message: str, error: str = "BadEvent") -> Reader:
     def refuse(payload: bytes) -> bytes:
         raise BadEvent(reason, message, error)
 
-    return refuse
+    return Reader(refuse)

@@ -15,10 +15,13 @@ from stream.contracts.faults import BadEvent, shown
 from stream.contracts.times import FIRST_TIME_MS, MAX_TIME_MS, parse_time, read_number
 from stream.errors import SettingsError
 from stream.formats.decoding import LONGEST_NOT_GIVEN, NOT_GIVEN
-from stream.formats.event_format import NO_BEHAVIOUR, Headers, Reading
+from stream.formats.event_format import DROPS, NO_BEHAVIOUR, Headers, Reading
 from stream.formats.mappings.mapping_file import DROP, NEEDED, SUBJECTS, Drop, MappingSpec, Source
 from stream.formats.mappings.paths import Extractor, Row
 from stream.formats.values import UNITS, moment_of, number_of, text_of, texts_of
+
+DROPPED: Final = {reason: Reading(dropped={reason: 1}) for reason in DROPS}
+"""What a document says whose one event is left out, by the reason."""
 
 Pick = Callable[[Row, int | None], Any]
 """Returns the value of a field from the values of a document; None if it is not given."""
@@ -56,6 +59,9 @@ class MappingFormat:
     def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
         """Returns the events of one document; raises BadEvent naming the line of the mapping."""
         rows, exploded = self._extractor.rows(value)
+        if not exploded:
+            found = self._event(rows[0], received_ms)
+            return DROPPED[found] if isinstance(found, str) else Reading((found,))
         events: list[Event] = []
         dropped: dict[str, int] = {}
         for place, row in enumerate(rows):
@@ -63,7 +69,7 @@ class MappingFormat:
             if isinstance(found, str):
                 dropped[found] = dropped.get(found, 0) + 1
                 continue
-            if exploded and self._shares_id and found.event_id:
+            if self._shares_id and found.event_id:
                 found.event_id = f"{found.event_id}#{place}"
             events.append(found)
         return Reading(events, dropped)
@@ -74,8 +80,9 @@ class MappingFormat:
             if (reason := drop(row)) is not None:
                 return reason
         action = self._action(row, None)
-        if action in self._actions:
-            action = self._actions[action]
+        meant = self._actions.get(action)
+        if meant is not None:
+            action = meant
         elif self._drops_unlisted and action is not None:
             return NO_BEHAVIOUR
         user, time = self._user(row, None), self._time(row, received_ms)
@@ -125,13 +132,14 @@ def _pick_one(field: str, source: Source, slots: Mapping[str, int]) -> Pick:
             return lambda row, received_ms: list(constant)
         return lambda row, received_ms: constant
     slot = slots[source.path.text]
+    if field in ("user_id", "event_id"):
+        return _id_at(slot, where)
     if field in _TEXTS:
-        pick = _text_at(slot, where)
-        return _if_known(pick) if field in ("user_id", "event_id") else pick
+        return _text_at(slot, where)
     if field == "categories":
         return lambda row, received_ms: _categories(row[slot], source.split, where)
     if field == "time":
-        return lambda row, received_ms: _moment(row[slot], source)
+        return _moment_at(slot, source)
     factor, divisor = UNITS[source.unit or "ms"]
 
     def number(row: Row, received_ms: int | None) -> float | None:
@@ -149,19 +157,35 @@ def _text_at(slot: int, where: str) -> Pick:
     return text
 
 
-def _if_known(pick: Pick) -> Pick:
+def _id_at(slot: int, where: str) -> Pick:
     """Returns what picks an id that is none of the words programs write where they know none.
 
     Else all whose id was lost would be one user, or one event.
     """
 
     def known(row: Row, received_ms: int | None) -> str | None:
-        value: str | None = pick(row, received_ms)
-        if value is not None and len(value) <= LONGEST_NOT_GIVEN and value.lower() in NOT_GIVEN:
-            return None
-        return value
+        value: str | None = row[slot]
+        if type(value) is not str:
+            value = text_of(value, where)
+            if value is None:
+                return None
+        if len(value) > LONGEST_NOT_GIVEN:
+            return value
+        return value if value and value.lower() not in NOT_GIVEN else None
 
     return known
+
+
+def _moment_at(slot: int, source: Source) -> Pick:
+    factor, divisor = UNITS.get(source.unit or "ms", (0, 1))
+
+    def moment(row: Row, received_ms: int | None) -> int | None:
+        value = row[slot]
+        if type(value) is int and FIRST_TIME_MS <= value * factor // divisor <= MAX_TIME_MS:
+            return value * factor // divisor
+        return _moment(value, source)
+
+    return moment
 
 
 def _categories(value: Any, split: str, where: str) -> list[str] | None:

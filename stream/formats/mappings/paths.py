@@ -80,7 +80,7 @@ class Extractor:
         self.slots = {text: slot for slot, text in enumerate([*outer, *inner])}
         self._fast = _typed(self._outer, self._inner, self._array)
 
-    def rows(self, value: bytes) -> tuple[list[Row], bool]:
+    def rows(self, value: bytes) -> tuple[Sequence[Row], bool]:
         """Returns the values of a document, and whether each row is an element of its array.
 
         Raises BadEvent if it is no JSON object.
@@ -97,14 +97,14 @@ class Extractor:
         """Returns whether usual documents are read by a type made of the paths."""
         return self._fast is not None
 
-    def walk(self, value: bytes) -> tuple[list[Row], bool]:
+    def walk(self, value: bytes) -> tuple[Sequence[Row], bool]:
         """Returns what `rows` does, found field by field; raises BadEvent."""
         try:
             return self._walk(_fields(value))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise fault_of(value, error) from None
 
-    def _walk(self, document: dict[str, msgspec.Raw]) -> tuple[list[Row], bool]:
+    def _walk(self, document: dict[str, msgspec.Raw]) -> tuple[Sequence[Row], bool]:
         outer = tuple(_value(document, steps) for steps in self._outer)
         elements: list[msgspec.Raw] = []
         if self._array is not None:
@@ -206,7 +206,7 @@ def _typed(
     outer: Sequence[tuple[str, ...]],
     inner: Sequence[tuple[str, ...]],
     array: tuple[str, ...] | None,
-) -> Callable[[bytes], tuple[list[Row], bool]] | None:
+) -> Callable[[bytes], tuple[Sequence[Row], bool]] | None:
     """Returns a decoder of documents that have the usual shape, None if no type serves all paths.
 
     It raises what msgspec raises.
@@ -218,7 +218,7 @@ def _typed(
         kind: Any = Any
         if array is None:
             decode = msgspec.json.Decoder(document.type()).decode
-            return lambda value: ([outer_of(decode(value))], False)
+            return lambda value: ((outer_of(decode(value)),), False)
         if () in inner and len(inner) > 1:
             return None
         if () not in inner:
@@ -229,7 +229,7 @@ def _typed(
     decode = msgspec.json.Decoder(document.type()).decode
     nothing = (None,) * len(inner)
 
-    def rows(value: bytes) -> tuple[list[Row], bool]:
+    def rows(value: bytes) -> tuple[Sequence[Row], bool]:
         found = decode(value)
         before, elements = outer_of(found), elements_of(found)
         if not elements:

@@ -12,6 +12,8 @@ from stream.contracts.times import (
     FIRST_RECORDED_MS,
     FIRST_TIME_MS,
     MAX_TIME_MS,
+    _minutes,
+    _rests,
     parse_time,
     read_number,
     time_fault,
@@ -113,3 +115,28 @@ def test_what_is_no_moment_is_refused_with_a_fix(text: str) -> None:
         or "does not exist" in str(caught.value)
         or "1970" in str(caught.value)
     )
+
+
+def test_a_time_of_known_parts_is_what_it_would_be_alone() -> None:
+    """Parts of times are remembered; what they are joined to is no time by that alone."""
+    texts = [
+        f"{day}T{minute}:{rest}"
+        for day in ("2026-01-05", "2026-02-30", "9999-12-31", "0001-01-01", "1969-12-31")
+        for minute in ("00:00", "23:59", "24:00")
+        for rest in ("07Z", "60.5z", "61Z", "59.123+01:00", "00.123456-23:59", "1Z", "07.Z", "07")
+    ]
+    alone = []
+    for text in texts:
+        _minutes.clear()
+        _rests.clear()
+        alone.append(said(text))
+    assert [said(text) for text in texts] == alone
+    assert [said(text) for text in reversed(texts)] == alone[::-1]
+    assert len(set(alone)) > 30
+
+
+def said(text: str) -> int | str:
+    try:
+        return parse_time(text)
+    except BadEvent as fault:
+        return f"{fault.reason} {fault}"

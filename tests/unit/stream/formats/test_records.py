@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import random
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -10,17 +12,21 @@ from typing import Any, Final
 import orjson
 import pytest
 
-from stream.config import EVENT_FORMATS, MAPPING, Settings
+from stream.config import EVENT_FORMATS, MAPPING, OWNERS_FORMATS, Settings
 from stream.contracts.digest import checksums_of
 from stream.contracts.event import ORIGIN_HEADER, Limits
 from stream.contracts.faults import BadEvent, UnreadableBytes
 from stream.errors import PoisonError, SettingsError
+from stream.formats.event_format import Reading
 from stream.formats.mappings.mapping_file import parse_mapping
 from stream.formats.mappings.mapping_format import MappingFormat
-from stream.formats.records import read_record, rejects_of
-from stream.formats.registry import FORMATS, foreign_format, source_format
+from stream.formats.records import _read_at_once, _read_in_full, read_record, rejects_of
+from stream.formats.registry import FORMATS, foreign_format, format_named, source_format
+from stream.formats.snowplow import PLACES
 from stream.pipeline.decode import Decoder
 from stream.policies.breaker import DeadLetterBreaker
+from tests.support.foreign import cases
+from tests.unit.stream.formats.test_refusals import changed, places
 
 NOW_MS: Final = 1_800_000_000_000
 SHAPE: Final = MappingFormat(
@@ -166,3 +172,52 @@ def test_settings_of_formats_that_do_not_go_together() -> None:
             Settings(event_format=name, mapping=mapping)
     with pytest.raises(SettingsError, match="cannot be read"):
         foreign_format(Settings(mapping="/nowhere/m.toml"))
+
+
+WRITTEN: Final[tuple[Any, ...]] = (
+    None, "", "x", "7", 7, 7.5, -1, True, [], {}, ["a"], {"id": 1}, "undefined", "a\nb", 10**30,
+    "2026-01-01T00:00:00Z", "2026-01-01 00:00:00.5", 1_767_225_600_000, "é", "x" * 700, "search",
+)  # fmt: skip
+RAW: Final = (b"1e400", b'"\\ud800"', b'"\xff"', b"nul", b"[" * 70 + b"]" * 70)
+
+
+def as_drawn(name: str, random_: random.Random) -> list[Any]:
+    """Records of a format, and others with something else in a field."""
+    found = []
+    for case in cases(name, 40, seed=11):
+        values = [case.value, case.value + b"\n" + case.value, b" " + case.value]
+        if case.value.startswith(b"{"):
+            sound = json.loads(case.value)
+            where = random_.choice(places(sound))
+            values += [json.dumps(changed(sound, where, each)).encode() for each in WRITTEN]
+            marked = json.dumps(changed(sound, where, "mark")).encode()
+            values += [marked.replace(b'"mark"', each) for each in RAW]
+        elif b"\t" in case.value:
+            columns = case.value.split(b"\t")
+            for text in (b"", b"[", b"\xff", b"struct", b"{}", b"7"):
+                columns[random_.choice(list(PLACES.values()))] = text
+                values.append(b"\t".join(columns))
+        key = case.events[0]["user_id"].encode() if case.events else b"u"
+        headers = random_.choice((case.headers, (*case.headers, (ORIGIN_HEADER, b"raw-1-2-3"))))
+        found += [
+            record(value, key=key, headers=headers, timestamp=random_.choice((NOW_MS, -1)))
+            for value in values
+        ]
+    return found
+
+
+def told(reading: Reading) -> Any:
+    bad = [(each.place, each.value, each.fault.reason, str(each.fault)) for each in reading.bad]
+    return list(reading.events), dict(reading.dropped), bad
+
+
+@pytest.mark.parametrize("name", OWNERS_FORMATS)
+def test_what_is_read_at_once_is_what_is_read_in_full(name: str) -> None:
+    event_format, at_once = format_named(name), 0
+    for given in as_drawn(name, random.Random(name)):
+        asked = (given, event_format, Limits(), NOW_MS, True, None)
+        reading = _read_at_once(*asked)
+        if reading is not None:
+            at_once += 1
+            assert told(reading) == told(_read_in_full(*asked)), given
+    assert at_once > 100
