@@ -90,7 +90,18 @@ class Update(msgspec.Struct, frozen=True):
         return [each.interest for each in self.interests[:TOP]]
 
 
+class Held(msgspec.Struct, frozen=True):
+    """Reads what is asked of a profile that was read before as an update, and is held."""
+
+    user_id: str
+    time: Whole
+    published_at: Whole
+    source: Source
+    interests: list[Interest]
+
+
 _decode: Final = msgspec.json.Decoder(Update).decode
+read_held: Final = msgspec.json.Decoder(Held).decode
 _read_top: Final = msgspec.json.Decoder(list[Interest]).decode
 
 

@@ -50,6 +50,12 @@ from stream.serving.store import (
 
 log = logging.getLogger("interest_stream")
 
+PACE_S: Final = 0.1
+"""From one batch to the next, where records come without a pause.
+
+Some pages of the file are written with every batch, however few records it has.
+"""
+
 LOOK_S: Final = 0.5
 """Between looks at the ends of the profiles."""
 
@@ -282,9 +288,7 @@ class Follower:
         parts: list[int] = []  # of the store that are to be pruned
         goal: tuple[int, dict[TopicPartition, int]] | None = None
         while True:
-            if not self.history_ready:  # a week of updates must not hold up the profiles
-                await self._take(await self._fetching.some(consumer, profiles, 0))
-            await self._take(await self._fetching.some(consumer))
+            await self._go_on(consumer, profiles)
             if goal is not None and await is_past(consumer, goal[1]):
                 self.as_of_ms, goal = goal[0], None
                 await self._tell(self, Step())
@@ -305,6 +309,17 @@ class Follower:
                 raise ChangedError("nulls may have been missed")
             if loop.time() - pruned > PRUNE_S:
                 parts, pruned = [*range(PRUNED_PARTS)], loop.time()
+
+    async def _go_on(self, consumer: AIOKafkaConsumer, profiles: list[TopicPartition]) -> None:
+        """Takes what has come, after a moment if need be."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        if not self.history_ready:  # a week of updates must not hold up the profiles
+            await self._take(await self._fetching.some(consumer, profiles, 0))
+        batch = await self._fetching.some(consumer)
+        await self._take(batch)
+        if batch.positions:
+            await asyncio.sleep(max(0.0, begun + PACE_S - loop.time()))
 
     async def _ensure_same(self, consumer: AIOKafkaConsumer, ids: Mapping[str, Shape]) -> None:
         """Raises ChangedError if a topic is another one by now, or has more partitions."""

@@ -9,6 +9,7 @@ the same name or a gap in what was read begins it anew.
     profiles    what a batch does to profiles: which of two is the newer one, who is erased
     histories   what a batch does to histories: when the first interests of a user have changed
     tallies     how many users each interest has, counted along with every change
+    system_runs whether the system went down while the file was open
     loading     what follows from the profiles, made at once at the end of a first reading
     tables      the tables, and how a file is opened
 

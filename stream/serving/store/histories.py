@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -52,14 +52,19 @@ class Histories:
         self._db = db
 
     def take(
-        self, records: Iterable[Any], is_of_a_former_life: Callable[[Any], bool]
+        self,
+        records: Iterable[Any],
+        is_of_a_former_life: Callable[[Any], bool],
+        known: Mapping[bytes, Update],
     ) -> tuple[list[tuple[Update, bytes]], list[tuple[int, Update]], int]:
         """Adds what these records say, in the caller's transaction.
+
+        `known` are updates that were read already, by their bytes: profiles are updates, too.
 
         Returns the updates, each with its bytes; those of users who were not erased since, each
         with the user's number; and how many records were none.
         """
-        read = [(read_update(each.key, each.value), each) for each in records]
+        read = [(_read(each, known), each) for each in records]
         updates = [(update, record.value) for update, record in read if update is not None]
         living = [
             (number_of(record.key), update)
@@ -100,6 +105,13 @@ class Histories:
             "OR NOT EXISTS (SELECT 1 FROM profile WHERE profile.number = history.number))",
             [low, high - 1, now_ms - HISTORY_MS],
         )
+
+
+def _read(record: Any, known: Mapping[bytes, Update]) -> Update | None:
+    found = known.get(record.value)
+    if found is not None and found.user_id.encode() == record.key:
+        return found
+    return read_update(record.key, record.value)
 
 
 def _add(user: _User, number: int, update: Update) -> None:

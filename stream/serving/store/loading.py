@@ -12,12 +12,10 @@ import sqlite3
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
 from stream.serving.store.profiles import rows_of
 from stream.serving.store.tables import DAY_MS, INDEX_BY_USER, TREND_COLUMNS
 from stream.serving.store.tallies import HOUR_MS, MILLION
-from stream.serving.updates import Interest, Whole
+from stream.serving.updates import read_held
 
 AT_ONCE: Final = 2_000
 """Profiles that are in memory at once."""
@@ -31,16 +29,6 @@ count(*), sum(rank = 1), sum(CAST(probability * {MILLION} + 0.5 AS INTEGER)),
 {", ".join(f"sum(trend = {code})" for code in range(len(TREND_COLUMNS)))}
 FROM interest GROUP BY interest, begin
 """
-
-
-class Held(msgspec.Struct):
-    """Reads what is known of a user's interests; the file holds only what was read as an update."""
-
-    time: Whole
-    interests: list[Interest]
-
-
-_read: Final = msgspec.json.Decoder(Held).decode
 
 
 def begin(db: sqlite3.Connection) -> None:
@@ -62,7 +50,7 @@ def finish(db: sqlite3.Connection, name_of: Callable[[str], int], hours_from_ms:
         place = found[-1][0]
         rows = []
         for _, number, value in found:
-            held = _read(value)
+            held = read_held(value)
             for interest, row in rows_of(held.interests, name_of).items():
                 rows.append((interest, number, *row, held.time))
         db.executemany("INSERT INTO temp.row VALUES (?, ?, ?, ?, ?, ?)", rows)

@@ -17,13 +17,22 @@ import orjson
 from models.contract import TRENDS
 from stream.serving.overview.pulse import Beat
 from stream.serving.store.tallies import Row, Tallies
-from stream.serving.updates import Interest, Source, Update, is_older, number_of, read_update
+from stream.serving.updates import (
+    Held,
+    Interest,
+    Source,
+    Update,
+    is_older,
+    number_of,
+    read_held,
+    read_update,
+)
 
 AT_ONCE: Final = 2_000
 """Records that are read and judged at once; what is kept of them until the end is smaller."""
 
 _HELD: Final = """
-SELECT place, number, user, profile.value FROM json_each(?) AS wanted CROSS JOIN profile
+SELECT place, number, profile.value FROM json_each(?) AS wanted CROSS JOIN profile
 ON profile.number = wanted.value
 """
 _NOBODY: Final = Source("", -1, -1)
@@ -98,6 +107,7 @@ class Profiles:
         self._hidden: dict[bytes, Hidden] = {}  # by hash, of nulls in this transaction
         (self._any_hidden,) = db.execute("SELECT EXISTS (SELECT 1 FROM erased)").fetchone()
         self.counts = Counts()
+        self.kept: dict[bytes, Update] = {}  # by their bytes, but in a first reading
 
     def take(self, records: Iterable[Any]) -> None:
         """Judges records with key, value and timestamp, those of a user in order."""
@@ -147,6 +157,8 @@ class Profiles:
             self.counts.older += 1
         else:
             user.now, user.value = self._profile(update), record.value
+            if self._tallies is not None:
+                self.kept[record.value] = update
             user.changed_at = update.published_at
             model = update.model
             self.counts.models[model.fingerprint] = f"{model.name} {model.version}"
@@ -188,7 +200,7 @@ class Profiles:
         ).fetchone()
         return found
 
-    def _profile(self, update: Update) -> Profile:
+    def _profile(self, update: Update | Held) -> Profile:
         """Returns what is kept of an update."""
         rows = {} if self._tallies is None else rows_of(update.interests, self._name_of)
         return Profile(update.user_id, update.source, update.published_at, update.time, rows)
@@ -198,12 +210,10 @@ class Profiles:
     def _load(self, numbers: set[int]) -> None:
         """Reads what the file holds of these users."""
         self._users.update((number, _User()) for number in numbers)
-        for place, number, user, value in self._db.execute(
+        for place, number, value in self._db.execute(
             _HELD, [orjson.dumps(sorted(numbers)).decode()]
         ):
-            update = read_update(user.encode(), value)
-            assert update is not None, "the file holds only what was read as an update"
-            held = self._profile(update)
+            held = self._profile(read_held(value))
             self._users[number] = _User(place, held, held)
 
     def _count(self, users: Sequence[tuple[int, _User]], tallies: Tallies) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from stream.errors import Failure
 from stream.serving.overview.pulse import Beat, Pulse
-from stream.serving.store import tables
+from stream.serving.store import system_runs, tables
 from stream.serving.store.histories import Histories
 from stream.serving.store.loading import begin as begin_loading
 from stream.serving.store.loading import finish as finish_loading
@@ -27,6 +27,9 @@ from stream.serving.store.profiles import Counts, Profiles
 from stream.serving.store.tables import DAY_MS, LAYOUT, Place
 from stream.serving.store.tallies import HOURS_MS, Tallies, join_hours
 from stream.serving.updates import Update
+
+WAIT_FOR_DISK: Final = "NORMAL"
+"""SQLite's word: a power cut may lose the last transactions, whole; they are read again."""
 
 ERASED_MS: Final = 15 * DAY_MS
 """How long a hash of an erased user stays: by then no topic of the pipeline has older updates."""
@@ -63,12 +66,16 @@ class Store:
         """
         self.path = tables.file_in(folder)
         self._lock = tables.claim(folder, tables.LOCK, patience_s)
+        run = system_runs.this_run()
+        system_runs.begin(self.path, run)
+        self._synchronous = "OFF" if run else WAIT_FOR_DISK
         try:
             self._db = tables.open_writer(self.path)
         except sqlite3.DatabaseError as error:
             raise Failure(
                 f"{self.path} is no file of this program ({error}); delete it, it will be made anew"
             ) from None
+        self._db.execute(f"PRAGMA synchronous = {self._synchronous}")
         self._histories = Histories(self._db)
         self._pulse = Pulse(self._db)
         self._log_holds_erased = False
@@ -83,6 +90,7 @@ class Store:
     def close(self) -> None:
         """Closes the file and lets another process have the folder."""
         self._db.close()
+        system_runs.end(self.path)
         os.close(self._lock)
 
     def reader(self) -> sqlite3.Connection:
@@ -151,11 +159,13 @@ class Store:
         return changes
 
     def empty_log(self) -> None:
-        """Writes the log beside the file into it and empties it.
+        """Writes the log beside the file into it, on the disk, and empties it.
 
         Where a reader is in the way for long, the next batch tries again.
         """
+        self._db.execute(f"PRAGMA synchronous = {WAIT_FOR_DISK}")
         (busy, _, _) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._db.execute(f"PRAGMA synchronous = {self._synchronous}")
         self._log_holds_erased = bool(busy)
 
     def prune(self, now_ms: int, part: int) -> None:
@@ -188,7 +198,9 @@ class Store:
         if taken.more:
             self._set_meta(users=self._meta("users") + taken.more)
         self._histories.forget(erased)
-        told_of, heard, foreign = self._histories.take(updates, taken.is_of_a_former_life)
+        told_of, heard, foreign = self._histories.take(
+            updates, taken.is_of_a_former_life, taken.kept
+        )
         for _, update in heard:
             beat.heard(update, self._name)
         self._pulse.write(beat)
