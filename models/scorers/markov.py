@@ -23,6 +23,7 @@ from models.scorers.pair_table import strongest, users_near
 from models.scorers.scorer import (
     Family,
     Histories,
+    Named,
     Pull,
     RecentItems,
     Scored,
@@ -56,8 +57,8 @@ class Successors:
     values: Array  # float32 [V + 1, K]
 
     def after(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns what comes after item rows [..]: rows int64 and scores float32 [.., K]."""
-        return embedding(rows, torch.from_numpy(self.rows)).long(), embedding(
+        """Returns what comes after item rows [..]: rows int32 and scores float32 [.., K]."""
+        return embedding(rows, torch.from_numpy(self.rows)), embedding(
             rows, torch.from_numpy(self.values)
         )
 
@@ -96,15 +97,16 @@ class Markov(Scorer):
 
     def scores(self, given: ScorerInput) -> Scored:
         """Returns the log shares [U, K] after the newest known item; 0: as good as none."""
-        rows, values = self.successors.after(_newest(given.recent.rows))
+        rows, values = given.looked_up or self.successors.after(_newest(given.recent.rows))
         found = torch.zeros(*given.language_model.shape)
         found.scatter_(1, given.pool.places(rows), values)
         found[:, 0] = 0
         return Scored(found)
 
-    def candidates(self, recent: RecentItems) -> Tensor:
-        """Returns those that came most often after the newest known item, [U, NAMED]."""
-        return self.successors.after(_newest(recent.rows))[0][:, :NAMED]
+    def candidates(self, recent: RecentItems) -> Named:
+        """Returns those that came most often after the newest known item, NAMED at most."""
+        rows, values = self.successors.after(_newest(recent.rows))
+        return Named(rows[:, :NAMED].long(), (rows, values))
 
     def lost(self, recent: RecentItems, kept: tuple[Tensor, ...], pull: Pull) -> Tensor:
         """Returns what the log-odds lose without each event, [U, R].

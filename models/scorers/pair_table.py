@@ -20,6 +20,7 @@ from torch.nn.functional import embedding, embedding_bag
 
 from models.scorers.scorer import (
     Family,
+    Named,
     Pull,
     RecentItems,
     Scored,
@@ -93,27 +94,17 @@ class PairTable:
         # else only the neighbours that there are
         neighbours, given = self.given(rows)
         sums = torch.zeros(rows.shape[0], len(self.neighbours))
-        sums.scatter_add_(1, neighbours.flatten(1), given.flatten(1))
+        sums.scatter_add_(1, neighbours.flatten(1).long(), given.flatten(1))
         sums[:, 0] = 0
         return sums
 
-    def first(self, rows: Tensor, most: int) -> Tensor:
-        """Returns the neighbours that the last events give most to, int64 [U, n], the best first.
-
-        rows: [U, R]. What two events give to one item counts apart, so it may come twice.
-        """
-        neighbours, given = (each.flatten(1) for each in self.given(rows[:, : self.look_back]))
-        return neighbours.gather(1, given.topk(min(most, given.shape[1]), dim=1).indices)
-
     def given(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns what each event gives: item rows int64 and weights, [U, A, K] each.
+        """Returns what each event gives: item rows int32 and weights, [U, A, K] each.
 
         rows: [U, A].
         """
         neighbours, weights = torch.from_numpy(self.neighbours), torch.from_numpy(self.weights)
-        return embedding(rows, neighbours).long(), embedding(rows, weights) * self.shares(rows)[
-            :, None
-        ]
+        return embedding(rows, neighbours), embedding(rows, weights) * self.shares(rows)[:, None]
 
     def shares(self, rows: Tensor) -> Tensor:
         """Returns what the events of rows [U, A] count for, [A]."""
@@ -154,9 +145,15 @@ class PairScorer(Scorer):
             f"{self.tensors_prefix}weights": torch.from_numpy(self.table.weights),
         }
 
-    def candidates(self, recent: RecentItems) -> Tensor:
-        """Returns the strongest others of the last events' items, [U, n]."""
-        return self.table.first(recent.rows, self.named)
+    def candidates(self, recent: RecentItems) -> Named:
+        """Returns the others that the last events give most to.
+
+        What two events give to one item counts apart, so it may come twice.
+        """
+        neighbours, given = self.table.given(recent.rows[:, : self.table.look_back])
+        most = min(self.named, given[0].numel())
+        strongest = given.flatten(1).topk(most, dim=1, sorted=False).indices
+        return Named(neighbours.flatten(1).gather(1, strongest).long(), (neighbours, given))
 
     def scores(self, given: ScorerInput) -> Scored:
         """Returns log shares [U, K]; it keeps the sums that they are shares of.
@@ -167,7 +164,9 @@ class PairScorer(Scorer):
         if given.pool.rows is None:
             sums = self.table.sums(given.recent.rows)
             return Scored(log_share(sums), (sums,))
-        neighbours, each = self.table.given(given.recent.rows[:, : self.table.look_back])
+        neighbours, each = given.looked_up or self.table.given(
+            given.recent.rows[:, : self.table.look_back]
+        )
         places = given.pool.places(neighbours.flatten(1))
         sums = torch.zeros(*given.language_model.shape)
         sums.scatter_add_(1, places, each.flatten(1))
@@ -181,7 +180,7 @@ class PairScorer(Scorer):
         sums = kept[0]
         if pull.pool.rows is None:
             neighbours, given = self.table.given(recent.rows[:, : self.look_back])
-            places = neighbours.flatten(1)
+            places = neighbours.flatten(1).long()
         else:
             places, given = kept[1:]
         total = sums.sum(1, keepdim=True) + EPSILON

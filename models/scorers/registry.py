@@ -6,7 +6,7 @@ them: training, the model directory, the scoring pass, causes, ablation and repo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +21,17 @@ from models.scorers.lstm import Lstm
 from models.scorers.markov import Markov
 from models.scorers.popularity import Popularity
 from models.scorers.recent_popularity import RecentPopularity
-from models.scorers.scorer import Array, Histories, Needs, Scored, Scorer, ScorerInput, Tensors
+from models.scorers.scorer import (
+    Array,
+    Histories,
+    Named,
+    Needs,
+    RecentItems,
+    Scored,
+    Scorer,
+    ScorerInput,
+    Tensors,
+)
 from models.scorers.seen import Seen
 from models.scorers.seen_lately import SeenLately
 from models.scorers.seen_this_session import SeenThisSession
@@ -108,18 +118,33 @@ class ScorerSet:
         """Returns the set with each item's knowledge of another: order int64 [V + 1], 0 first."""
         return ScorerSet(tuple(one and one.permuted(order) for one in self.each))
 
-    def scores(self, given: ScorerInput) -> list[Scored]:
+    def candidates(self, recent: RecentItems) -> dict[str, Named]:
+        """Returns the items that each scorer would have scored, by its name."""
+        named = {one.name: one.candidates(recent) for one in self}
+        return {name: each for name, each in named.items() if each is not None}
+
+    def scores(
+        self, given: ScorerInput, looked_up: Mapping[str, tuple[Tensor, ...]] | None = None
+    ) -> list[Scored]:
         """Returns the scores of each scorer in the order of SCORERS; zeros where there is none.
 
-        Of a pool, what is a product is known already, and is none of these.
+        Of a pool, what is a product is known already, and is none of these. looked_up: what
+        scorers read when they named candidates, by their names.
         """
         users, items = given.language_model.shape
         nothing = Scored(torch.zeros(1, 1).expand(users, items))
-        known = given.pool.rows is not None
+        known, before = given.pool.rows is not None, looked_up or {}
         return [
-            nothing if one is None or (known and one.product) else one.scores(given)
+            nothing
+            if one is None or (known and one.product)
+            else one.scores(given._replace(looked_up=before.get(one.name, ())))
             for one in self.each
         ]
+
+    @property
+    def beside_products(self) -> list[int]:
+        """Returns the places of the scorers that are no products."""
+        return [at for at, one in enumerate(self.each) if one is not None and not one.product]
 
 
 def before_last(histories: Histories) -> Histories:

@@ -86,6 +86,7 @@ class Pool(NamedTuple):
 
     rows: Tensor | None = None  # int64 [U, K] item rows, 0: an empty place; None: all items
     slots: Tensor | None = None  # int16 [U, H] the place of the item in each slot
+    shared: bool = False  # whether two items of the catalogue may have the same slot
 
     @classmethod
     def of(cls, named: Tensor, items: int) -> Pool:
@@ -100,13 +101,16 @@ class Pool(NamedTuple):
         places = torch.arange(2, named.shape[1] + 2, dtype=torch.int16) * (named > 0)
         slots = torch.zeros(named.shape[0], count, dtype=torch.int16)
         slots.scatter_reduce_(1, slot, places, "amax")
-        return cls(pad(named * (slots.gather(1, slot) == places), (2, 0)), slots)
+        held = named * (slots.gather(1, slot) == places)
+        return cls(pad(held, (2, 0)), slots, count <= items)
 
     def places(self, rows: Tensor) -> Tensor:
-        """Returns the places of item rows, int64 [U, n] both."""
+        """Returns the places of item rows, int64 [U, n] of int32 or int64 [U, n]."""
         if self.rows is None or self.slots is None:
-            return rows
-        place = self.slots.gather(1, rows & (self.slots.shape[1] - 1)).long()
+            return rows.long()
+        if not self.shared:
+            return self.slots.gather(1, rows.long()).long()
+        place = self.slots.gather(1, (rows & (self.slots.shape[1] - 1)).long()).long()
         return place * (self.rows.gather(1, place) == rows)
 
     def rows_of(self, places: Tensor) -> Tensor:
@@ -122,6 +126,14 @@ class Pool(NamedTuple):
 
 EVERYTHING: Final = Pool()
 """The pool of all items: places are rows."""
+
+
+class Named(NamedTuple):
+    """Holds the items that a scorer would have scored."""
+
+    rows: Tensor  # int64 [U, n], 0: none
+    looked_up: tuple[Tensor, ...] = ()
+    """What the scorer read in its tables to name them, and reads again to score them."""
 
 
 class RecentItems(NamedTuple):
@@ -141,6 +153,7 @@ class ScorerInput(NamedTuple):
     log_popularity: Tensor  # [V + 1] log share of each item in all training events
     log_recent: Tensor  # [1, V + 1] log share lately; or of each user's moment, [U, V + 1]
     pool: Pool = EVERYTHING
+    looked_up: tuple[Tensor, ...] = ()  # by this scorer, when it named candidates
 
     @property
     def places(self) -> Tensor:
@@ -201,11 +214,11 @@ class Scorer:
         """Returns what a model directory stores of it; each key begins with `tensors_prefix`."""
         return {}
 
-    def candidates(self, recent: RecentItems) -> Tensor | None:
-        """Returns the items that it would have scored, int64 [U, n] rows, 0: none, the best first.
+    def candidates(self, recent: RecentItems) -> Named | None:
+        """Returns the items that it would have scored; None: it names none.
 
-        They are those of which it says most beyond what it says of any other item; None: it names
-        none. An item may be named more than once.
+        They are those of which it says most beyond what it says of any other item. An item may be
+        named more than once.
         """
         return None
 

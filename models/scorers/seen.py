@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from models.scorers.own_items import marked, only_one_of_its_item
-from models.scorers.scorer import Family, Pull, RecentItems, Scored, Scorer, ScorerInput
+from models.scorers.scorer import Family, Named, Pull, RecentItems, Scored, Scorer, ScorerInput
 
 
 class Seen(Scorer):
@@ -15,9 +15,9 @@ class Seen(Scorer):
     family = Family.SEEN
     explained = 0
 
-    def candidates(self, recent: RecentItems) -> Tensor:
-        """Returns the items of the recent events, [U, R], for all scorers of this family."""
-        return recent.rows
+    def candidates(self, recent: RecentItems) -> Named:
+        """Returns the items of the recent events, for all scorers of this family."""
+        return Named(recent.rows)
 
     def scores(self, given: ScorerInput) -> Scored:
         """Returns 0 and 1 [U, K]."""

@@ -25,6 +25,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from models.network.language_model import Block, LanguageModel
 from models.scorers import blend as blending
@@ -34,6 +35,22 @@ from models.scorers.scorer import Pull, RecentItems
 from models.serving.reading import Reading, Rest
 
 
+class Membership:
+    """Says which items belong to an interest, one row an interest: those of a user lie together."""
+
+    def __init__(self, membership: Tensor) -> None:
+        """Takes 1 where an item belongs to an interest, [V + 1, C]."""
+        self.by_interest = membership.t().contiguous()  # [C, V + 1]
+
+    def among(self, rows: Tensor, which: Tensor) -> Tensor:
+        """Returns 1 where items belong to an interest, [U, n].
+
+        rows: int64 [U, n]; which: the interest of each user, int64 [U].
+        """
+        places = rows + (which * self.by_interest.shape[1]).unsqueeze(1)
+        return self.by_interest.flatten().index_select(0, places.flatten()).view_as(rows)
+
+
 @dataclass(frozen=True)
 class Explainer:
     """Holds what events act through: the language model, the scorers and their weights."""
@@ -41,7 +58,7 @@ class Explainer:
     language_model: LanguageModel
     scorers: ScorerSet  # of few neighbours an item
     blend: Blend
-    membership: Tensor  # [V + 1, C] 1 where an item belongs to an interest
+    membership: Membership
     answers: Tensor  # [V + 1, D] candidates that the language model's answer is held against
     interests: Tensor  # [C, D]
     looks_inside: bool = True  # False: another language model answered, credited to no event
@@ -64,7 +81,7 @@ class Explainer:
         of_events = pull.gather(1, pool.places(recent.rows))
 
         # the user's own counters, then each scorer by its weight
-        touched = belonging(self.membership, recent.rows, which)
+        touched = self.membership.among(recent.rows, which)
         lost = lost_by_counters(recent, touched, self.blend.base[which], opinion)
         for place in EXPLAINED:
             scorer = self.scorers.each[place]
@@ -87,17 +104,12 @@ class Explainer:
     def _mine(self, reading: Reading, which: Tensor) -> Tensor:
         """Returns 1 at the items of the pool that belong to interests [U], float32 [U, K]."""
         if reading.pool.rows is None:
-            return self.membership.t()[which]
-        return belonging(self.membership, reading.pool.rows, which)
+            return self.membership.by_interest[which]
+        return self.membership.among(reading.pool.rows, which)
 
     def _mine_of_rest(self, rest: Rest, which: Tensor) -> Tensor:
         """Returns the same of the items that stand for the rest, [U, S]."""
-        return self.membership[rest.rows].t()[which]
-
-
-def belonging(membership: Tensor, rows: Tensor, which: Tensor) -> Tensor:
-    """Returns 1 where items belong to an interest, [U, n] of rows int64 [U, n], interests [U]."""
-    return membership.flatten()[rows * membership.shape[1] + which.unsqueeze(1)]
+        return embedding(which, self.membership.by_interest[:, rest.rows])
 
 
 def lost_by_language_model(reading: Reading, towards: Tensor, model: LanguageModel) -> Tensor:

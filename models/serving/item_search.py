@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.serving.retrieval import Asked, Found, Query
+from models.serving.retrieval import Asked, Found, ItemVectors, Query
 
 GROUP: Final = 16
 """Columns of which only the best is looked at first.
@@ -25,20 +25,17 @@ PRIORS: Final = 3
 class ProductSearch:
     """Multiplies with every item; what it finds is exactly the best."""
 
-    def __init__(self, vectors: Tensor, log_popularity: Tensor, most: int) -> None:
-        """Takes the items' vectors [V + 1, D or 2 D] and their log shares [V + 1].
-
-        most: about how many items will be looked for.
-        """
-        self._items, self._width = vectors.shape
-        self._log_popularity = log_popularity
+    def __init__(self, items: ItemVectors, most: int) -> None:
+        """Takes the items, and about how many of them will be looked for."""
+        self._items, self._width = items.vectors.shape
+        self._log_popularity = items.log_popularity
         # columns that can be grouped until few are left; those beyond the items are never found
         step = 1
         while self._items // (step * GROUP) >= 2 * most:
             step *= GROUP
         columns = -(-self._items // step) * step
         self._matrix = torch.zeros(self._width + PRIORS, columns)
-        self._matrix[: self._width, : self._items] = vectors.t()
+        self._matrix[: self._width, : self._items] = items.vectors.t()
 
     def __call__(self, query: Query, asked: Asked, most: int) -> Found:
         """Returns the `most` best items of each user."""
@@ -61,12 +58,13 @@ class ProductSearch:
 
 
 def best_columns(values: Tensor, most: int) -> Tensor:
-    """Returns the columns of the `most` largest values, int64 [U, N] of [U, M], largest first."""
+    """Returns the columns of the `most` largest values, int64 [U, N] of [U, M], in any order."""
     columns = values.shape[1]
     groups = columns // GROUP
     if columns % GROUP or groups < 2 * most:
-        return values.topk(most, dim=1).indices
+        return values.topk(most, dim=1, sorted=False).indices
     # group g holds the columns g, g + groups, g + 2 * groups and so on
     best = best_columns(values.view(-1, GROUP, groups).amax(1), most)
     inside = (best.unsqueeze(1) + groups * torch.arange(GROUP)[:, None]).flatten(1)
-    return inside.gather(1, values.gather(1, inside).topk(most, dim=1).indices)
+    found = values.gather(1, inside).topk(most, dim=1, sorted=False).indices
+    return inside.gather(1, found)

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from models.compact import RECENT
 from models.scorers.registry import SCORERS, ScorerSet
@@ -76,10 +77,24 @@ class Query:
         return cls(vector, torch.cat((by_model + by_lstm, popular, lately), 1))
 
 
+@dataclass(frozen=True)
+class ItemVectors:
+    """Holds what the items of a model are multiplied by."""
+
+    vectors: Tensor  # [V + 1, D], or [V + 1, 2 D] where the networks have vectors of their own
+    log_popularity: Tensor  # [V + 1] the log share of each item
+    shared: bool  # whether both networks have the same vectors
+
+    @property
+    def count(self) -> int:
+        """Returns how many items there are (V)."""
+        return len(self.vectors) - 1
+
+
 class Found(NamedTuple):
     """Holds what a search found."""
 
-    rows: Tensor  # int64 [U, N] of the items with the largest products, the best first
+    rows: Tensor  # int64 [U, N] of the items with the largest products
     products: Callable[[Tensor], Tensor]
     """Returns the products of rows, float32 [U, K] of int64 [U, K]; of row 0 minus infinity."""
 
@@ -98,34 +113,47 @@ class Candidates(NamedTuple):
     pool: Pool
     products: Tensor  # [U, K] the products' part of the blend
     rest: Rest  # the same of what stands for all other items
+    looked_up: dict[str, tuple[Tensor, ...]]  # what scorers read in their tables, by their names
 
 
 class Retrieval:
     """Names the candidates of each user: those that the search finds, and those of each scorer."""
 
-    def __init__(
-        self, scorers: ScorerSet, search: ItemSearch, log_popularity: Tensor, *, shared: bool
-    ) -> None:
-        """Takes the log share of each item [V + 1], and whether the networks share vectors."""
-        self._scorers, self._search, self._shared = scorers, search, shared
-        self._items = len(log_popularity) - 1
-        self._rest, self._many = sample_of(log_popularity)
+    def __init__(self, scorers: ScorerSet, search: ItemSearch, items: ItemVectors) -> None:
+        self._scorers, self._search, self._items = scorers, search, items
+        rows, self._many = sample_of(items.log_popularity)
+        self._rest = rows
+        self._of_rest = items.vectors[rows].t().contiguous()
+        # where an item stands in the rest; behind its end: in no place of it
+        self._place_in_rest = torch.full((items.count + 1,), len(rows), dtype=torch.int32)
+        self._place_in_rest[rows] = torch.arange(len(rows), dtype=torch.int32)
 
     def __call__(self, asked: Asked, most: int) -> Candidates:
         """Returns the candidates of each user; most: how many items will be asked for."""
-        query = Query.of(asked, shared=self._shared)
-        found = self._search(query, asked, min(self._items, looked_for(most)))
-        lists = [found.rows]
-        for scorer in self._scorers:
-            named = scorer.candidates(asked.recent)
-            if named is not None:
-                lists.append(named)
-        pool = Pool.of(torch.cat(lists[::-1], 1), self._items)
+        query = Query.of(asked, shared=self._items.shared)
+        found = self._search(query, asked, min(self._items.count, looked_for(most)))
+        named = self._scorers.candidates(asked.recent)
+        lists = [found.rows, *(each.rows for each in named.values())]
+        pool = Pool.of(torch.cat(lists[::-1], 1), self._items.count)
         assert pool.rows is not None
-        rest = self._rest.expand(query.vector.shape[0], -1)
-        scores = found.products(rest) + self._many
-        scores = scores.masked_fill(pool.places(rest) > 0, float("-inf"))
-        return Candidates(pool, found.products(pool.rows), Rest(self._rest, scores))
+        return Candidates(
+            pool,
+            found.products(pool.rows),
+            Rest(self._rest, self._scores_of_rest(query, asked, pool.rows)),
+            {name: each.looked_up for name, each in named.items()},
+        )
+
+    def _scores_of_rest(self, query: Query, asked: Asked, picked: Tensor) -> Tensor:
+        """Returns the products of the rest, [U, S]; of what is picked already minus infinity.
+
+        picked: int64 [U, K] rows of the pool.
+        """
+        scores = query.vector @ self._of_rest + self._many
+        priors = asked.biases, self._items.log_popularity[None], asked.log_recent
+        for weight, prior in zip(query.priors.t(), priors, strict=True):
+            scores += weight[:, None] * prior[:, self._rest]
+        place = self._place_in_rest.index_select(0, picked.flatten()).view_as(picked).long()
+        return pad(scores, (0, 1)).scatter_(1, place, float("-inf"))[:, :-1]
 
 
 def sample_of(log_popularity: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,11 +29,11 @@ from models.scorers import blend as blending
 from models.scorers import zero_shot
 from models.scorers.calibration import corrected
 from models.scorers.pair_table import FEW
-from models.scorers.scorer import EVERYTHING, NOBODY, Pool, Scored, ScorerInput
-from models.serving.because import Explainer
+from models.scorers.scorer import EVERYTHING, NOBODY, Scored, ScorerInput
+from models.serving.because import Explainer, Membership
 from models.serving.item_search import ProductSearch
 from models.serving.reading import Known, Reading
-from models.serving.retrieval import Asked, Retrieval, looked_for
+from models.serving.retrieval import Asked, Candidates, ItemVectors, Retrieval, looked_for
 from models.serving.trained_model import TrainedModel
 
 Columns = tuple[Tensor, ...]
@@ -66,7 +66,7 @@ class ScoringPass:
                 language_model=network.language_model,
                 scorers=trained.scorers.pruned(FEW),
                 blend=blend,
-                membership=self._membership,
+                membership=Membership(self._membership),
                 answers=self._tables.answers,
                 interests=self._tables.interests,
                 looks_inside=self.looks_inside,
@@ -84,8 +84,8 @@ class ScoringPass:
         tables = self._tables
         shared = tables.answers is tables.items
         vectors = tables.items if shared else torch.cat((tables.answers, tables.items), 1)
-        search = ProductSearch(vectors, trained.blend.log_popularity, looked_for(ASKED))
-        return Retrieval(trained.scorers, search, trained.blend.log_popularity, shared=shared)
+        items = ItemVectors(vectors, trained.blend.log_popularity, shared)
+        return Retrieval(trained.scorers, ProductSearch(items, looked_for(ASKED)), items)
 
     def serve(self, precision: str) -> str:
         """Makes a pass one operation and returns in which precision it reads, and why.
@@ -182,10 +182,12 @@ class ScoringPass:
             blended = blending.weighted([each.scores for each in scored], weights)
         else:
             asked = Asked(known.recent, answer, feature, weights, biases, known.log_recent)
-            pool, products, rest = self._retrieval(asked, most)
-            scored = self._scored_pool(known, pool, products)
-            others = blending.weighted([each.scores for each in scored], weights)
-            blended = others + products
+            picked = self._retrieval(asked, most)
+            pool, rest = picked.pool, picked.rest
+            scored = self._scored_pool(known, picked)
+            places = self.trained.scorers.beside_products
+            others = blending.weighted([scored[at].scores for at in places], weights[:, places])
+            blended = others + picked.products
             # the other items have what the scorers say of an item that nobody names
             rest = rest._replace(scores=rest.scores + others[:, NOBODY].unsqueeze(1))
         return Reading(
@@ -213,18 +215,18 @@ class ScoringPass:
         )
         return self.trained.scorers.scores(given)
 
-    def _scored_pool(self, known: Known, pool: Pool, products: Tensor) -> list[Scored]:
+    def _scored_pool(self, known: Known, picked: Candidates) -> list[Scored]:
         """Returns what each scorer says of the pool's items, those left out that are products."""
-        nothing = torch.zeros(1, 1).expand_as(products)
+        nothing = torch.zeros(1, 1).expand_as(picked.products)
         given = ScorerInput(
             recent=known.recent,
             language_model=nothing,
             lstm=nothing,
             log_popularity=self._blend.log_popularity,
             log_recent=known.log_recent,
-            pool=pool,
+            pool=picked.pool,
         )
-        return self.trained.scorers.scores(given)
+        return self.trained.scorers.scores(given, picked.looked_up)
 
     def answer(self, known: Known, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the language model's answer, and what its last block read: tokens and bias.

@@ -18,6 +18,7 @@ from models.scorers.registry import NAMES, ScorerSet
 from models.scorers.scorer import Histories, Pool, RecentItems, ScorerInput
 from models.serving.because import (
     Explainer,
+    Membership,
     lost_by_counters,
     lost_by_language_model,
     pull_of_items,
@@ -47,7 +48,7 @@ def explainer() -> Explainer:
             torch.zeros(ITEMS + 1),
             session=0.3 * torch.stack((usual, usual.flip(0), -usual)),
         ),
-        membership=membership,
+        membership=Membership(membership),
         answers=torch.randn(ITEMS + 1, WIDTH),
         interests=torch.randn(INTERESTS, WIDTH),
     )
@@ -80,7 +81,9 @@ def reading(explainer: Explainer) -> Reading:
 
 
 def odds_of(explainer: Explainer, items: Tensor, which: Tensor) -> Tensor:
-    return torch.logit((torch.softmax(items.double(), 1) * explainer.membership.t()[which]).sum(1))
+    return torch.logit(
+        (torch.softmax(items.double(), 1) * explainer.membership.by_interest[which]).sum(1)
+    )
 
 
 def test_the_pull_is_the_derivative_of_the_log_odds_by_the_item_scores(
@@ -90,7 +93,7 @@ def test_the_pull_is_the_derivative_of_the_log_odds_by_the_item_scores(
     items = reading.items.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(odds_of(explainer, items, which).sum(), items)
     torch.testing.assert_close(
-        pull_of_items(reading.items, explainer.membership.t()[which]), gradient
+        pull_of_items(reading.items, explainer.membership.by_interest[which]), gradient
     )
 
 
@@ -99,10 +102,10 @@ def test_what_the_counters_lose_is_what_they_say_without_the_event(
 ) -> None:
     which = torch.arange(USERS) % INTERESTS
     opinion = dict(zip(blend.INTEREST_FEATURES, explainer.blend.interest.tolist(), strict=True))
-    mine, base = explainer.membership.t()[which], explainer.blend.base
+    mine, base = explainer.membership.by_interest[which], explainer.blend.base
     about = mine.gather(1, reading.recent.rows)
     lost = lost_by_counters(reading.recent, about, base[which], opinion)
-    touched = explainer.membership[reading.recent.rows]
+    touched = explainer.membership.by_interest.t()[reading.recent.rows]
 
     def said(there: Tensor) -> Tensor:
         own = own_shares(touched * there[..., None], there, base)
