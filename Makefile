@@ -40,8 +40,8 @@ fmt: $(INSTALLED) ## format, and mend what the linter can
 
 lock: ## write the locked dependencies anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
-	uv pip compile pyproject.toml --group dev --extra llm --extra serve --extra registry $(LOCKED) --upgrade -o requirements.lock
-	uv pip compile pyproject.toml --group build --extra serve --extra registry --extra parquet $(LOCKED) -c requirements.lock -o deploy/requirements.lock
+	uv pip compile pyproject.toml --group dev --extra llm --extra serve --extra registry --extra index $(LOCKED) --upgrade -o requirements.lock
+	uv pip compile pyproject.toml --group build --extra serve --extra registry --extra parquet --extra index $(LOCKED) -c requirements.lock -o deploy/requirements.lock
 	uv pip compile --group docs $(LOCKED) -c requirements.lock -o docs/requirements.lock
 
 demo-model: $(INSTALLED) ## train again the small model that the package ships

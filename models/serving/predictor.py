@@ -24,6 +24,7 @@ from models.scorers import zero_shot
 from models.scorers.recent_popularity import log_live_shares
 from models.serving.reading import Known, Reading
 from models.serving.scoring_pass import ScoringPass
+from models.serving.search_choice import cells_of
 from models.serving.trained_model import TrainedModel
 from models.vocabulary import ItemIndex, gap_buckets
 
@@ -56,6 +57,15 @@ class Predictor(ScoringPass):
         self.popularity_as_of: int | None = None
         """When the live snapshot in use was taken, in Unix ms."""
         self._text = lru_cache(TEXTS_KEPT)(self._encode_text)
+
+    def serve(self, precision: str) -> str:
+        """Makes a pass one operation, as `ScoringPass.serve` does, and chooses its search."""
+        why = super().serve(precision)
+        with torch.inference_mode():
+            cells = cells_of(self)
+            if cells is not None:
+                self.search_by(cells)
+        return why
 
     @property
     def cheaper(self) -> Predictor | None:

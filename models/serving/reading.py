@@ -33,6 +33,15 @@ class Known(NamedTuple):
         return RecentItems(self.rows, self.held, self.session)
 
 
+class Networks(NamedTuple):
+    """Holds what the networks made of U users."""
+
+    answer: Tensor  # [U, D] of the language model
+    tokens: Tensor  # [U, n + k, D] input of its last block
+    bias: Tensor  # [U, H, n + k, n + k]
+    feature: Tensor  # [U, D] of the LSTM
+
+
 class Rest(NamedTuple):
     """Holds some items that stand for all that no user's pool has."""
 

@@ -55,8 +55,7 @@ class Asked:
     log_recent: Tensor  # the same of recent popularity
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(NamedTuple):
     """Holds what the vector of an item, and its priors, are multiplied with."""
 
     vector: Tensor  # [U, D], or [U, 2 D] where the networks have vectors of their own
@@ -128,10 +127,13 @@ class Retrieval:
         self._place_in_rest = torch.full((items.count + 1,), len(rows), dtype=torch.int32)
         self._place_in_rest[rows] = torch.arange(len(rows), dtype=torch.int32)
 
-    def __call__(self, asked: Asked, most: int) -> Candidates:
-        """Returns the candidates of each user; most: how many items will be asked for."""
+    def __call__(self, asked: Asked, most: int, search: ItemSearch | None = None) -> Candidates:
+        """Returns the candidates of each user.
+
+        most: how many items will be asked for; search: another one, which knows the answer already.
+        """
         query = Query.of(asked, shared=self._items.shared)
-        found = self._search(query, asked, min(self._items.count, looked_for(most)))
+        found = (search or self._search)(query, asked, min(self._items.count, looked_for(most)))
         named = self._scorers.candidates(asked.recent)
         lists = [found.rows, *(each.rows for each in named.values())]
         pool = Pool.of(torch.cat(lists[::-1], 1), self._items.count)

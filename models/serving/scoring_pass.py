@@ -24,16 +24,25 @@ from torch.nn.functional import embedding, linear
 from models.compact import RECENT
 from models.errors import ModelDataError
 from models.network.bfloat16 import Reader, faster_reader
-from models.network.interest_network import InterestNetwork
 from models.scorers import blend as blending
 from models.scorers import zero_shot
 from models.scorers.calibration import corrected
 from models.scorers.pair_table import FEW
 from models.scorers.scorer import EVERYTHING, NOBODY, Scored, ScorerInput
 from models.serving.because import Explainer, Membership
+from models.serving.item_index import CellSearch
 from models.serving.item_search import ProductSearch
-from models.serving.reading import Known, Reading
-from models.serving.retrieval import Asked, Candidates, ItemVectors, Retrieval, looked_for
+from models.serving.reading import Known, Networks, Reading
+from models.serving.retrieval import (
+    Asked,
+    Candidates,
+    ItemSearch,
+    ItemVectors,
+    Query,
+    Retrieval,
+    looked_for,
+)
+from models.serving.tables import Tables, logits
 from models.serving.trained_model import TrainedModel
 
 Columns = tuple[Tensor, ...]
@@ -61,7 +70,7 @@ class ScoringPass:
         self._membership = torch.from_numpy(trained.membership)
         self._phrases: zero_shot.Phrases | None = None
         with torch.inference_mode():
-            self._tables = _Tables(network, blend.log_popularity)
+            self._tables = Tables(network, blend.log_popularity)
             self._explainer = Explainer(
                 language_model=network.language_model,
                 scorers=trained.scorers.pruned(FEW),
@@ -74,18 +83,30 @@ class ScoringPass:
             self._retrieval = self._retrieval_of(trained) if trained.candidates else None
         self._reader: Reader | None = None
         self._serving = False
+        self._cells: CellSearch | None = None  # what searches the items, if not a product
         self._operations: dict[tuple[int, int, int, bool], Callable[..., tuple[Tensor, ...]]] = {}
+        self._networks_alone: Callable[..., tuple[Tensor, ...]] | None = None
         self._live = False
         self.log_recent = blend.log_recent[None]
         """Recent popularity in the next pass: [1, V + 1] or [U, V + 1]."""
 
-    def _retrieval_of(self, trained: TrainedModel) -> Retrieval:
-        """Returns what finds the candidates of users."""
-        tables = self._tables
+    def item_vectors(self) -> ItemVectors:
+        """Returns what the networks multiply items by."""
+        tables, log_popularity = self._tables, self._blend.log_popularity
         shared = tables.answers is tables.items
         vectors = tables.items if shared else torch.cat((tables.answers, tables.items), 1)
-        items = ItemVectors(vectors, trained.blend.log_popularity, shared)
+        return ItemVectors(vectors, log_popularity, shared)
+
+    def _retrieval_of(self, trained: TrainedModel) -> Retrieval:
+        """Returns what finds the candidates of users, by a product with all items."""
+        items = self.item_vectors()
         return Retrieval(trained.scorers, ProductSearch(items, looked_for(ASKED)), items)
+
+    def search_by(self, cells: CellSearch) -> None:
+        """Searches the items of candidates in cells from now on."""
+        self._cells = cells
+        self._retrieval = Retrieval(self.trained.scorers, cells, self.item_vectors())
+        self._operations.clear()
 
     def serve(self, precision: str) -> str:
         """Makes a pass one operation and returns in which precision it reads, and why.
@@ -96,6 +117,7 @@ class ScoringPass:
         self._network.requires_grad_(False)
         self._serving = True
         self._operations.clear()
+        self._networks_alone = None
         with torch.inference_mode():
             if not precision:
                 self._reader, why = faster_reader(self._network.language_model)
@@ -122,6 +144,10 @@ class ScoringPass:
                 )
             self._blend, self._live = blend, True
             self._explainer = replace(self._explainer, blend=blend)
+            if self._cells is not None:  # they are of the popularity that the model was stored with
+                self._cells = None
+                with torch.inference_mode():
+                    self._retrieval = self._retrieval_of(self.trained)
         self.log_recent = log_recent
 
     def columns(self, known: Known, interests: int, items: int, because: int) -> Columns:
@@ -130,19 +156,51 @@ class ScoringPass:
         While serving, the pass runs as one operation, which is traced when a size is first met.
         """
         if not self._serving:
-            return self._columns(known, interests, items, because)
+            return self._columns(self.read_known(known, items), interests, items, because)
+        given: tuple[Tensor, ...] = known
+        if self._cells is not None:
+            given = (*known, *self._searched(known, items, self._cells))
         size = interests, items, because, self._live
         operation = self._operations.get(size)
         if operation is None:
             operation = one_operation(
-                lambda *each: self._columns(Known(*each), interests, items, because), known
+                lambda *each: self._columns(self._read(each, items), interests, items, because),
+                given,
             )
             self._operations[size] = operation
-        return operation(*known)
+        return operation(*given)
 
-    def _columns(self, known: Known, interests: int, items: int, because: int) -> Columns:
-        """Returns the same, operation by operation."""
-        reading = self.read_known(known, items)
+    def _searched(self, known: Known, most: int, cells: CellSearch) -> tuple[Tensor, ...]:
+        """Returns what the networks made of users, and the rows that were found for them.
+
+        The search is no operation of PyTorch, so it stands between two traced ones.
+        """
+        if self._networks_alone is None:
+            self._networks_alone = one_operation(
+                lambda *each: self._asked_of(Known(*each)), tuple(known)
+            )
+        *networks, vector, priors = self._networks_alone(*known)
+        most = min(len(self._membership) - 1, looked_for(most))
+        return *networks, cells.nearest(Query(vector, priors), most)
+
+    def _asked_of(self, known: Known) -> tuple[Tensor, ...]:
+        """Returns the networks' part of a pass, and the query of each user."""
+        networks = self.networks(known)
+        return *networks, *Query.of(self.asked(known, networks), shared=True)
+
+    def _read(self, given: tuple[Tensor, ...], most: int) -> Reading:
+        """Returns the reading of users, of whom more than `Known` may be known."""
+        count = len(Known._fields)
+        known, beyond = Known(*given[:count]), given[count:]
+        if self._cells is None:
+            return self.read_known(known, most)
+        cells, rows = self._cells, beyond[-1]
+        return self.read_known(
+            known, most, Networks(*beyond[:-1]), lambda query, asked, most: cells.found(query, rows)
+        )
+
+    def _columns(self, reading: Reading, interests: int, items: int, because: int) -> Columns:
+        """Returns the same of a reading, operation by operation."""
         # one interest at least is looked at, since causes are those of the first one
         probability, slow = self._interests(reading)
         best, which = probability.topk(min(max(interests, 1), probability.shape[1]), dim=1)
@@ -165,24 +223,45 @@ class ScoringPass:
             self._phrase_probabilities(reading),
         )
 
-    def read_known(self, known: Known, most: int = ASKED) -> Reading:
+    def networks(self, known: Known) -> Networks:
+        """Returns the networks' part of a pass: the LSTM's feature, the language model's answer."""
+        feature = self._network.lstm.feature(known.x[:, -1], known.memory)
+        return Networks(*self.answer(known, feature), feature)
+
+    def asked(self, known: Known, networks: Networks) -> Asked:
+        """Returns what is known of users when their candidates are looked for."""
+        return Asked(
+            known.recent,
+            networks.answer,
+            networks.feature,
+            self._blend.item_weights(known.recent),
+            self._tables.biases(known.log_recent),
+            known.log_recent,
+        )
+
+    def read_known(
+        self,
+        known: Known,
+        most: int = ASKED,
+        networks: Networks | None = None,
+        search: ItemSearch | None = None,
+    ) -> Reading:
         """Returns one language-model pass over U users and their item scores.
 
-        most: how many items will be asked for, where not all of them are scored.
+        most: how many items will be asked for, where not all of them are scored; networks, search:
+        what is known of them already.
         """
-        # the networks: the LSTM's feature, the language model's answer, and logits of both
-        feature = self._network.lstm.feature(known.x[:, -1], known.memory)
-        answer, tokens, bias = self.answer(known, feature)
-        biases = self._tables.biases(known.log_recent)
+        networks = networks or self.networks(known)
+        asked = self.asked(known, networks)
+        answer, tokens, bias, feature = networks
+        weights = asked.weights
         # all scorers, and their blend
-        weights = self._blend.item_weights(known.recent)
         if self._retrieval is None:
             pool, rest = EVERYTHING, None
-            scored = self._scored_whole(known, answer, feature, biases)
+            scored = self._scored_whole(known, answer, feature, asked.biases)
             blended = blending.weighted([each.scores for each in scored], weights)
         else:
-            asked = Asked(known.recent, answer, feature, weights, biases, known.log_recent)
-            picked = self._retrieval(asked, most)
+            picked = self._retrieval(asked, most, search)
             pool, rest = picked.pool, picked.rest
             scored = self._scored_pool(known, picked)
             places = self.trained.scorers.beside_products
@@ -208,8 +287,8 @@ class ScoringPass:
         """Returns what each scorer says of every item."""
         given = ScorerInput(
             recent=known.recent,
-            language_model=_logits(answer, self._tables.answers, biases),
-            lstm=_logits(feature, self._tables.items, biases),
+            language_model=logits(answer, self._tables.answers, biases),
+            lstm=logits(feature, self._tables.items, biases),
             log_popularity=self._blend.log_popularity,
             log_recent=known.log_recent,
         )
@@ -303,44 +382,6 @@ class ScoringPass:
             min(most, RECENT), dim=1
         )
         return torch.where(weights > 0, slots, -1), weights
-
-
-class _Tables:
-    """Holds products of weights alone, computed once."""
-
-    def __init__(self, network: InterestNetwork, log_popularity: Tensor) -> None:
-        config = network.config
-        rows = torch.arange(config.items + 1)
-        self.known = network.item(rows) * config.width**0.5 + network.text_in(network.text)
-        self.known[0] = network.text_in.bias
-        self.action, self.gap = network.action.weight, network.gap.weight
-        self.items, self._bias = network.item_candidates(), network.item_bias
-        unmet = (network.item.weight == 0).all(1)  # see InterestNetwork.start_items
-        self._unmet = unmet if unmet[1:].any() else None
-        # where all items are read by their texts alone, none has a vector
-        met = torch.arange(len(unmet)) > 0 if unmet.all() else ~unmet
-        self._average = log_popularity[met].mean()
-        self.answers = self.items  # the candidates that the language model's answer is held against
-        self.interests, self.interest_bias = network.interest_candidates(), network.interest_bias
-
-    def biases(self, log_recent: Tensor) -> Tensor:
-        """Returns the bias of each item, [1, V + 1] or [U, V + 1] as log_recent.
-
-        An item that no training met has the one that a training would start with now.
-        """
-        if self._unmet is None:
-            return self._bias[None]
-        return torch.where(self._unmet, log_recent - self._average, self._bias)
-
-
-def _logits(hidden: Tensor, candidates: Tensor, biases: Tensor) -> Tensor:
-    """Returns the products with all candidates and their biases, [U, V + 1].
-
-    biases: [1, V + 1] (always so in a traced pass) or [U, V + 1].
-    """
-    if biases.shape[0] == 1:
-        return linear(hidden, candidates, biases[0])
-    return linear(hidden, candidates) + biases
 
 
 def one_operation(

@@ -1,0 +1,102 @@
+"""Chooses how the items of a large catalogue are searched when a model is loaded.
+
+Cells of like items are looked at only if enough of the best is found so, for users made up from
+the model's own items: half of them met items that are like one another, half met popular ones.
+
+Glossary: U users, V items (row 0: unknown), N items found, R = 32 recent events.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.compact import COMPACT, RECENT, hash64
+from models.serving.item_index import (
+    FIRST,
+    LEAST_FOUND,
+    LEAST_ITEMS,
+    LOOKED_AT,
+    CellSearch,
+    faiss_or_none,
+    found_share,
+)
+from models.serving.retrieval import ItemVectors, Query
+
+if TYPE_CHECKING:
+    from models.serving.predictor import Predictor
+
+Array = np.ndarray[Any, Any]
+
+USERS: Final = 256
+AT_ONCE: Final = 32
+"""Users whose products with all items are in memory together."""
+GAP_MS: Final = 240_000
+NOW_MS: Final = 1_770_000_000_000
+
+log = logging.getLogger("interest_stream")
+
+
+def cells_of(predictor: Predictor) -> CellSearch | None:
+    """Returns the cells that find enough of a model's items; None: multiply with all of them."""
+    items = predictor.item_vectors()
+    if not predictor.trained.candidates or items.count < LEAST_ITEMS or not items.shared:
+        return None
+    faiss = faiss_or_none()
+    if faiss is None:
+        log.info(
+            "items are searched by a product with all %d; extra 'index' is faster", items.count
+        )
+        return None
+    recent = made_up_users(predictor, items)
+    known = predictor.known(predictor.rebuild(recent), recent)
+    asked = predictor.asked(known, predictor.networks(known))
+    priors = torch.cat((asked.biases, items.log_popularity[None], asked.log_recent)).t()
+    query = Query.of(asked, shared=True)
+    exact = _first_of_all(query, items, priors)
+    search = CellSearch(faiss, items, priors)
+    for cells in LOOKED_AT:
+        search.looks_at(cells)
+        share = found_share(search, query, exact)
+        if share >= LEAST_FOUND:
+            log.info("items are searched in %d cells a user: %.4f found", cells, share)
+            return search
+    log.info("items are searched by a product with all: cells find %.4f of the best", share)
+    return None
+
+
+def made_up_users(predictor: Predictor, items: ItemVectors) -> Array:
+    """Returns recent events of users, COMPACT [U, R]."""
+    random = torch.Generator().manual_seed(0)
+    shares = items.log_popularity[1:].double().exp().numpy()
+    drawn = np.random.default_rng(0).choice(items.count, (USERS, RECENT), p=shares / shares.sum())
+    rows = torch.from_numpy(1 + drawn)
+    half = USERS // 2
+    for start in range(0, half, AT_ONCE):
+        some = rows[start : min(start + AT_ONCE, half)]
+        like = items.vectors[some[:, 0]] @ items.vectors.t()
+        like[:, 0] = float("-inf")
+        order = torch.randperm(RECENT, generator=random)
+        some.copy_(like.topk(RECENT, dim=1).indices[:, order])
+    recent = np.zeros(rows.shape, COMPACT)
+    met, which = np.unique(rows.numpy(), return_inverse=True)
+    keys = np.array([hash64(predictor.info.items[row - 1]) for row in met.tolist()], np.uint64)
+    recent["key"] = keys[which].reshape(rows.shape)
+    recent["time_ms"] = NOW_MS - GAP_MS * np.arange(RECENT)
+    recent["action"] = 1
+    return recent
+
+
+def _first_of_all(query: Query, items: ItemVectors, priors: Tensor) -> Tensor:
+    """Returns the rows of the first ten of all items, int64 [U, 10]."""
+    found = []
+    for start in range(0, len(query.vector), AT_ONCE):
+        some = slice(start, start + AT_ONCE)
+        products = query.vector[some] @ items.vectors.t() + query.priors[some] @ priors.t()
+        products[:, 0] = float("-inf")
+        found.append(products.topk(FIRST, dim=1).indices)
+    return torch.cat(found)

@@ -1,0 +1,50 @@
+"""Holds the products of a network's weights alone, and multiplies with those of all items.
+
+Glossary: U users, V items (row 0: unknown), D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from models.network.interest_network import InterestNetwork
+
+
+class Tables:
+    """Holds products of weights alone, computed once."""
+
+    def __init__(self, network: InterestNetwork, log_popularity: Tensor) -> None:
+        config = network.config
+        rows = torch.arange(config.items + 1)
+        self.known = network.item(rows) * config.width**0.5 + network.text_in(network.text)
+        self.known[0] = network.text_in.bias
+        self.action, self.gap = network.action.weight, network.gap.weight
+        self.items, self._bias = network.item_candidates(), network.item_bias
+        unmet = (network.item.weight == 0).all(1)  # see InterestNetwork.start_items
+        self._unmet = unmet if unmet[1:].any() else None
+        # where all items are read by their texts alone, none has a vector
+        met = torch.arange(len(unmet)) > 0 if unmet.all() else ~unmet
+        self._average = log_popularity[met].mean()
+        self.answers = self.items  # the candidates that the language model's answer is held against
+        self.interests, self.interest_bias = network.interest_candidates(), network.interest_bias
+
+    def biases(self, log_recent: Tensor) -> Tensor:
+        """Returns the bias of each item, [1, V + 1] or [U, V + 1] as log_recent.
+
+        An item that no training met has the one that a training would start with now.
+        """
+        if self._unmet is None:
+            return self._bias[None]
+        return torch.where(self._unmet, log_recent - self._average, self._bias)
+
+
+def logits(hidden: Tensor, candidates: Tensor, biases: Tensor) -> Tensor:
+    """Returns the products with all candidates and their biases, [U, V + 1].
+
+    biases: [1, V + 1] (always so in a traced pass) or [U, V + 1].
+    """
+    if biases.shape[0] == 1:
+        return linear(hidden, candidates, biases[0])
+    return linear(hidden, candidates) + biases
