@@ -9,7 +9,7 @@ Glossary: U users, V items (row 0: unknown), N items found, R = 32 recent events
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -25,10 +25,9 @@ from models.serving.item_index import (
     faiss_or_none,
     found_share,
 )
-from models.serving.retrieval import ItemVectors, Query
-
-if TYPE_CHECKING:
-    from models.serving.predictor import Predictor
+from models.serving.reading import Known, Networks
+from models.serving.retrieval import Asked, ItemVectors, Query
+from models.serving.trained_model import TrainedModel
 
 Array = np.ndarray[Any, Any]
 
@@ -41,7 +40,33 @@ NOW_MS: Final = 1_770_000_000_000
 log = logging.getLogger("interest_stream")
 
 
-def cells_of(predictor: Predictor) -> CellSearch | None:
+class Answering(Protocol):
+    """Says what a choice needs of a predictor (models.serving.predictor)."""
+
+    trained: TrainedModel
+
+    def item_vectors(self) -> ItemVectors:
+        """Returns what the networks multiply items by."""
+        ...
+
+    def rebuild(self, recent: Array) -> Array:
+        """Returns the memory of users by their recent events."""
+        ...
+
+    def known(self, state: Array, recent: Array) -> Known:
+        """Returns what a pass has to know of users."""
+        ...
+
+    def networks(self, known: Known) -> Networks:
+        """Returns what the networks make of users."""
+        ...
+
+    def asked(self, known: Known, networks: Networks) -> Asked:
+        """Returns what is known of users when their candidates are looked for."""
+        ...
+
+
+def cells_of(predictor: Answering) -> CellSearch | None:
     """Returns the cells that find enough of a model's items; None: multiply with all of them."""
     items = predictor.item_vectors()
     if not predictor.trained.candidates or items.count < LEAST_ITEMS or not items.shared:
@@ -52,7 +77,7 @@ def cells_of(predictor: Predictor) -> CellSearch | None:
             "items are searched by a product with all %d; extra 'index' is faster", items.count
         )
         return None
-    recent = made_up_users(predictor, items)
+    recent = made_up_users(predictor.trained, items)
     known = predictor.known(predictor.rebuild(recent), recent)
     asked = predictor.asked(known, predictor.networks(known))
     priors = torch.cat((asked.biases, items.log_popularity[None], asked.log_recent)).t()
@@ -69,7 +94,7 @@ def cells_of(predictor: Predictor) -> CellSearch | None:
     return None
 
 
-def made_up_users(predictor: Predictor, items: ItemVectors) -> Array:
+def made_up_users(trained: TrainedModel, items: ItemVectors) -> Array:
     """Returns recent events of users, COMPACT [U, R]."""
     random = torch.Generator().manual_seed(0)
     shares = items.log_popularity[1:].double().exp().numpy()
@@ -84,7 +109,7 @@ def made_up_users(predictor: Predictor, items: ItemVectors) -> Array:
         some.copy_(like.topk(RECENT, dim=1).indices[:, order])
     recent = np.zeros(rows.shape, COMPACT)
     met, which = np.unique(rows.numpy(), return_inverse=True)
-    keys = np.array([hash64(predictor.info.items[row - 1]) for row in met.tolist()], np.uint64)
+    keys = np.array([hash64(trained.info.items[row - 1]) for row in met.tolist()], np.uint64)
     recent["key"] = keys[which].reshape(rows.shape)
     recent["time_ms"] = NOW_MS - GAP_MS * np.arange(RECENT)
     recent["action"] = 1
