@@ -97,7 +97,7 @@ def _read_at_once(
     most = AS_WRITTEN * len(value) + MORE_BYTES + event_format.constant_bytes
     try:
         if type(event_format) is FramedFormat:
-            event = event_format.event_of(value)
+            event = event_format.readers.event_of(value) if event_format.of_contract else None
             if event is not None:
                 _judge(event, most, record, limits, now_ms, keyed)
                 return Reading((event,))

@@ -10,13 +10,15 @@ Source: Apache Avro 1.12 specification, "Binary encoding".
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from struct import Struct, error
-from typing import Any, Final
+from textwrap import indent
+from typing import Any, Final, NamedTuple
 
 from stream.contracts.event import Event
-from stream.formats.framed.frame import MOST_FLAT_BYTES, MOST_SYMBOL, EventReader, event_of
+from stream.formats.framed.frame import MOST_FLAT_BYTES, MOST_SYMBOL, EventReader, is_sound
 
-NULL, TEXT, BYTES, LONG, MICROS, FLOAT, DOUBLE, BOOLEAN, TEXTS = range(9)
+NULL, TEXT, BYTES, LONG, MICROS, FLOAT, DOUBLE, BOOLEAN, TEXTS, ENUM = range(10)
 _KINDS: Final = {
     "null": NULL,
     "string": TEXT,
@@ -27,6 +29,29 @@ _KINDS: Final = {
     "double": DOUBLE,
     "boolean": BOOLEAN,
 }
+_SIZED: Final = """\
+size = payload[at]
+at += 1
+if size & 0x81:
+    size, at = size_at(payload, at - 1)
+end = at + (size >> 1)
+{value} = payload[at:end]DECODED
+at = end
+"""
+_CODE: Final = {
+    NULL: "{value} = None\n",
+    TEXT: _SIZED.replace("DECODED", ".decode()"),
+    BYTES: _SIZED.replace("DECODED", ""),
+    LONG: "{value}, at = number_at(payload, at)\n",
+    MICROS: "{value}, at = number_at(payload, at)\n{value} //= 1_000\n",
+    FLOAT: "({value},) = float_at(payload, at)\nat += 4\n",
+    DOUBLE: "({value},) = double_at(payload, at)\nat += 8\n",
+    BOOLEAN: "{value} = (False, True)[payload[at]]\nat += 1\n",
+    TEXTS: "{value}, at = texts_at(payload, at)\n",
+    ENUM: "size, at = size_at(payload, at)\n{value} = {symbols}[size >> 1]\n",
+}
+"""Lines that read a value of each kind, from which the reader of a schema is made."""
+
 _NUMBERS: Final = {NULL, LONG, FLOAT, DOUBLE}
 _FIELDS: Final[dict[str, set[int]]] = {
     "user_id": {TEXT},
@@ -43,141 +68,117 @@ _FIELDS: Final[dict[str, set[int]]] = {
 }
 """What each field of an event may be of, in their order."""
 
-_PLACES: Final = {name: place for place, name in enumerate(_FIELDS)}
-_ELSEWHERE: Final = len(_FIELDS)
-"""The place of what is no field of an event: it is read as well, so that bad bytes show."""
-
 _MORE: Final = 0x80
-_MOST_BITS: Final = 63
-_float: Final = Struct("<f").unpack_from
-_double: Final = Struct("<d").unpack_from
+_MOST_BITS: Final = 64
 
-_Kind = int | tuple[str, ...]
-"""One of the numbers above, or the symbols of an enum."""
 
-Plan = list[tuple[dict[int, _Kind] | None, _Kind, int]]
-"""Of each field of a record: what its branches are by their first byte, None where it has none; the
-kind where it has none; and its place."""
+class _Kind(NamedTuple):
+    """Holds what a type is read as."""
+
+    number: int
+    symbols: tuple[str, ...] = ()  # of an enum
+
+    @property
+    def shown(self) -> int:
+        """Returns what a value is in a document: an enum is a text."""
+        return TEXT if self.number == ENUM else self.number
 
 
 def flat_reader(schema: Any) -> EventReader | None:
     """Returns what reads records of a parsed schema; None: they are not flat, or no events."""
     if not isinstance(schema, dict) or schema.get("type") != "record":
         return None
-    plan: Plan = []
-    for field in schema["fields"]:
+    names = [field["name"] for field in schema["fields"]]
+    if not {"user_id", "action", "time"} <= set(names):
+        return None
+    code = _Code()
+    for name, field in zip(names, schema["fields"], strict=True):
         union = isinstance(field["type"], list)
         kinds = [_kind(each) for each in (field["type"] if union else [field["type"]])]
         known = [each for each in kinds if each is not None]
-        fitting = _FIELDS.get(field["name"])
-        if len(known) < len(kinds) or (fitting and not {_shown(each) for each in known} <= fitting):
+        fitting = _FIELDS.get(name)
+        if not known or len(known) < len(kinds):
             return None
-        branches = {2 * branch: kind for branch, kind in enumerate(known)} if union else None
-        plan.append((branches, known[0], _PLACES.get(field["name"], _ELSEWHERE)))
-    if not {"user_id", "action", "time"} <= {field["name"] for field in schema["fields"]}:
-        return None
+        if fitting and not {each.shown for each in known} <= fitting:
+            return None
+        # what is no field of an event is read as well, so that bad bytes show
+        code.add(name if fitting else "other", known, union=union)
+    values = ", ".join(name if name in names else "None" for name in _FIELDS)
+    read_event = code.function(f"return at, Event({values})\n")
 
     def read(payload: bytes) -> Event | None:
         if len(payload) > MOST_FLAT_BYTES:
             return None
-        values: list[Any] = [None] * (_ELSEWHERE + 1)
         try:
-            end = _read(payload, plan, values)
+            end, event = read_event(payload)
         except (LookupError, UnicodeDecodeError, error):
             return None
-        return event_of(values[:_ELSEWHERE]) if end == len(payload) else None
+        return event if end == len(payload) and is_sound(event) else None
 
     return read
+
+
+class _Code:
+    """Writes the function that reads records of one schema, which costs half of looking it up.
+
+    It is made of the lines above and of the names of the contract; nothing of a schema is in it.
+    """
+
+    def __init__(self) -> None:
+        self._lines = "at = 0\n"
+        self._names: dict[str, Any] = {
+            "Event": Event,
+            "size_at": _size_at,
+            "number_at": _number_at,
+            "texts_at": _texts_at,
+            "float_at": Struct("<f").unpack_from,
+            "double_at": Struct("<d").unpack_from,
+        }
+
+    def add(self, value: str, kinds: Sequence[_Kind], *, union: bool) -> None:
+        """Adds the lines that read the value of a field into a variable."""
+        if not union:
+            self._lines += self._of(value, kinds[0])
+            return
+        self._lines += "branch = payload[at]\nat += 1\n"
+        for place, kind in enumerate(kinds):
+            self._lines += f"{'elif' if place else 'if'} branch == {2 * place}:\n"
+            self._lines += indent(self._of(value, kind), "    ")
+        self._lines += "else:\n    raise IndexError\n"
+
+    def _of(self, value: str, kind: _Kind) -> str:
+        symbols = f"symbols_{len(self._names)}"
+        self._names[symbols] = kind.symbols
+        return _CODE[kind.number].format(value=value, symbols=symbols)
+
+    def function(self, end: str) -> Callable[[bytes], tuple[int, Event]]:
+        """Returns the function, which raises LookupError and the like for unusual bytes."""
+        source = f"def read(payload):\n{indent(self._lines + end, '    ')}"
+        exec(source, self._names)
+        read: Callable[[bytes], tuple[int, Event]] = self._names["read"]
+        return read
 
 
 def _kind(schema: Any) -> _Kind | None:
     """Returns what a type is read as, None where it is not flat."""
     if isinstance(schema, str):
-        return _KINDS.get(schema)
+        return _Kind(_KINDS[schema]) if schema in _KINDS else None
     if not isinstance(schema, dict):
         return None
     kind, logical = schema["type"], str(schema.get("logicalType", ""))
     if kind == "enum":
         symbols = tuple(schema["symbols"])
-        return symbols if max(map(len, symbols), default=0) <= MOST_SYMBOL else None
+        return _Kind(ENUM, symbols) if max(map(len, symbols)) <= MOST_SYMBOL else None
     if kind == "array":
-        return TEXTS if _kind(schema["items"]) == TEXT else None
+        return _Kind(TEXTS) if _kind(schema["items"]) == _Kind(TEXT) else None
     if logical:
-        return MICROS if kind == "long" and logical.endswith("-timestamp-micros") else None
+        is_micros = kind == "long" and logical.endswith("-timestamp-micros")
+        return _Kind(MICROS) if is_micros else None
     return _kind(kind)
 
 
-def _shown(kind: _Kind) -> int:
-    """Returns what a value is in a document: an enum is a text."""
-    return TEXT if isinstance(kind, tuple) else kind
-
-
-def _read(payload: bytes, plan: Plan, values: list[Any]) -> int:
-    """Puts the values of a record into their places, and returns where it ends.
-
-    Raises LookupError, UnicodeDecodeError or struct.error for bytes that are unusual or wrong.
-    """
-    at = 0
-    for branches, kind, place in plan:
-        if branches is not None:
-            kind = branches[payload[at]]
-            at += 1
-        if kind in (TEXT, BYTES):
-            size = payload[at]
-            at += 1
-            if size >= _MORE:
-                size, at = _varint(payload, at - 1)
-            if size & 1:
-                raise IndexError
-            end = at + (size >> 1)
-            if kind == TEXT:
-                values[place] = payload[at:end].decode()
-            at = end
-        elif kind == NULL:
-            values[place] = None
-        elif kind == DOUBLE:
-            (values[place],) = _double(payload, at)
-            at += 8
-        else:
-            values[place], at = _other(payload, at, kind)
-    return at
-
-
-def _other(payload: bytes, at: int, kind: _Kind) -> tuple[Any, int]:
-    """Returns a value of a kind, and where it ends."""
-    if kind in (LONG, MICROS):
-        number, at = _varint(payload, at)
-        number = number >> 1 ^ -(number & 1)
-        return number if kind == LONG else number // 1_000, at
-    if kind == TEXTS:
-        return _texts(payload, at)
-    if kind == FLOAT:
-        return _float(payload, at)[0], at + 4
-    if kind == BOOLEAN:
-        return (False, True)[payload[at]], at + 1
-    assert isinstance(kind, tuple)
-    number, at = _varint(payload, at)
-    return kind[_half(number)], at
-
-
-def _texts(payload: bytes, at: int) -> tuple[list[str], int]:
-    """Returns the texts of an array, and where it ends."""
-    found = []
-    count, at = _varint(payload, at)
-    while count:
-        for _ in range(_half(count)):
-            size, at = _varint(payload, at)
-            end = at + _half(size)
-            if end > len(payload):
-                raise IndexError
-            found.append(payload[at:end].decode())
-            at = end
-        count, at = _varint(payload, at)
-    return found, at
-
-
-def _varint(payload: bytes, at: int) -> tuple[int, int]:
-    """Returns a number as it is written, before its sign is taken out, and where it ends."""
+def _number_at(payload: bytes, at: int) -> tuple[int, int]:
+    """Returns a whole number, and where it ends."""
     byte = payload[at]
     number, shift = byte & 0x7F, 7
     while byte >= _MORE:
@@ -185,13 +186,31 @@ def _varint(payload: bytes, at: int) -> tuple[int, int]:
         byte = payload[at]
         number |= (byte & 0x7F) << shift
         shift += 7
-    if number >> _MOST_BITS + 1:
+    if number >> _MOST_BITS:
         raise IndexError
-    return number, at + 1
+    return number >> 1 ^ -(number & 1), at + 1
 
 
-def _half(number: int) -> int:
-    """Returns a size, a count or a place, which are never negative."""
-    if number & 1:
+def _size_at(payload: bytes, at: int) -> tuple[int, int]:
+    """Returns twice a size, a count or a place, which are never negative, and where it ends."""
+    number, at = _number_at(payload, at)
+    if number < 0:
         raise IndexError
-    return number >> 1
+    return 2 * number, at
+
+
+def _texts_at(payload: bytes, at: int) -> tuple[list[str], int]:
+    """Returns the texts of an array, and where it ends."""
+    found = []
+    count, at = _size_at(payload, at)
+    while count:
+        for _ in range(count >> 1):
+            size = payload[at]
+            at += 1
+            if size & 0x81:
+                size, at = _size_at(payload, at - 1)
+            end = at + (size >> 1)
+            found.append(payload[at:end].decode())
+            at = end
+        count, at = _size_at(payload, at)
+    return found, at

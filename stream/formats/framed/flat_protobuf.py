@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from stream.contracts.event import Event
 from stream.contracts.times import MAX_TIME_MS
-from stream.formats.framed.frame import MOST_SYMBOL, event_of
+from stream.formats.framed.frame import MOST_SYMBOL, is_sound
 
 MessageEventReader = Callable[[Any], Event | None]
 """Returns the event that a message is; None: only its document says what it is."""
@@ -50,7 +50,10 @@ def flat_reader(descriptor: Any) -> MessageEventReader | None:
                     values[place] = convert(value)
         except LookupError:
             return None
-        return None if None in values[:_NEEDED] else event_of(values)
+        if None in values[:_NEEDED]:
+            return None
+        event = Event(*values)
+        return event if is_sound(event) else None
 
     return read
 

@@ -6,10 +6,10 @@ id of the schema as four bytes in network order, then the payload.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Final
+from typing import Final
 
 from stream.contracts.event import Event
 from stream.contracts.faults import BadEvent
@@ -50,24 +50,23 @@ class Reader:
         return self.document(payload)
 
 
-def event_of(values: Sequence[Any]) -> Event | None:
-    """Returns the event of the fields of the contract, in their order.
+def is_sound(event: Event) -> bool:
+    """Returns whether an event of a schema's values is what their document says.
 
-    None if the document of these values would be refused or say something else.
+    Its numbers become those of the contract: a document has no infinite ones, and the contract no
+    negative times.
     """
-    event = Event(*values)
     time, dwell_ms, value = event.time, event.dwell_ms, event.value
     if type(time) is int and time < 0:
-        return None
+        return False
     if dwell_ms is not None:
         event.dwell_ms = dwell_ms = float(dwell_ms)
         if not 0 <= dwell_ms < inf:
-            return None
+            return False
     if value is not None:
         event.value = value = float(value)
-        if value - value != 0:
-            return None
-    return event
+        return value - value == 0
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,10 +90,13 @@ def message_indexes(payload: bytes) -> tuple[tuple[int, ...], int]:
 
     A path goes from a message to one that is declared in it. Raises BadEvent.
     """
+    first, second = payload[:1], payload[1:2]
+    if first == b"\0":
+        return (0,), 1  # the first message of the file, which most are
+    if first == b"\2" and second < b"\x80" and second and second[0] & 1 == 0:
+        return (second[0] >> 1,), 2  # another one
     numbers = _zigzags(payload)
     count, at = next(numbers)
-    if count == 0:
-        return (0,), at  # the first message of the file, which most are
     if not 0 < count <= MOST_INDEXES:
         raise _mismatch(f"{count} message indexes before the message")
     found = []

@@ -60,9 +60,15 @@ class SchemaReaders:
         """Lets an id be asked for again."""
         self._readers.pop(schema_id.to_bytes(4, "big"), None)
 
-    def reader_of(self, value: bytes) -> Reader | None:
-        """Returns what reads a value, None where it has no frame or nobody has learned its id."""
-        return self._readers.get(value[ID_BYTES]) if value[:1] == b"\0" else None
+    def event_of(self, value: bytes) -> Event | None:
+        """Returns the event of the contract that a framed value is.
+
+        None: it has no frame, nobody has learned its id, or only its document says what it is.
+        """
+        reader = self._readers.get(value[ID_BYTES]) if value[:1] == b"\0" else None
+        if reader is None or reader.event is None:
+            return None
+        return reader.event(value[PAYLOAD_AT:])
 
     def document_of(self, value: bytes) -> bytes:
         """Returns the JSON document in a value, the value itself where it has no frame.
@@ -100,13 +106,6 @@ class FramedFormat:
         self.name = inner.name
         self.constant_bytes = inner.constant_bytes
         self.of_contract = inner.name == CONTRACT
-
-    def event_of(self, value: bytes) -> Event | None:
-        """Returns the event of the contract that a framed value is; None: read its document."""
-        reader = self.readers.reader_of(value) if self.of_contract else None
-        if reader is None or reader.event is None:
-            return None
-        return reader.event(value[PAYLOAD_AT:])
 
     def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
         """Returns the events of one value that is one document; raises BadEvent."""
