@@ -109,9 +109,9 @@ class DebeziumFormat:
         )
 
     def _row(self, row: dict[str, Any], table: str, committed: Any, *, snapshot: bool) -> Reading:
-        plain = {
-            name: _plain(value) if type(value) is dict else value for name, value in row.items()
-        }
+        plain = row
+        if dict in map(type, row.values()):
+            plain = {name: _plain(value) for name, value in row.items()}
         named = self._layouts.read(plain)
         action = ACTION_NAMED[words_of(named.action, "action") or "view"]
         subject, user_id = named.subject(action), id_of(named.user_id, "user_id")

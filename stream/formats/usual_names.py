@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from models.compact import ACTION_CODES
 from stream.contracts.event import Event
 from stream.formats.commerce import categories_of
@@ -92,7 +94,7 @@ MOST_LAYOUTS: Final = 1_000
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
-class Named(NamedTuple):
+class Named(msgspec.Struct, gc=False):
     """Holds what an object says of each field of the contract, None where it says nothing."""
 
     user_id: Any
@@ -153,7 +155,7 @@ class Layouts:
 
     def __init__(self) -> None:
         """Remembers nothing yet."""
-        self._known: dict[tuple[str, ...], tuple[str | None, ...]] = {}
+        self._known: dict[tuple[str, ...], tuple[Any, ...]] = {}
 
     def read(self, found: Mapping[str, Any]) -> Named:
         """Returns what an object says of each field."""
@@ -163,16 +165,16 @@ class Layouts:
             if len(self._known) >= MOST_LAYOUTS:
                 self._known.clear()
             layout = self._known[names] = _layout(names)
-        return Named(*[None if name is None else found[name] for name in layout])
+        return Named(*map(found.get, layout))
 
 
-def _layout(names: tuple[str, ...]) -> tuple[str | None, ...]:
-    """Returns the name of each field of `Named` among some names."""
+def _layout(names: tuple[str, ...]) -> tuple[Any, ...]:
+    """Returns what each field of `Named` is called among some names, None where it is not there."""
     plain: dict[str, str] = {}
     for name in reversed(names):
         plain[_HUMP.sub("_", name).lower().replace("-", "_")] = name
         plain[name.lower()] = name
     return tuple(
         next((plain[each] for each in (field, *SYNONYMS[field]) if each in plain), None)
-        for field in Named._fields
+        for field in Named.__struct_fields__
     )

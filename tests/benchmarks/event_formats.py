@@ -362,7 +362,7 @@ def encode_updates(count: int) -> None:
         say(f"{name} | {size:.0f} | {1e6 * statistics.median(taken) / count:.2f}")
 
 
-def throughput(names: Sequence[str], count: int, model: str) -> None:
+def throughput(names: Sequence[str], count: int, model: str, rounds: int) -> None:
     """Prints events a second of a worker over a topic that is full: the contract and each way.
 
     The contract is drained before each of them, so a ratio is of two runs beside each other.
@@ -390,7 +390,7 @@ def throughput(names: Sequence[str], count: int, model: str) -> None:
             ]
             return rate
 
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             written, framed_ = written_ways(names, count), framed_ways(count)
             for name in (*names, MAPPING):
                 own_rate = drained(written[CONTRACT])
@@ -405,7 +405,7 @@ def throughput(names: Sequence[str], count: int, model: str) -> None:
             ratios.setdefault("Avro", []).append(rate / own_rate)
             say(f"Avro | {model} | {count} | {rate:,.0f} | {rate / own_rate:.2f}")
     for name, found in ratios.items():
-        say(f"{name}, median of {ROUNDS} | {model} | {count} | | {statistics.median(found):.2f}")
+        say(f"{name}, median of {rounds} | {model} | {count} | | {statistics.median(found):.2f}")
 
 
 def fill(settings: Settings, records: Sequence[Record]) -> None:
@@ -461,7 +461,7 @@ def main() -> None:
     )
     given = parser.parse_args()
     if given.throughput:
-        throughput(given.formats, given.throughput, given.model)
+        throughput(given.formats, given.throughput, given.model, given.rounds)
     elif given.decode:
         decode(given.formats, given.records)
         decode_written("a view", written_ways(given.formats, given.records))

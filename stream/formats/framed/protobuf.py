@@ -97,6 +97,8 @@ def message_indexes(payload: bytes) -> tuple[tuple[int, ...], int]:
         return (second[0] >> 1,), 2  # another one
     numbers = _zigzags(payload)
     count, at = next(numbers)
+    if count == 0:
+        return (0,), at
     if not 0 < count <= MOST_INDEXES:
         raise _mismatch(f"{count} message indexes before the message")
     found = []

@@ -8,6 +8,7 @@ element; its event_id gets the element's place, `<id>#<place>`, unless it comes 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import Any, Final
 
 from stream.contracts.event import Event
@@ -143,6 +144,9 @@ def _pick_one(field: str, source: Source, slots: Mapping[str, int]) -> Pick:
     factor, divisor = UNITS[source.unit or "ms"]
 
     def number(row: Row, received_ms: int | None) -> float | None:
+        value = row[slot]
+        if type(value) is float and isfinite(scaled := value * factor / divisor):
+            return scaled
         found = number_of(row[slot], where)
         return None if found is None else number_of(found * factor / divisor, where)
 
@@ -180,9 +184,13 @@ def _moment_at(slot: int, source: Source) -> Pick:
     factor, divisor = UNITS.get(source.unit or "ms", (0, 1))
 
     def moment(row: Row, received_ms: int | None) -> int | None:
-        value = row[slot]
-        if type(value) is int and FIRST_TIME_MS <= value * factor // divisor <= MAX_TIME_MS:
-            return value * factor // divisor
+        value, time_ms = row[slot], 0
+        if type(value) is int:
+            time_ms = value * factor // divisor
+        elif type(value) is float and source.unit and abs(value) < 1e30:
+            time_ms = round(value * factor / divisor)
+        if FIRST_TIME_MS <= time_ms <= MAX_TIME_MS:
+            return time_ms
         return _moment(value, source)
 
     return moment
