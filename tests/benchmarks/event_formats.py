@@ -441,6 +441,8 @@ def _rate(
                 first = time.perf_counter(), committed
         ended = time.perf_counter()
     worker.stop()
+    if first[1] == count:
+        raise SystemExit(f"one commit held all {count} events; give --throughput more of them")
     return (count - first[1]) / (ended - first[0])
 
 
@@ -459,6 +461,7 @@ def main() -> None:
     parser.add_argument(
         "--model", choices=("null", "demo"), default="null", help="Of --throughput."
     )
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="Of --throughput.")
     given = parser.parse_args()
     if given.throughput:
         throughput(given.formats, given.throughput, given.model, given.rounds)
