@@ -74,8 +74,9 @@ class Child:
     """Follows the topics into a file, and talks to the parent over a channel."""
 
     def __init__(self, settings: Settings, folder: Path, gone: Callable[[], None]) -> None:
-        """`gone` is called when the parent has gone without a word."""
+        """`gone` ends the process at once: the parent has gone without a word, or may not wait."""
         self._settings, self._folder, self._gone = settings, folder, gone
+        self._store: Store | None = None
         self._outcomes = Outcomes()
         self._is_heard = False  # somebody listens to the updates
 
@@ -94,6 +95,8 @@ class Child:
                         found = await self._outcomes.pairs(message.number)
                         channel.send(Pairs(message.ticket, found))
                     case End():
+                        if self._store is not None and self._store.is_loading:
+                            self._gone()  # a first reading that is ended begins again in any case
                         return
                     case _:
                         raise TypeError(f"no parent sends {type(message).__name__}")
@@ -107,7 +110,7 @@ class Child:
     async def _follow(self) -> None:
         """Follows for ever; what ends it is told to the parent."""
         try:
-            store = await asyncio.to_thread(Store, self._folder, ORPHAN_S)
+            self._store = store = await asyncio.to_thread(Store, self._folder, ORPHAN_S)
             follower = Follower(self._settings, store, self._tell)
             try:
                 self._channel.send(Opened())

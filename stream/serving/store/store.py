@@ -124,6 +124,11 @@ class Store:
         self._db.execute("VACUUM")
         self.empty_log()
 
+    @property
+    def is_loading(self) -> bool:
+        """Says whether nobody can ask yet; what is there is not gone on from."""
+        return self._is_loading
+
     def finish_loading(self) -> None:
         """Writes what follows from the profiles, if nobody could ask until now."""
         if self._is_loading:

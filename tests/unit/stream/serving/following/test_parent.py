@@ -43,13 +43,23 @@ class Fed(Follower):
             await self._tell(self, Step(changes, places, len(some), len(some)))
 
 
+class Loading(Follower):
+    """Is in its first reading for ever."""
+
+    async def run(self) -> None:
+        self._store.begin_anew({PROFILES: "an-id"}, loading=True)
+        self.as_of_ms = 1  # says that it has come so far
+        await self._tell(self, Step())
+        await asyncio.Event().wait()
+
+
 @asynccontextmanager
 async def both(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, follower: type[Follower] = Fed
 ) -> AsyncIterator[tuple[Following, asyncio.Queue[list[Record]], list[str]]]:
     """Gives the parent's side of a child that runs here, its records, and whether it was left."""
     Fed.batches = asyncio.Queue()
-    monkeypatch.setattr("stream.serving.following.child.Follower", Fed)
+    monkeypatch.setattr("stream.serving.following.child.Follower", follower)
     mine, its = socket.socketpair()
     left: list[str] = []
     child = asyncio.create_task(Child(Settings(), folder, lambda: left.append("gone")).run(its))
@@ -142,6 +152,20 @@ def test_what_nobody_foresaw_ends_both_with_its_class(
             await batches.put([record("anna", 1)])
             with pytest.raises(Failure, match="the process that follows the topics failed: Zero"):
                 await following.run(Feed(), Meters())
+
+    asyncio.run(run())
+
+
+def test_a_first_reading_is_ended_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        async with both(tmp_path, monkeypatch, Loading) as (following, _, left):
+            await following.open()
+            hearing = asyncio.create_task(following.run(Feed(), Meters()))
+            while not following.as_of_ms:  # noqa: ASYNC110 the child runs in this loop
+                await asyncio.sleep(0)
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+        assert left == ["gone"]
 
     asyncio.run(run())
 
