@@ -27,8 +27,10 @@ Done = Callable[[int, bytes], None]
 class Connection(asyncio.Protocol):
     """Sends one request at a time over a connection that stays open."""
 
-    def __init__(self, idle: Callable[[Connection], None]) -> None:
-        self._idle = idle
+    def __init__(
+        self, idle: Callable[[Connection], None], lost: Callable[[Connection], None]
+    ) -> None:
+        self._idle, self._lost = idle, lost
         self._done: Done | None = None
         self._received = b""
         self._transport: Any = None
@@ -55,6 +57,7 @@ class Connection(asyncio.Protocol):
         self._idle(self)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._lost(self)
         self._answer(0, b"")
 
     def _answer(self, status: int, body: bytes) -> None:
@@ -68,13 +71,17 @@ class Connection(asyncio.Protocol):
 
 
 class Client:
-    """Holds some connections, and the requests that wait for one."""
+    """Holds some connections, and the requests that wait for one.
+
+    The connection that was idle for the longest is taken: a server closes those that are for long.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._idle: list[Connection] = []
+        self._idle: deque[Connection] = deque()
         self._waiting: deque[tuple[bytes, Done]] = deque()
-        self._all: list[Connection] = []
+        self._all: set[Connection] = set()
+        self._opening: set[asyncio.Task[None]] = set()
 
     def request(self, path: str) -> bytes:
         """Returns the bytes of a request."""
@@ -83,7 +90,7 @@ class Client:
     def ask(self, request: bytes, done: Done) -> None:
         """Sends a request now, or as soon as a connection is free."""
         if self._idle:
-            self._idle.pop().send(request, done)
+            self._idle.popleft().send(request, done)
         else:
             self._waiting.append((request, done))
 
@@ -100,19 +107,34 @@ class Client:
         else:
             self._idle.append(connection)
 
+    def _replace(self, lost: Connection) -> None:
+        """Opens another connection for one that the server has closed."""
+        if lost in self._all:
+            self._all.discard(lost)
+            if lost in self._idle:
+                self._idle.remove(lost)
+            task = asyncio.get_running_loop().create_task(self._open_one())
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    async def _open_one(self) -> None:
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(self._free, self._replace), "127.0.0.1", self._port
+        )
+        self._all.add(connection)
+        self._free(connection)
+
     async def open(self) -> None:
         """Opens all connections."""
-        loop = asyncio.get_running_loop()
         for _ in range(CONNECTIONS):
-            _, connection = await loop.create_connection(
-                lambda: Connection(self._free), "127.0.0.1", self._port
-            )
-            self._all.append(connection)
-        self._idle = list(self._all)
+            await self._open_one()
 
     def close(self) -> None:
         """Closes all connections."""
-        for each in self._all:
+        for task in self._opening:
+            task.cancel()
+        closing, self._all = self._all, set()
+        for each in closing:
             each.close()
 
 

@@ -68,7 +68,7 @@ class Updates:
 
     def __init__(self, settings: Settings, client: Client) -> None:
         self._settings, self._client = settings, client
-        self._probes: set[asyncio.Task[None]] = set()
+        self._probes: list[asyncio.Task[None]] = []
         self.delays: list[float] = []  # seconds
         self.unseen = self.asked = 0
         self.sent: list[tuple[float, Batch]] = []  # and when
@@ -91,11 +91,10 @@ class Updates:
     def probe(self, path: str, partition: int, offset: int, since: float) -> None:
         """Asks for a user until the answer is as of this offset or a later one."""
         task = asyncio.create_task(self._ask(path, partition, offset, since))
-        self._probes.add(task)
-        task.add_done_callback(self._probes.discard)
+        self._probes.append(task)
 
     async def wait(self) -> None:
-        """Waits until all probes were answered, or given up."""
+        """Waits until all probes were answered, or given up; raises what went wrong in one."""
         await asyncio.gather(*self._probes)
 
     async def _ask(self, path: str, partition: int, offset: int, since: float) -> None:
