@@ -19,6 +19,7 @@ from models.data.prepare import Dataset
 from models.data.splits import TIME_SPLIT_SHARE, Cases
 from models.scorers.recent_popularity import LivePopularity, log_recent_shares
 from models.scorers.scorer import Histories
+from models.scorers.titles import titles_that_say
 
 Array = np.ndarray[Any, Any]
 
@@ -57,7 +58,10 @@ class LaterEvents:
         """Returns what scorers learn in a rehearsal."""
         counts = self.ends - self.dataset.user_start[:-1]
         start = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-        return Histories(self.rows[self.learned], start, len(self.dataset.item_ids), least_users)
+        titles = titles_that_say(self.dataset.titles, self.dataset.item_ids)
+        return Histories(
+            self.rows[self.learned], start, len(self.dataset.item_ids), least_users, titles
+        )
 
     def log_recent(self, log_popularity: Tensor) -> Tensor:
         """Returns the recent popularity at the end of a rehearsal, log shares [V + 1].

@@ -61,6 +61,7 @@ ROWS: Final = (
     (Family.POPULARITY, "popularity"),
     (Family.SEEN, "what was seen"),
     (Family.SEEN, EACH),
+    (Family.TITLES, EACH),
 )
 """What is left out of the blend, row after row.
 

@@ -24,6 +24,7 @@ from models.scorers.ease import MOST_ITEMS, Ease
 from models.scorers.language_model import LanguageModel
 from models.scorers.lstm import Lstm
 from models.scorers.markov import FEW, MANY, MANY_ITEMS, Markov, Successors
+from models.scorers.pair_table import FEW as FEW_OTHERS
 from models.scorers.pair_table import most_kept
 from models.scorers.popularity import Popularity
 from models.scorers.recent_popularity import RecentPopularity
@@ -31,6 +32,7 @@ from models.scorers.registry import NAMES, ScorerSet
 from models.scorers.seen import Seen
 from models.scorers.seen_lately import SeenLately
 from models.scorers.seen_this_session import SeenThisSession
+from models.scorers.titles import Titles
 from models.serving.trained_model import MOST_WHOLE, TrainedModel
 from models.vocabulary import Tokenizer
 
@@ -56,6 +58,7 @@ WEIGHTS: Final = {
     "following": 0.15,
     "ease": 0.3,
     "seen_this_session": -0.2,
+    "titles": 0.1,
 }
 """As trainings on sets of the documentation found them, rounded."""
 OPINION: Final = {"items": 0.7, "language_model": 0.1, "own_16": 0.3, "base": 0.1}
@@ -201,6 +204,7 @@ def _scorers(catalogue: SyntheticCatalogue) -> ScorerSet:
     most = most_kept(items)
     by_kind["cooccurrence"] = Cooccurrence.of(*catalogue.others(most, rows))
     by_kind["ease"] = Ease.of(*catalogue.others(most, most_met))
+    by_kind["titles"] = Titles.of(*catalogue.others(FEW_OTHERS, rows))
     after, shares = catalogue.others(MANY if items <= MANY_ITEMS else FEW, rows)
     by_kind["following"] = Markov(Successors(after, np.log1p(0.1 * shares / 1e-4)))
     return ScorerSet(tuple(by_kind.get(name) for name in NAMES))

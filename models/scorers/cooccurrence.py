@@ -45,7 +45,7 @@ class Cooccurrence(PairScorer):
     @classmethod
     def learn(cls, histories: Histories) -> Self:
         """Returns the scorer as counted in histories."""
-        return cls.of(*learn(*histories))
+        return cls.of(*learn(*histories.met))
 
 
 class _Pairs(NamedTuple):

@@ -50,7 +50,7 @@ class Ease(PairScorer):
     @classmethod
     def learn(cls, histories: Histories) -> Self:
         """Returns the scorer as regressed on histories."""
-        return cls.of(*learn(*histories))
+        return cls.of(*learn(*histories.met))
 
 
 def learn(rows: Array, user_start: Array, items: int, least_users: int = 1) -> tuple[Array, Array]:

@@ -78,7 +78,7 @@ class Markov(Scorer):
     @classmethod
     def learn(cls, histories: Histories) -> Self:
         """Returns the scorer as counted in histories."""
-        return cls(learn(*histories))
+        return cls(learn(*histories.met))
 
     @classmethod
     def load(cls, tensors: Tensors) -> Self | None:

@@ -1,7 +1,7 @@
 """Scores items by a table of pairs: each item has a row of others with weights.
 
-The weights are summed over a user's recent events; the score is the logarithm of an item's share in
-that sum. Subclasses of PairScorer learn such tables, each in its own way.
+The weights are summed over a user's recent events. Subclasses of PairScorer learn such tables, each
+in its own way; their score is the logarithm of an item's share in that sum.
 
 Glossary: P pairs of items, U users, V items (row 0: unknown), K others an item or places of a pool,
 R recent events, newest first, A <= R of them that are looked back at.
@@ -111,10 +111,9 @@ class PairTable:
         return self.decay ** torch.arange(rows.shape[1], dtype=torch.float32)
 
 
-class PairScorer(Scorer):
-    """Scores an item by the logarithm of its share in the sum over a table of pairs."""
+class TableScorer(Scorer):
+    """Keeps a table of pairs and sums over it; a subclass says what a sum is worth."""
 
-    family = Family.PAIRS
     decay: ClassVar[float]
     """What an event counts for, of the one after it."""
     look_back: ClassVar[int]
@@ -155,39 +154,31 @@ class PairScorer(Scorer):
         strongest = given.flatten(1).topk(most, dim=1, sorted=False).indices
         return Named(neighbours.flatten(1).gather(1, strongest).long(), (neighbours, given))
 
-    def scores(self, given: ScorerInput) -> Scored:
-        """Returns log shares [U, K]; it keeps the sums that they are shares of.
+    def summed(self, given: ScorerInput) -> Scored:
+        """Returns the sums over the table [U, K]; of a pool it keeps to which places what is given.
 
-        What falls on no item of a pool stays at place 0, so that shares are of all that is given;
-        then it keeps to which places each event gives what, too.
+        What falls on no item of a pool stays at place 0.
         """
         if given.pool.rows is None:
-            sums = self.table.sums(given.recent.rows)
-            return Scored(log_share(sums), (sums,))
+            return Scored(self.table.sums(given.recent.rows))
         neighbours, each = given.looked_up or self.table.given(
             given.recent.rows[:, : self.table.look_back]
         )
         places = given.pool.places(neighbours.flatten(1))
         sums = torch.zeros(*given.language_model.shape)
         sums.scatter_add_(1, places, each.flatten(1))
-        return Scored(log_share(sums), (sums, places, each))
+        return Scored(sums, (places, each))
 
-    def lost(self, recent: RecentItems, kept: tuple[Tensor, ...], pull: Pull) -> Tensor | None:
-        """Returns what the log-odds lose without each event, [U, A], the logarithm taken as linear.
+    def given(self, recent: RecentItems, kept: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Returns places [U, A K] and what each event gives to them, [U, A, K].
 
-        An event's neighbours lose what it gives; all others gain as shares.
+        kept: what `summed` kept of the same users; nothing where all items are scored.
         """
-        sums = kept[0]
-        if pull.pool.rows is None:
-            neighbours, given = self.table.given(recent.rows[:, : self.look_back])
-            places = neighbours.flatten(1).long()
-        else:
-            places, given = kept[1:]
-        total = sums.sum(1, keepdim=True) + EPSILON
-        slope = pull.items / (sums + FLOOR * total)
-        lost = (slope.gather(1, places).view_as(given) * given).sum(2)
-        gained = (slope * sums).sum(1, keepdim=True) / total * given.sum(2)
-        return pull.weight * (lost - gained)
+        if kept:
+            places, each = kept
+            return places, each
+        neighbours, each = self.table.given(recent.rows[:, : self.look_back])
+        return neighbours.flatten(1).long(), each
 
     def pruned(self, most: int) -> Self:
         """Returns the scorer with no more than `most` neighbours an item."""
@@ -196,6 +187,33 @@ class PairScorer(Scorer):
     def permuted(self, order: Array) -> Self:
         """Returns the scorer with each item's neighbours those of another."""
         return type(self)(self.table.permuted(order))
+
+
+class PairScorer(TableScorer):
+    """Scores an item by the logarithm of its share in the sum over a table of pairs."""
+
+    family = Family.PAIRS
+
+    def scores(self, given: ScorerInput) -> Scored:
+        """Returns log shares [U, K]; it keeps the sums that they are shares of.
+
+        Shares are of all that is given, that of no item of a pool too.
+        """
+        sums, kept = self.summed(given)
+        return Scored(log_share(sums), (sums, *kept))
+
+    def lost(self, recent: RecentItems, kept: tuple[Tensor, ...], pull: Pull) -> Tensor | None:
+        """Returns what the log-odds lose without each event, [U, A], the logarithm taken as linear.
+
+        An event's neighbours lose what it gives; all others gain as shares.
+        """
+        sums = kept[0]
+        places, given = self.given(recent, kept[1:])
+        total = sums.sum(1, keepdim=True) + EPSILON
+        slope = pull.items / (sums + FLOOR * total)
+        lost = (slope.gather(1, places).view_as(given) * given).sum(2)
+        gained = (slope * sums).sum(1, keepdim=True) / total * given.sum(2)
+        return pull.weight * (lost - gained)
 
 
 def distinct_users(pairs: Array, owners: Array, count: int) -> Array:

@@ -35,6 +35,7 @@ from models.scorers.scorer import (
 from models.scorers.seen import Seen
 from models.scorers.seen_lately import SeenLately
 from models.scorers.seen_this_session import SeenThisSession
+from models.scorers.titles import Titles
 
 SCORERS: Final[tuple[type[Scorer], ...]] = (
     LanguageModel,
@@ -47,6 +48,7 @@ SCORERS: Final[tuple[type[Scorer], ...]] = (
     Markov,
     Ease,
     SeenThisSession,
+    Titles,
 )
 """Append only: models store weights by place. One that goes leaves `removed("its name")` there."""
 

@@ -14,7 +14,7 @@ that a scorer looks at.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
@@ -35,6 +35,7 @@ class Family(Enum):
     SUCCESSION = auto()  # which item directly comes after which
     POPULARITY = auto()  # what everybody meets
     SEEN = auto()  # what the user met before
+    TITLES = auto()  # what the catalogue says of items
 
 
 class Needs(Enum):
@@ -66,6 +67,13 @@ class Histories(NamedTuple):
     items: int  # V
     least_users: int = 1
     """Users who must have met a pair of items before a table of pairs may hold it."""
+    titles: Sequence[str] = ()
+    """Of the catalogue, V of them, that of row 1 first; empty where a title is a bare id."""
+
+    @property
+    def met(self) -> tuple[Array, Array, int, int]:
+        """Returns all that tables of what users met are counted from: the fields but the titles."""
+        return self.rows, self.user_start, self.items, self.least_users
 
 
 MOST_SLOTS: Final = 16_384

@@ -20,8 +20,8 @@ from models.compact import COMPACT, RECENT, WORDS, hash64, of_last_session, text
 from models.contract import InterestScores, Scores
 from models.network.interest_network import InterestNetwork
 from models.network.lstm import input_gates
-from models.scorers import zero_shot
 from models.scorers.recent_popularity import log_live_shares
+from models.serving import zero_shot
 from models.serving.reading import Known, Reading
 from models.serving.scoring_pass import ScoringPass
 from models.serving.search_choice import cells_of

@@ -25,10 +25,10 @@ from models.compact import RECENT
 from models.errors import ModelDataError
 from models.network.bfloat16 import Reader, faster_reader
 from models.scorers import blend as blending
-from models.scorers import zero_shot
 from models.scorers.calibration import corrected
 from models.scorers.pair_table import FEW
 from models.scorers.scorer import EVERYTHING, NOBODY, Scored, ScorerInput
+from models.serving import zero_shot
 from models.serving.because import Explainer, Membership
 from models.serving.item_index import CellSearch
 from models.serving.item_search import ProductSearch

@@ -82,8 +82,11 @@ def gains_of_costly_scorers(
     losses = crossed_losses(scores, targets, *length)
 
     # and without one of them
-    found = {}
+    found: dict[type[Scorer], tuple[float, float]] = {}
     for scorer in costly:
+        if predictor.trained.scorers[scorer.name] is None:
+            found[scorer] = 0.0, 0.0  # there was nothing to learn, so there is nothing to leave out
+            continue
         fewer = list(scores)
         fewer[NAMES.index(scorer.name)] = torch.zeros(1, 1).expand_as(scores[0])
         gains = (crossed_losses(fewer, targets, *length) - losses).numpy()

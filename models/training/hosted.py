@@ -34,6 +34,7 @@ from models.progress import Progress
 from models.scorers.blend import Blend
 from models.scorers.registry import ScorerSet, before_last
 from models.scorers.scorer import Histories
+from models.scorers.titles import titles_that_say
 from models.serving.predictor import Predictor
 from models.training.checkpoints import Checkpoints
 from models.training.fit_blend import fit_blend
@@ -281,6 +282,7 @@ class HostedTraining:
             self.dataset.user_start,
             len(trained.info.items),
             self.config.min_users,
+            titles_that_say(trained.info.titles, trained.info.items),
         )
         scorers = ScorerSet.learn(before_last(histories), trained.scorers)
         start = trained.blend

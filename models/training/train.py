@@ -49,6 +49,7 @@ from models.scorers.blend import Blend
 from models.scorers.popularity import log_shares
 from models.scorers.registry import ScorerSet, before_last
 from models.scorers.scorer import Histories
+from models.scorers.titles import titles_that_say
 from models.serving.allocator import keep_freed_memory
 from models.serving.predictor import Predictor
 from models.serving.trained_model import MOST_WHOLE, TrainedModel
@@ -328,6 +329,7 @@ class Training:
             self.dataset.user_start,
             len(self.dataset.item_ids),
             self.config.min_users,
+            titles_that_say(self.dataset.titles, self.dataset.item_ids),
         )
         fitted_to = (self.dataset, self.data.rows, self.validation_users)
 

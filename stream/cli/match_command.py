@@ -99,7 +99,7 @@ def command(
 
 
 def _belongs(predictor: Predictor, names: list[str], encode_with: Path | None) -> Any:
-    from models.scorers.zero_shot import match
+    from models.serving.zero_shot import match
 
     if encode_with is None:
         return match(predictor.network.text[1:], predictor.encode_texts(names))

@@ -27,8 +27,8 @@ from models.data.replay import replay
 from models.data.splits import Split, split
 from models.evaluation import metrics
 from models.predict import load_predictor
-from models.scorers.zero_shot import match
 from models.serving.predictor import Predictor
+from models.serving.zero_shot import match
 from stream.files.catalogue import read_catalogue
 from stream.offline.dataset import Inputs, load_dataset, with_known_interests
 

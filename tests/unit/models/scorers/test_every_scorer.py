@@ -26,6 +26,7 @@ from models.scorers.scorer import (
 )
 
 USERS, ITEMS = 7, 30
+TITLES = [f"{row % 5} of {row % 3}" for row in range(1, ITEMS + 1)]
 PAGE = Path(__file__).parents[4] / "docs/understand/path-of-a-model.md"
 
 
@@ -49,7 +50,7 @@ every_scorer = pytest.mark.parametrize("kind", IN_USE, ids=lambda kind: kind.nam
 def learned(kind: type[Scorer]) -> Scorer:
     """The scorer after 400 events of ten users; some items are unknown."""
     rows = np.random.default_rng(3).integers(0, ITEMS + 1, 400)
-    found = kind.learn(Histories(rows, np.arange(0, 401, 40), ITEMS))
+    found = kind.learn(Histories(rows, np.arange(0, 401, 40), ITEMS, titles=TITLES))
     assert found is not None
     return found
 
@@ -215,7 +216,7 @@ def test_the_only_event_of_a_user_gives_all_that_the_user_has(kind: type[Scorer]
 @every_scorer
 def test_nothing_to_learn_from_is_no_failure(kind: type[Scorer]) -> None:
     for rows in (np.zeros(4, np.int64), np.zeros(0, np.int64)):
-        scorer = kind.learn(Histories(rows, np.array([0, len(rows)]), ITEMS))
+        scorer = kind.learn(Histories(rows, np.array([0, len(rows)]), ITEMS, titles=TITLES))
         assert scorer is not None
         assert torch.isfinite(scorer.scores(users()).scores).all()
 

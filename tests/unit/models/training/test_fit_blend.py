@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from models.data.prepare import PrepareConfig, catalogue_rows
+from models.data.prepare import Dataset, PrepareConfig, catalogue_rows
 from models.predict import load_predictor
 from models.scorers.calibration import identity
+from models.scorers.ease import Ease
+from models.scorers.titles import EQUAL, Titles
 from models.serving.predictor import Predictor
 from models.serving.trained_model import TrainedModel
-from models.training.fit_blend import fit_blend
+from models.training.fit_blend import fit_blend, gains_of_costly_scorers
 from stream.offline.dataset import simulated_dataset
 
 
@@ -58,3 +61,31 @@ def test_interests_of_a_large_catalogue_are_fitted_to_candidates(
     assert torch.equal(served[0].trained.blend.item, blend.item)
     assert blend.live_item is not None
     assert torch.equal(served[1].trained.blend.item, blend.live_item)
+
+
+def test_a_scorer_earns_its_cost_by_what_it_takes_from_the_loss_of_others(
+    prepared: Callable[..., Dataset],
+) -> None:
+    """Each user ends with the item whose title is like that of the one before."""
+    trained, users = load_predictor().trained, 24
+    items, random = trained.info.items, np.random.default_rng(0)
+    events = [
+        (f"u{user}", items[place], 1_000 * nth)
+        for user in range(users)
+        for a, b, c in [2 * random.choice(len(items) // 2, 3, replace=False)]
+        for nth, place in enumerate((a, b, c, c + 1))
+    ]
+    dataset = prepared(events, dict.fromkeys(items, ()))
+    partner = np.zeros((len(items) + 1, 1), np.int32)
+    partner[1::2][: len(items) // 2, 0] = np.arange(2, len(items) + 1, 2)
+    titles = Titles.of(partner, EQUAL * (partner > 0).astype(np.float32))
+    scorers = trained.scorers.replaced("titles", titles).without("ease")
+    gains = gains_of_costly_scorers(
+        Predictor(replace(trained, scorers=scorers)),
+        trained.blend,
+        dataset,
+        catalogue_rows(dataset.events["key"], dataset.item_ids).astype(np.int64),
+        np.arange(users),
+    )
+    assert gains[Titles][0] > 0
+    assert gains[Ease] == (0, 0)  # of a scorer that is not there nothing can be lost

@@ -18,8 +18,7 @@ from models.data.prepare import Dataset
 from models.errors import ModelDataError
 from models.evaluation.explanations import remembered
 from models.model_directory import load
-from models.scorers.registry import SCORERS
-from models.scorers.scorer import Scorer
+from models.scorers.ease import Ease
 from models.serving.predictor import no_events
 from models.training.config import TrainConfig
 from models.training.train import train_model
@@ -265,11 +264,8 @@ def test_who_did_nothing_yet_is_shown_what_others_begin_with(
     assert {name for name, weight in weights.items() if weight} == {"popularity"}
 
 
-@pytest.mark.parametrize(
-    "scorer", [each for each in SCORERS if each.must_earn_its_cost], ids=lambda each: each.name
-)
 def test_a_costly_scorer_is_kept_where_it_earns_its_cost_and_left_out_where_it_does_not(
-    prepared: Callable[..., Dataset], tmp_path: Path, scorer: type[Scorer]
+    prepared: Callable[..., Dataset], tmp_path: Path
 ) -> None:
     """Checks with pairs of items, of which the second comes sooner or later, and without.
 
@@ -298,10 +294,10 @@ def test_a_costly_scorer_is_kept_where_it_earns_its_cost_and_left_out_where_it_d
         )
         report = train_model(dataset, tmp_path / told, short)
         kept = told == "pairs"
-        assert (report["blend"][f"{scorer.name}_gain"][0] > 0) == kept
+        assert (report["blend"][f"{Ease.name}_gain"][0] > 0) == kept
         stored = load_file(tmp_path / told / "weights.safetensors")
-        assert any(key.startswith(scorer.tensors_prefix) for key in stored) == kept
-        weights = [each[scorer.name] for each in report["blend"]["item"].values()]
+        assert any(key.startswith(Ease.tensors_prefix) for key in stored) == kept
+        weights = [each[Ease.name] for each in report["blend"]["item"].values()]
         assert any(weights) == kept
         assert load(tmp_path / told).score_all(
             np.zeros((1, 32), np.float32), no_events(1)

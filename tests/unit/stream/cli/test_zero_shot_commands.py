@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.scorers.zero_shot import match
+from models.serving.zero_shot import match
 from stream.errors import DataError
 from stream.files.catalogue import read_taxonomy
 from stream.files.phrases import read_phrases
