@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
+from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save as save_tensors
 
 from models.contract import Hosting, ModelInfo
@@ -93,7 +93,7 @@ def write_model(
 def attach(path: Path, hosted: dict[str, bytes], blend: Blend) -> None:
     """Adds a language model to a model directory: its two files, and the blend fitted with it."""
     files = {file: (path / file).read_bytes() for file in (*MEANING, "report.json")}
-    tensors = _tensors(path, files["weights.safetensors"])
+    tensors = _tensors(path)
     tensors |= _of_blend(blend)
     _put(path, {**files, "weights.safetensors": save_tensors(tensors), **hosted})
 
@@ -216,7 +216,7 @@ def load(path: Path, threads: int = 1, hosting: Hosting | None = None) -> Predic
 
 def _read(path: Path, hosting: Hosting) -> Predictor:
     """Returns the predictor of a directory after checking hashes, sizes and numbers."""
-    files = checked_files(path)
+    files = checked_files(path, unread=("weights.safetensors",))
 
     # the readable files
     try:
@@ -232,11 +232,15 @@ def _read(path: Path, hosting: Hosting) -> Predictor:
         ) from error
 
     # the weights
-    tensors = _tensors(path, files["weights.safetensors"])
+    tensors = _tensors(path)
     _ensure_scorers_are_known(path, tensors)
     _ensure_calibration_fits(path, tensors)
     try:
-        network.load_state_dict(_under(tensors, "network."))
+        # vectors of a large catalogue stay where the file is mapped; others are copied, since a
+        # product may round differently where numbers begin at another address
+        network.load_state_dict(
+            _under(tensors, "network."), assign=bool(config.get("candidates", False))
+        )
     except RuntimeError as error:
         raise ModelDirectoryError(
             f"{path / 'weights.safetensors'} does not fit config.json: {error}"
@@ -336,10 +340,15 @@ def membership_of(catalogue: list[dict[str, Any]], interests: int) -> Array:
     return membership
 
 
-def _tensors(path: Path, data: bytes) -> dict[str, torch.Tensor]:
-    """Returns the tensors of weights.safetensors, all of whose numbers are finite."""
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Returns the tensors of weights.safetensors, all of whose numbers are finite.
+
+    They are the file itself, mapped into memory: processes of one machine share it, and what is
+    written into a tensor stays in this process. Who replaces a model directory renames files, as
+    `write_model` does; a file that is written over changes under the processes that have it.
+    """
     try:
-        tensors: dict[str, torch.Tensor] = load_tensors(data)
+        tensors: dict[str, torch.Tensor] = load_tensors(path / "weights.safetensors")
     except SafetensorError as error:
         raise ModelDirectoryError(f"{path / 'weights.safetensors'} is damaged: {error}") from error
     for key, value in tensors.items():

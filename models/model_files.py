@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,11 +34,13 @@ class Description:
     report: dict[str, Any]  # empty if there is none
 
 
-def checked_files(path: Path, wanted: Collection[str] = (*MEANING, *HOSTED)) -> dict[str, bytes]:
+def checked_files(
+    path: Path, wanted: Collection[str] = (*MEANING, *HOSTED), unread: Collection[str] = ()
+) -> dict[str, bytes]:
     """Returns the manifest and the wanted files by name, each as the manifest says.
 
-    Those of a language model are left out where there is none. Raises ModelDirectoryError, which
-    names the file.
+    Those of a language model are left out where there is none. unread: files that are checked as
+    well, piece by piece, and not returned. Raises ModelDirectoryError, which names the file.
     """
     # the manifest says which files there are
     if not (path / "manifest.json").is_file():
@@ -64,8 +66,13 @@ def checked_files(path: Path, wanted: Collection[str] = (*MEANING, *HOSTED)) -> 
         place = path / file
         if not place.is_file() or place.is_symlink() or place.stat().st_size > MAX_BYTES:
             raise ModelDirectoryError(f"{place} is missing, a link, or too large; {AGAIN}")
-        files[file] = place.read_bytes()
-        if sha256(files[file]).hexdigest() != hashes.get(file):
+        if file in unread:
+            with place.open("rb") as opened:
+                found = file_digest(opened, "sha256").hexdigest()
+        else:
+            files[file] = place.read_bytes()
+            found = sha256(files[file]).hexdigest()
+        if found != hashes.get(file):
             raise ModelDirectoryError(f"{place} is not what manifest.json says (sha256); {AGAIN}")
     return files
 

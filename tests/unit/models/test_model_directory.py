@@ -286,6 +286,30 @@ def test_a_directory_is_replaced_whole_and_keeps_what_is_not_the_models(copy: Pa
     assert [each.name for each in copy.parent.iterdir()] == ["model"]
 
 
+@pytest.mark.parametrize("candidates", [False, True], ids=["copied", "mapped"])
+def test_a_loaded_model_is_not_changed_by_what_replaces_its_directory(
+    copy: Path, candidates: bool
+) -> None:
+    """Its weights are the file, which lives on without a name."""
+    from models.evaluation.explanations import remembered
+
+    model = read_model(copy)
+    write_model(
+        copy,
+        replace(model.trained, candidates=candidates),
+        catalogue=catalogue_lines(copy),
+        report={},
+    )
+    loaded = read_model(copy)
+    asked = remembered(loaded, simulated_histories(10, seed=1))
+    before = _scores(loaded, asked)
+    other = loaded.randomised(3).trained
+    write_model(copy, other, catalogue=catalogue_lines(copy), report={})
+    assert not (_scores(read_model(copy), asked)[3] == before[3]).all()
+    for one, same in zip(before, _scores(loaded, asked), strict=True):
+        assert (one == same).all()
+
+
 def _trees(parent: Path) -> list[str]:
     """What lies in a folder, hidden things too."""
     return sorted(each.name for each in parent.iterdir())
