@@ -22,12 +22,13 @@ from stream.plain_text import told
 from stream.serving.following.follower import Follower, Step
 from stream.serving.following.messages import (
     AskPairs,
-    Begin,
     Channel,
     End,
     Ended,
+    Follow,
     Heard,
     Listen,
+    Open,
     Opened,
     Pairs,
     Progress,
@@ -78,17 +79,20 @@ class Child:
         self._settings, self._folder, self._gone = settings, folder, gone
         self._store: Store | None = None
         self._outcomes = Outcomes()
+        self._may_follow = asyncio.Event()
         self._is_heard = False  # somebody listens to the updates
 
     async def run(self, end: socket.socket) -> None:
-        """Follows from `Begin` to `End`, over one end of a pair of sockets."""
+        """Opens the file, follows, and ends as it is asked, over one end of a pair of sockets."""
         self._channel = channel = await Channel.over(end)
         following: asyncio.Task[None] | None = None
         try:
             while (message := await channel.receive()) is not None:
                 match message:
-                    case Begin():
+                    case Open():
                         following = asyncio.create_task(self._follow())
+                    case Follow():
+                        self._may_follow.set()
                     case Listen():
                         self._is_heard = message.wanted
                     case AskPairs():
@@ -114,6 +118,7 @@ class Child:
             follower = Follower(self._settings, store, self._tell)
             try:
                 self._channel.send(Opened())
+                await self._may_follow.wait()
                 await follower.run()
             finally:
                 follower.close()

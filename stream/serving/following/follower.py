@@ -225,7 +225,9 @@ class Follower:
         goal = {each: ends[place_of(each)] for each in profiles}
         await self._load(consumer, goal, begun_ms + longest_ms)
         await self._in_thread(self._store.finish_loading)
-        await self._take(Batch(), begun_ms)
+        # of partitions without a record, too: the next start goes on there
+        places = {each: self._positions[each] for each in begins}
+        await self._take(Batch(positions=places), begun_ms)
         self.as_of_ms = begun_ms
         if self._away:
             log.warning("profiles are read again")

@@ -58,8 +58,12 @@ class Ended(msgspec.Struct, tag=True):
     message: str
 
 
-class Begin(msgspec.Struct, tag=True):
-    """Asks the follower to open the file and to begin."""
+class Open(msgspec.Struct, tag=True):
+    """Asks the follower to open the file."""
+
+
+class Follow(msgspec.Struct, tag=True):
+    """Asks the follower to read on; whoever answers is there, and its signals are handled."""
 
 
 class Listen(msgspec.Struct, tag=True):
@@ -80,7 +84,7 @@ class End(msgspec.Struct, tag=True):
 
 
 FromFollower = Opened | Progress | Heard | Pairs | Ended
-ToFollower = Begin | Listen | AskPairs | End
+ToFollower = Open | Follow | Listen | AskPairs | End
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(FromFollower | ToFollower).decode

@@ -19,13 +19,14 @@ from stream.serving.feed import Feed
 from stream.serving.following.child import run_child
 from stream.serving.following.messages import (
     AskPairs,
-    Begin,
     Channel,
     End,
     Ended,
+    Follow,
     FromFollower,
     Heard,
     Listen,
+    Open,
     Opened,
     Pairs,
     Progress,
@@ -124,13 +125,17 @@ class Following:
     async def open(self) -> None:
         """Has the child open the file; raises what it says of it, as `run` does."""
         self._channel = await Channel.over(self._end)
-        self._send(Begin())
+        self._send(Open())
         message = await self._next()
         if not isinstance(message, Opened):
             raise TypeError(f"a file is opened first, and {type(message).__name__} came")
 
     async def run(self, feed: Feed, meters: Meters) -> None:
-        """Takes what the child tells until it ends; raises the reason, of `stream.errors`."""
+        """Has the child follow, and takes what it tells until it ends.
+
+        Raises the reason, of `stream.errors`.
+        """
+        self._send(Follow())
         while True:
             match message := await self._next():
                 case Progress():
