@@ -8,6 +8,7 @@ changes.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -38,6 +39,20 @@ POSITION_S: Final = 0.2
 
 def _ms(seconds: float | None) -> int:
     return round((seconds or 0.0) * 1_000)
+
+
+def ask_again(consumer: AIOKafkaConsumer, now: Mapping[str, Shape]) -> None:
+    """Has aiokafka ask for the topics again, if it has not heard of one that is there.
+
+    A broker may not know yet of a topic that was just made, or may be read, when the group is
+    joined. The leader then gives its partitions to nobody, and would look again after five minutes.
+    """
+    client = consumer._client  # aiokafka's, which has no public name
+    for name in consumer.subscription() & now.keys():
+        known = client.cluster.partitions_for_topic(name) or ()
+        if len(known) < now[name].partitions:
+            client.force_metadata_update()
+            return
 
 
 class HookedTransport(driver.Transport):
@@ -117,6 +132,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             await asyncio.sleep(WATCH_S)
             with suppress(BrokerError):  # nobody answers now
                 now = await shapes(consumer, watched(self._settings))
+                ask_again(consumer, now)
                 reason = difference(self._settings, self._shapes, now)
                 # a broker may be the last to know, so it must be seen twice
                 if reason is not None and before is not None:

@@ -12,12 +12,16 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from stream.config import Settings
 from stream.errors import BrokerError, TopicError
 from stream.kafka.client import admin_client
+from stream.kafka.consumer import new_consumer
+from stream.kafka.consumer_thread import ask_again
+from stream.kafka.topic_identity import shapes
 from stream.kafka.topics import check_topics, create_topics, describe
 from tests.support import processes
 from tests.support.pipelines import PATIENCE_S
@@ -143,3 +147,37 @@ def test_a_wrong_address_is_told_soon_with_its_reason(ports: list[int]) -> None:
     ):
         asyncio.run(check_topics(settings))
     assert time.monotonic() - began < 10
+
+
+class Given(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka carries no types
+    """Keeps what a consumer was given, one assignment after the other."""
+
+    def __init__(self) -> None:
+        self.all: asyncio.Queue[set[int]] = asyncio.Queue()
+
+    def on_partitions_revoked(self, revoked: object) -> None: ...
+
+    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self.all.put_nowait({each.partition for each in assigned})
+
+
+def test_a_topic_that_was_not_known_when_the_group_was_joined_is_assigned(
+    settings: Settings,
+) -> None:
+    """Else a worker would be given nothing for five minutes, until aiokafka asks again."""
+
+    async def scenario() -> tuple[set[int], set[int]]:
+        topic, given = settings.events_topic, Given()
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            new_consumer(settings, group_id=settings.app_id) as consumer,
+        ):
+            consumer.subscribe([topic], listener=given)  # after its start, as Faust does
+            before = await given.all.get()
+            await create_topics(settings, partitions=3)
+            while given.all.empty():
+                ask_again(consumer, await shapes(consumer, [topic]))
+                await asyncio.sleep(0.1)
+            return before, await given.all.get()
+
+    assert asyncio.run(scenario()) == (set(), {0, 1, 2})

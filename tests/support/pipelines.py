@@ -254,6 +254,8 @@ class Pipeline:
             enable_idempotence=True,
             linger_ms=10,
             max_batch_size=65_536,
+            # a broker that is started again on a busy machine is away for longer than 40 s
+            request_timeout_ms=int(PATIENCE_S * 1_000),
         )
         await producer.start()
         random_, started = random.Random(seed), time.monotonic()
