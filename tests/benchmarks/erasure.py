@@ -139,7 +139,7 @@ class Erasures:
 
 
 @contextmanager
-def pipeline_of_its_own(folder: Path) -> Iterator[tuple[Pipeline, LocalKafka]]:
+def pipeline_of_its_own(folder: Path, session_s: float) -> Iterator[tuple[Pipeline, LocalKafka]]:
     """Yields a pipeline on a broker that nobody else uses."""
     port, controller_port = free_ports(2)
     broker = LocalKafka(folder / "kafka", port, controller_port, short_lived=True)
@@ -147,7 +147,7 @@ def pipeline_of_its_own(folder: Path) -> Iterator[tuple[Pipeline, LocalKafka]]:
     made = make_pipeline(f"kafka://{broker.bootstrap}", lambda name: name, folder, PARTITIONS)
     try:
         pipeline = next(made)
-        pipeline.spawn, pipeline.session_s = processes.spawn_new, SHORT_SESSION_S
+        pipeline.spawn, pipeline.session_s = processes.spawn_new, session_s
         yield pipeline, broker
     finally:
         next(made, None)
@@ -269,12 +269,13 @@ def main() -> None:
     parser.add_argument("--erasures-per-s", type=float, default=20.0)
     parser.add_argument("--rate", type=float, default=5_000.0, help="events/s")
     parser.add_argument("--kills", type=int, default=3, help="kill -9, one after the other")
+    parser.add_argument("--session-s", type=float, default=SHORT_SESSION_S, help="of the workers")
     parser.add_argument("--null-model", action="store_true", help="in place of the demo model")
     parser.add_argument("--segments", action="store_true", help="search the broker's files instead")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as folder,
-        pipeline_of_its_own(Path(folder)) as (pipeline, broker),
+        pipeline_of_its_own(Path(folder), options.session_s) as (pipeline, broker),
     ):
         if options.segments:
             found = search_segments(pipeline, broker, min(options.erasures, 200))
