@@ -29,8 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from models.serving.item_search import PRIORS
-from models.serving.retrieval import Asked, Found, ItemVectors, Query
+from models.serving.retrieval import PRIORS, Asked, Found, ItemVectors, Query
 
 Array = np.ndarray[Any, Any]
 

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.serving.retrieval import Asked, Found, ItemVectors, Query
+from models.serving.retrieval import PRIORS, Asked, Found, ItemVectors, Query
 
 GROUP: Final = 16
 """Columns of which only the best is looked at first.
@@ -18,8 +18,6 @@ GROUP: Final = 16
 The N best columns are in the N groups with the best ones; these are looked for in the same way,
 which takes a tenth of looking through 100,000 columns.
 """
-PRIORS: Final = 3
-"""Numbers of an item beside its vector: the networks' bias, its popularity, and that lately."""
 
 
 class ProductSearch:
@@ -27,33 +25,33 @@ class ProductSearch:
 
     def __init__(self, items: ItemVectors, most: int) -> None:
         """Takes the items, and about how many of them will be looked for."""
-        self._items, self._width = items.vectors.shape
-        self._log_popularity = items.log_popularity
+        self._items = items
+        self._rows, self._width = items.vectors.shape
         # columns that can be grouped until few are left; those beyond the items are never found
         step = 1
-        while self._items // (step * GROUP) >= 2 * most:
+        while self._rows // (step * GROUP) >= 2 * most:
             step *= GROUP
-        columns = -(-self._items // step) * step
+        columns = -(-self._rows // step) * step
         self._matrix = torch.zeros(self._width + PRIORS, columns)
-        self._matrix[: self._width, : self._items] = items.vectors.t()
+        self._matrix[: self._width, : self._rows] = items.vectors.t()
 
     def __call__(self, query: Query, asked: Asked, most: int) -> Found:
         """Returns the `most` best items of each user."""
         products = self._products(query, asked)
         products[:, 0] = float("-inf")
-        products[:, self._items :] = float("-inf")
+        products[:, self._rows :] = float("-inf")
         return Found(best_columns(products, most), lambda rows: products.gather(1, rows))
 
     def _products(self, query: Query, asked: Asked) -> Tensor:
         """Returns the products with all items, and with the columns beyond, [U, M]."""
-        matrix, priors = self._matrix, (asked.biases, self._log_popularity[None], asked.log_recent)
+        matrix, priors = self._matrix, self._items.priors(asked)
         if all(each.shape[0] == 1 for each in priors):
             # what was there is of another snapshot of popularity; a copy of it all would cost more
-            matrix[self._width :, : self._items] = torch.cat(priors)
+            matrix[self._width :, : self._rows] = torch.cat(priors)
             return torch.cat((query.vector, query.priors), 1) @ matrix
         found = query.vector @ matrix[: self._width]
         for weight, prior in zip(query.priors.t(), priors, strict=True):
-            found[:, : self._items] += weight[:, None] * prior
+            found[:, : self._rows] += weight[:, None] * prior
         return found
 
 

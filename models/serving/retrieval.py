@@ -76,6 +76,10 @@ class Query(NamedTuple):
         return cls(vector, torch.cat((by_model + by_lstm, popular, lately), 1))
 
 
+PRIORS: Final = 3
+"""Numbers of an item beside its vector: the networks' bias, its popularity, and that lately."""
+
+
 @dataclass(frozen=True)
 class ItemVectors:
     """Holds what the items of a model are multiplied by."""
@@ -88,6 +92,10 @@ class ItemVectors:
     def count(self) -> int:
         """Returns how many items there are (V)."""
         return len(self.vectors) - 1
+
+    def priors(self, asked: Asked) -> tuple[Tensor, ...]:
+        """Returns the PRIORS numbers of each item, [1 or U, V + 1] each, as `Query.priors` goes."""
+        return asked.biases, self.log_popularity[None], asked.log_recent
 
 
 class Found(NamedTuple):
@@ -151,8 +159,7 @@ class Retrieval:
         picked: int64 [U, K] rows of the pool.
         """
         scores = query.vector @ self._of_rest + self._many
-        priors = asked.biases, self._items.log_popularity[None], asked.log_recent
-        for weight, prior in zip(query.priors.t(), priors, strict=True):
+        for weight, prior in zip(query.priors.t(), self._items.priors(asked), strict=True):
             scores += weight[:, None] * prior[:, self._rest]
         place = self._place_in_rest.index_select(0, picked.flatten()).view_as(picked).long()
         return pad(scores, (0, 1)).scatter_(1, place, float("-inf"))[:, :-1]

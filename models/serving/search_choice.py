@@ -80,7 +80,7 @@ def cells_of(predictor: Answering) -> CellSearch | None:
     recent = made_up_users(predictor.trained, items)
     known = predictor.known(predictor.rebuild(recent), recent)
     asked = predictor.asked(known, predictor.networks(known))
-    priors = torch.cat((asked.biases, items.log_popularity[None], asked.log_recent)).t()
+    priors = torch.cat(items.priors(asked)).t()
     query = Query.of(asked, shared=True)
     exact = _first_of_all(query, items, priors)
     search = CellSearch(faiss, items, priors)

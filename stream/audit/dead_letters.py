@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any
 
+from stream.audit.compare import SHOWN
 from stream.audit.replay import Replay
-
-SHOWN: Final = 20
-"""Differences that are described; all of them are counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,12 @@ item: it is dropped, and counted.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
+from msgspec import structs
 
 from models.compact import ACTION_CODES, ACTIONS
 from stream.contracts.event import Event
@@ -58,6 +60,7 @@ NAMES_KEPT: Final = 10_000
 LONGEST_KEPT: Final = 100
 """Characters of such a name."""
 
+_ids: Final = attrgetter(*ITEM_IDS)
 _THING: Final = re.compile(r"product|promotion", re.IGNORECASE)
 _NOT_WORDS: Final = re.compile(r"[\W_]+")
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -153,8 +156,12 @@ def called(
 
 def item_of(properties: Properties, where: str) -> str | None:
     """Returns the id of the item that properties name; raises BadEvent."""
-    for name in ITEM_IDS:
-        value = getattr(properties, name)
+    return _first_id(_ids(properties), where)
+
+
+def _first_id(values: Iterable[Any], where: str) -> str | None:
+    """Returns the first id among what the fields of ITEM_IDS hold; raises BadEvent."""
+    for name, value in zip(ITEM_IDS, values, strict=True):
         if value is not None and (found := id_of(value, f"{where}.{name}")):
             return found
     return None
@@ -168,20 +175,14 @@ def about(
     categories: list[str] | None,
     value: float | None,
 ) -> Event:
-    """Returns the event about one of several products that an event is about."""
-    event_id = f"{event.event_id}#{place}" if event.event_id else None
-    return Event(
-        event.user_id,
-        event.action,
-        event.time,
-        item_id,
-        title,
-        categories,
-        None,
-        event_id,
-        event.session_id,
-        None,
-        value,
+    """Returns the event about one of several products; `event` itself is about nothing yet."""
+    return structs.replace(
+        event,
+        item_id=item_id,
+        title=title,
+        categories=categories,
+        event_id=f"{event.event_id}#{place}" if event.event_id else None,
+        value=value,
     )
 
 
@@ -222,7 +223,7 @@ def _each_product(event: Event, properties: Properties) -> Reading | None:
             raise BadEvent(
                 "wrong-type", f"{where} is {shown(product)}; send an object with a product_id"
             )
-        item_id = _item_of_product(product, where)
+        item_id = _first_id(map(product.get, ITEM_IDS), where)
         title = words_of(product.get("name"), f"{where}.name")
         if not (item_id or title):
             without += 1
@@ -234,12 +235,3 @@ def _each_product(event: Event, properties: Properties) -> Reading | None:
         price = weight_of(product.get("price"))
         events.append(about(event, index, item_id, title, categories, price))
     return Reading(events, {NO_BEHAVIOUR: without} if without else {})
-
-
-def _item_of_product(product: dict[str, Any], where: str) -> str | None:
-    """Returns the id of the item that a product of a list names; raises BadEvent."""
-    for name in ITEM_IDS:
-        value = product.get(name)
-        if value is not None and (found := id_of(value, f"{where}.{name}")):
-            return found
-    return None

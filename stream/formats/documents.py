@@ -84,8 +84,6 @@ def is_one_document(value: bytes) -> bool:
     """
     if not (value.startswith(b"{") or value[:1].isalnum()):
         return False
-    if value.isascii() and value.count(b"{") + value.count(b"[") <= MAX_DEPTH:
-        return True
     try:
         _ensure_sound(value)
     except BadEvent:

@@ -94,26 +94,31 @@ def _read_at_once(
         return None
     if headers and any(name in READ_HEADERS for name, _ in headers):
         return None
-    most = AS_WRITTEN * len(value) + MORE_BYTES + event_format.constant_bytes
     try:
         if type(event_format) is FramedFormat:
             event = event_format.readers.event_of(value) if event_format.of_contract else None
             if event is not None:
+                most = _most_of(len(value), event_format)
                 _judge(event, most, record, limits, now_ms, keyed)
                 return Reading((event,))
             event_format, value = unframed(event_format, value)
-            most = AS_WRITTEN * len(value) + MORE_BYTES + event_format.constant_bytes
         if not is_one_document(value):
             return None
         received_ms = timestamp if timestamp >= FIRST_TIME_MS else taken_ms
         reading = event_format.read(value, headers, received_ms)
         if len(reading.events) > MAX_EVENTS:
             return None
+        most = _most_of(len(value), event_format)
         for event in reading.events:
             _judge(event, most, record, limits, now_ms, keyed)
     except BadEvent:
         return None
     return reading
+
+
+def _most_of(size: int, event_format: EventFormat) -> int:
+    """Returns the bytes that no text of an event in a document of that size has more than."""
+    return AS_WRITTEN * size + MORE_BYTES + event_format.constant_bytes
 
 
 def _judge(
@@ -154,8 +159,7 @@ def _read_in_full(
         raise ControlRecordError("bad-control", "the record is a control and no event")
 
     def judge(event: Event, size: int) -> None:
-        most = AS_WRITTEN * size + MORE_BYTES + event_format.constant_bytes
-        _judge(event, most, record, limits, now_ms, keyed)
+        _judge(event, _most_of(size, event_format), record, limits, now_ms, keyed)
 
     received_ms = timestamp if timestamp >= FIRST_TIME_MS else taken_ms
     reading = read_documents(event_format, value, headers, received_ms, judge)

@@ -16,7 +16,6 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
-import orjson
 from starlette.types import Scope
 
 from stream.serving import queries
@@ -65,13 +64,7 @@ def profile(serving: Serving, key: bytes) -> bytes:
         named = [each.item_id for each in shown.items]
         named += [each.item_id for each in shown.because if each.item_id]
         titles = {each: serving.titles[each] for each in named if each in serving.titles}
-    as_of_ms, lag_ms = _age(serving)
-    return b'{"as_of":%d,"lag_ms":%d,"profile":%b,"titles":%b}' % (
-        as_of_ms,
-        lag_ms,
-        value,
-        orjson.dumps(titles),
-    )
+    return json_of(serving, profile=value, titles=titles)
 
 
 def items(serving: Serving, key: bytes) -> bytes:
@@ -130,11 +123,6 @@ def _profile(serving: Serving, key: bytes) -> bytes:
         # a client tells it by `unknown` from an address that is none of ours
         raise ProblemError(HTTPStatus.NOT_FOUND, "of this user nothing is known", unknown="user")
     return value
-
-
-def _age(serving: Serving) -> tuple[int, int]:
-    following = serving.following
-    return following.as_of_ms, following.lag_ms(now_ms())
 
 
 def _about(update: Update, found: list[dict[str, Any]]) -> dict[str, Any]:

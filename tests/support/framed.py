@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
+from collections.abc import Iterable
 from typing import Any, Final
 
 from fastavro import parse_schema, schemaless_writer
@@ -66,11 +67,18 @@ def event_proto() -> descriptor_pb2.FileDescriptorProto:
     """Returns a file with a message `Other` and an `Event` of the contract, in that order."""
     file = descriptor_pb2.FileDescriptorProto(name="event.proto", syntax="proto3")
     file.message_type.add(name="Other")
-    event = file.message_type.add(name="Event")
-    for number, (name, kind) in enumerate(PROTO_FIELDS, 1):
-        label = _TYPES.LABEL_REPEATED if name == "categories" else _TYPES.LABEL_OPTIONAL
-        event.field.add(name=name, number=number, type=kind, label=label)
+    labels = {"categories": _TYPES.LABEL_REPEATED}
+    add_fields(
+        file.message_type.add(name="Event"),
+        [(name, kind, labels.get(name, _TYPES.LABEL_OPTIONAL), "") for name, kind in PROTO_FIELDS],
+    )
     return file
+
+
+def add_fields(message: Any, fields: Iterable[tuple[str, Any, Any, str]]) -> None:
+    """Adds fields to a message type: the name, type and label of each, and the name of its type."""
+    for number, (name, kind, label, of) in enumerate(fields, 1):
+        message.field.add(name=name, number=number, type=kind, label=label, type_name=of or None)
 
 
 EVENT_PROTO: Final = """syntax = "proto3";

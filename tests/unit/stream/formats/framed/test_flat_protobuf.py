@@ -9,11 +9,11 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 from stream.contracts.event import Event
-from stream.formats.framed.frame import PROTOBUF, Reader, RegisteredSchema
+from stream.formats.framed.frame import Reader
 from stream.formats.framed.protobuf import protobuf_reader
-from tests.support.framed import event_proto, proto_event, serialized
+from tests.support.framed import add_fields, event_proto, proto_event
 from tests.unit.stream.formats.framed.test_flat_avro import as_document, timed
-from tests.unit.stream.formats.framed.test_protobuf import message
+from tests.unit.stream.formats.framed.test_protobuf import message, registered
 
 FIELDS = descriptor_pb2.FieldDescriptorProto
 ONE, MANY = FIELDS.LABEL_OPTIONAL, FIELDS.LABEL_REPEATED
@@ -26,7 +26,6 @@ def all_kinds(*more: tuple[str, Any, Any, str]) -> descriptor_pb2.FileDescriptor
     action = file.enum_type.add(name="Action")
     for number, name in enumerate(("view", "click")):
         action.value.add(name=name, number=number)
-    event = file.message_type.add(name="Event")
     kinds = [
         ("user_id", FIELDS.TYPE_STRING, ONE, ""),
         ("action", FIELDS.TYPE_ENUM, ONE, ".Action"),
@@ -39,13 +38,12 @@ def all_kinds(*more: tuple[str, Any, Any, str]) -> descriptor_pb2.FileDescriptor
         ("flags", FIELDS.TYPE_BOOL, MANY, ""),
         *more,
     ]
-    for number, (name, kind, label, of) in enumerate(kinds, 1):
-        event.field.add(name=name, number=number, type=kind, label=label, type_name=of or None)
+    add_fields(file.message_type.add(name="Event"), kinds)
     return file
 
 
 def reader_of(file: Any) -> Reader:
-    return protobuf_reader(RegisteredSchema(PROTOBUF, serialized(file)))
+    return protobuf_reader(registered(file))
 
 
 def drawn(file: Any, random_: random.Random) -> bytes:

@@ -15,7 +15,7 @@ from stream.audit.framed import Frames
 from stream.contracts.faults import BadEvent
 from stream.formats.framed.frame import PROTOBUF, RegisteredSchema, framed
 from stream.formats.framed.protobuf import message_indexes, protobuf_reader
-from tests.support.framed import event_proto, serialized
+from tests.support.framed import add_fields, event_proto, serialized
 
 FIELDS = descriptor_pb2.FieldDescriptorProto
 
@@ -71,10 +71,10 @@ def test_each_kind_of_field_is_shown_as_the_page_says() -> None:
     inner = outer.nested_type.add(name="Inner")
     entry = inner.nested_type.add(name="CountsEntry")
     entry.options.map_entry = True
-    for number, name, kind in ((1, "key", FIELDS.TYPE_STRING), (2, "value", FIELDS.TYPE_INT64)):
-        entry.field.add(name=name, number=number, type=kind, label=FIELDS.LABEL_OPTIONAL)
     many, one = FIELDS.LABEL_REPEATED, FIELDS.LABEL_OPTIONAL
-    for number, (name, kind, label, of) in enumerate(
+    add_fields(entry, [("key", FIELDS.TYPE_STRING, one, ""), ("value", FIELDS.TYPE_INT64, one, "")])
+    add_fields(
+        inner,
         [
             ("when", FIELDS.TYPE_MESSAGE, one, ".google.protobuf.Timestamp"),
             ("big", FIELDS.TYPE_MESSAGE, one, ".google.protobuf.Int64Value"),
@@ -85,9 +85,7 @@ def test_each_kind_of_field_is_shown_as_the_page_says() -> None:
             ("number", FIELDS.TYPE_UINT64, one, ""),
             ("ratio", FIELDS.TYPE_DOUBLE, one, ""),
         ],
-        1,
-    ):
-        inner.field.add(name=name, number=number, type=kind, label=label, type_name=of or None)
+    )
     given = message(file, "Outer.Inner", item)
     given.when.FromJsonString("2027-01-15T08:00:00.123Z")
     given.big.value = -(2**63)
