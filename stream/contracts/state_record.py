@@ -61,6 +61,7 @@ CHECK_BYTES: Final = 4
 SOUND: Final = 0x2144DF1C
 """crc32 of anything that is followed by its own crc32."""
 PREFIX: Final = Struct("<BBH")  # version, n_recent, state_size
+PLACE: Final = Struct("<4x I 8x i 4x q")  # topic, partition and offset of what was applied last
 
 
 def row_dtype(state_size: int) -> np.dtype[Any]:
@@ -177,13 +178,14 @@ def extent(value: bytes) -> tuple[int, int, int]:
     return memory_at, memory_end, end
 
 
-def extents(values: Sequence[bytes]) -> tuple[int, int, int]:
-    """Returns the `extent` that records of one shape share.
-
-    Raises CorruptRecordError with the reason.
-    """
-    found = extent(values[0])  # the first one stands for the shape of all
-    checks = np.fromiter(map(zlib.crc32, values), np.uint32, len(values))
-    for doubtful in np.flatnonzero(checks != SOUND).tolist():
+def check(values: Sequence[bytes]) -> None:
+    """Raises CorruptRecordError, with the reason, if any record is damaged."""
+    sums = np.fromiter(map(zlib.crc32, values), np.uint32, len(values))
+    for doubtful in np.flatnonzero(sums != SOUND).tolist():
         extent(values[doubtful])
-    return found
+    # one of each length and prefix stands for all of them
+    prefixes = [value[: PREFIX.size] for value in values]
+    for value in dict(
+        zip(zip(map(len, values), prefixes, strict=True), values, strict=True)
+    ).values():
+        extent(value)

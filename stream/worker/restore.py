@@ -5,7 +5,7 @@ Pure: no clock, no I/O, no framework.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import cast
@@ -13,11 +13,14 @@ from typing import cast
 import numpy as np
 
 from stream.contracts.state_record import (
+    FIRST_HEADER,
     HEADER,
     MARKER,
+    PLACE,
     PREFIX,
     VERSION,
-    extents,
+    check,
+    extent,
     headers_of,
 )
 from stream.contracts.state_rows import Naming, blank
@@ -47,19 +50,57 @@ class RestorableArena(Arena):
         Of a user the record with the highest source offset stays; those that went back are writes
         of a worker that no longer owned the partition. Raises CorruptRecordError.
         """
+        check([value for value in values if value is not None])
         if None not in values and len(set(users)) == len(users):
             return self._take(users, cast(Sequence[bytes], values))
-        regressions, pending = 0, dict[bytes, bytes]()
+
+        # of each user one record is taken, the one that would be left of all; a changelog that was
+        # not compacted yet holds tens of a user
+        regressions = 0
+        latest = dict[bytes, bytes]()
+        replaced = list[tuple[bytes, bytes]]()  # by a later one that was written further on
         for user, value in zip(users, values, strict=True):
-            # of a user only one at a time: the order of the log counts
-            if value is None or user in pending:
-                regressions += self._take(list(pending), list(pending.values()))
-                pending.clear()
+            before = latest.get(user)
+            if value is not None and before is None:
+                latest[user] = value
+                continue
+            if value is not None and before is not None:
+                *source, offset = PLACE.unpack_from(value)
+                *source_before, offset_before = PLACE.unpack_from(before)
+                if source == source_before:
+                    if offset < offset_before:
+                        regressions += 1
+                    else:
+                        replaced.append((user, before))
+                        latest[user] = value
+                    continue
+            # a tombstone, or another source: what came before it counts first
+            if before is not None:
+                regressions += self._take_latest(latest, replaced)
+                latest, replaced = {}, []
             if value is None:
                 self.remove(user)
             else:
-                pending[user] = value
-        return regressions + self._take(list(pending), list(pending.values()))
+                latest[user] = value
+        return regressions + self._take_latest(latest, replaced)
+
+    def _take_latest(
+        self, latest: Mapping[bytes, bytes], replaced: Sequence[tuple[bytes, bytes]]
+    ) -> int:
+        """Takes the latest record of each user, and returns how many went back in source offset.
+
+        replaced: records in between, of users in `latest`; only those that are older than what was
+        held before count.
+        """
+        held = [
+            (row, value) for user, value in replaced if (row := self._index.get(user)) is not None
+        ]
+        older = 0
+        if held:
+            raw = b"".join([value[: FIRST_HEADER.itemsize] for _, value in held])
+            rows = np.array([row for row, _ in held], np.int64)
+            older = int(self._older(np.frombuffer(raw, FIRST_HEADER), rows).sum())
+        return older + self._take(list(latest), list(latest.values()))
 
     def remove(self, user: bytes) -> None:
         """Forgets a user (a tombstone in the changelog)."""
@@ -177,16 +218,12 @@ class RestorableArena(Arena):
         Returns how many were older than what is held.
         """
         # all records as one block of bytes, and their headers as columns
-        memory_at, memory_end, end = extents(values)
+        memory_at, memory_end, end = extent(values[0])
         raw = np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1)
         header = headers_of(raw[:, :memory_at])
 
         # a record of the same source that is older than what is held was written by a former owner
-        held = self._rows
-        same_source = (header["topic"] == held["topic"][rows]) & (
-            header["partition"] == held["partition"][rows]
-        )
-        older = same_source & (header["offset"] < held["offset"][rows])
+        held, older = self._rows, self._older(header, rows)
         if older.any():
             rows, raw, header = rows[~older], raw[~older], header[~older]
 
@@ -217,6 +254,15 @@ class RestorableArena(Arena):
         held["state_size"][where], held["fingerprint"][where] = self._state_size, self._fingerprint
         held["version"][where] = VERSION
         return int(older.sum())
+
+    def _older(self, header: Array, rows: Array) -> Array:
+        """Returns whether records are of the source that rows hold, and older, bool [N]."""
+        held = self._rows
+        same_source = (header["topic"] == held["topic"][rows]) & (
+            header["partition"] == held["partition"][rows]
+        )
+        older: Array = same_source & (header["offset"] < held["offset"][rows])
+        return older
 
 
 def _slice_of(rows: Array) -> Array | slice:

@@ -241,3 +241,33 @@ def test_a_marker_is_a_header_alone_and_stays_before_an_older_state(fingerprint:
     assert not held["memory"].any()
     assert not len(arena.stale_rows())
     assert decode_record(arena.encoded(b"u") or b"").is_marker
+
+
+SOURCES = st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(0, 6))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.none() | SOURCES), max_size=30), st.integers(0, 30))
+def test_a_chunk_of_records_leaves_what_its_records_one_by_one_leave(
+    log: list[tuple[int, tuple[int, int, int] | None]], cut: int
+) -> None:
+    """However the changelog was cut into fetches."""
+    rows = rows_of(len(log), fingerprint=9)
+    for row, (_, source) in zip(rows, log, strict=True):
+        row["topic"], row["partition"], row["offset"] = source or (0, 0, 0)
+    records = [
+        (b"user-%d" % user, None if source is None else value)
+        for (user, source), value in zip(log, encode_rows(rows), strict=True)
+    ]
+    whole, single = RestorableArena(SIZE, 9, 4), RestorableArena(SIZE, 9, 4)
+    gone_back = [
+        sum(
+            whole.restore(*map(list, zip(*part, strict=True)))
+            for part in (records[:cut], records[cut:])
+            if part
+        ),
+        sum(single.restore([user], [value]) for user, value in records),
+    ]
+    assert gone_back[0] == gone_back[1]
+    assert {user: whole.encoded(user) for user in whole.users()} == {
+        user: single.encoded(user) for user in single.users()
+    }
