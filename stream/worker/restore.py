@@ -5,10 +5,9 @@ Pure: no clock, no I/O, no framework.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
-from typing import cast
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from stream.contracts.state_record import (
     FIRST_HEADER,
     HEADER,
     MARKER,
-    PLACE,
     PREFIX,
     VERSION,
     check,
@@ -51,56 +49,17 @@ class RestorableArena(Arena):
         of a worker that no longer owned the partition. Raises CorruptRecordError.
         """
         check([value for value in values if value is not None])
-        if None not in values and len(set(users)) == len(users):
-            return self._take(users, cast(Sequence[bytes], values))
-
-        # of each user one record is taken, the one that would be left of all; a changelog that was
-        # not compacted yet holds tens of a user
-        regressions = 0
-        latest = dict[bytes, bytes]()
-        replaced = list[tuple[bytes, bytes]]()  # by a later one that was written further on
+        gone_back, waiting, theirs = 0, list[tuple[bytes, bytes]](), set[bytes]()
         for user, value in zip(users, values, strict=True):
-            before = latest.get(user)
-            if value is not None and before is None:
-                latest[user] = value
+            if value is not None:
+                waiting.append((user, value))
+                theirs.add(user)
                 continue
-            if value is not None and before is not None:
-                *source, offset = PLACE.unpack_from(value)
-                *source_before, offset_before = PLACE.unpack_from(before)
-                if source == source_before:
-                    if offset < offset_before:
-                        regressions += 1
-                    else:
-                        replaced.append((user, before))
-                        latest[user] = value
-                    continue
-            # a tombstone, or another source: what came before it counts first
-            if before is not None:
-                regressions += self._take_latest(latest, replaced)
-                latest, replaced = {}, []
-            if value is None:
-                self.remove(user)
-            else:
-                latest[user] = value
-        return regressions + self._take_latest(latest, replaced)
-
-    def _take_latest(
-        self, latest: Mapping[bytes, bytes], replaced: Sequence[tuple[bytes, bytes]]
-    ) -> int:
-        """Takes the latest record of each user, and returns how many went back in source offset.
-
-        replaced: records in between, of users in `latest`; only those that are older than what was
-        held before count.
-        """
-        held = [
-            (row, value) for user, value in replaced if (row := self._index.get(user)) is not None
-        ]
-        older = 0
-        if held:
-            raw = b"".join([value[: FIRST_HEADER.itemsize] for _, value in held])
-            rows = np.array([row for row, _ in held], np.int64)
-            older = int(self._older(np.frombuffer(raw, FIRST_HEADER), rows).sum())
-        return older + self._take(list(latest), list(latest.values()))
+            if user in theirs:  # what was written before the tombstone counts first
+                gone_back += self._take(waiting)
+                waiting, theirs = [], set()
+            self.remove(user)
+        return gone_back + self._take(waiting)
 
     def remove(self, user: bytes) -> None:
         """Forgets a user (a tombstone in the changelog)."""
@@ -199,9 +158,37 @@ class RestorableArena(Arena):
         raw = self._rows.view(np.uint8).reshape(-1, self._dtype.itemsize)[:, : HEADER.itemsize]
         return np.ascontiguousarray(raw[rows]).view(HEADER)[:, 0]
 
-    def _take(self, users: Sequence[bytes], values: Sequence[bytes]) -> int:
+    def _take(self, records: Sequence[tuple[bytes, bytes]]) -> int:
+        """Stores sound records, and returns how many were older than what was held by then.
+
+        Of the records of a user in one call only the last is copied, because a changelog that is
+        not compacted yet holds tens of each; unless one of them went back, or their source changed.
+        """
+        if not records:
+            return 0
+        values = [value for _, value in records]
+        rows = self.find([user for user, _ in records])  # new users in the order of the log
+        heads = np.frombuffer(
+            b"".join([value[: FIRST_HEADER.itemsize] for value in values]), FIRST_HEADER
+        )
+
+        # the records of each user next to one another, in the order of the log
+        order = np.argsort(rows, kind="stable")
+        offsets, sources = heads["offset"][order], heads[["topic", "partition"]]
+        follows = np.diff(rows[order], prepend=-1) == 0  # a record of the same user
+        went_back = follows & (np.diff(offsets, prepend=0) < 0)
+        if went_back.any() or (follows.any() and (sources != sources[0]).any()):
+            half = len(records) // 2
+            return self._take(records[:half]) + self._take(records[half:])
+
+        last = np.sort(order[~np.append(follows[1:], False)])
+        replaced = np.ones(len(records), bool)
+        replaced[last] = False
+        older = int(self._older(heads[replaced], rows[replaced]).sum()) if replaced.any() else 0
+        return older + self._take_last([values[place] for place in last.tolist()], rows[last])
+
+    def _take_last(self, values: Sequence[bytes], rows: Array) -> int:
         """Stores records of different users and returns how many were older than what is held."""
-        rows = self.find(users)  # new users in the order of the log
         shapes: dict[tuple[int, bytes], list[int]] = {}
         for place, value in enumerate(values):
             shapes.setdefault((len(value), value[: PREFIX.size]), []).append(place)
