@@ -176,6 +176,12 @@ INTERNALS: dict[str, tuple[str, str]] = {
         "field",
         "what the group says of this worker",
     ),
+    "aiokafka.consumer.consumer:AIOKafkaConsumer._fetcher": (
+        "field",
+        "how long a fetch may wait changes with what comes in",
+    ),
+    "aiokafka.consumer.fetcher:Fetcher._fetch_max_wait_ms": ("field", "see there"),
+    "aiokafka.consumer.fetcher:Fetcher._fetch_min_bytes": ("field", "see there"),
     "aiokafka.consumer.group_coordinator:GroupCoordinator._closing": (
         "field",
         "whether the worker leaves by its own will",
