@@ -11,6 +11,9 @@ PROCESSES ?= 3
 SIDE_BY_SIDE = $(if $(filter 1,$(PROCESSES)),,-n $(PROCESSES) --dist loadfile --no-loadscope-reorder)
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
+# Python compiles every module anew in each process where an image forbids it to keep the result.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast check fmt lock demo-model bench results-quick registry-test compose-test connect-test faults faults-long docs clean
 

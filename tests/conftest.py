@@ -7,11 +7,14 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from stream import logs
 from stream.broker.local_kafka import serves
 from stream.broker.ports import free_ports
 from tests.support import brokers, processes
-from tests.support.brokers import Kafka
+from tests.support.brokers import BROKER_VARIABLE, Kafka
 from tests.support.pipelines import Pipeline, make_pipeline
 
 # a busy machine is no failure: no example has a deadline, and slow generation is not unhealthy
@@ -43,7 +46,6 @@ if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # nor may a time limit l
 # waits for a core that another process has, and the first one for the second, ten times as long
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-BROKER_VARIABLE = "INTEREST_STREAM_TEST_BROKER"
 SHARED = "interest_stream_kafka"
 """Name of the variable that gives processes of pytest-xdist the folder of the broker they share."""
 FOLDERS = pytest.StashKey[Path]()
@@ -80,6 +82,31 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tells a process of pytest-xdist, before it starts, the folder of the run."""
     node.workerinput[SHARED] = str(node.config.stash[FOLDERS])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Imports the files of tests in an order of each process's own, before pytest collects them.
+
+    pytest rewrites the assertions of each file, which is half of a collection, and keeps the
+    result. Processes that begin with files of their own find the others done.
+    """
+    config = session.config
+    told = getattr(config, "workerinput", None)
+    if (
+        told is None
+        or sys.dont_write_bytecode
+        or config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+    ):
+        return
+    files = sorted((config.rootpath / "tests").rglob("test_*.py"))
+    first = int(told["workerid"].removeprefix("gw")) * len(files) // told["workercount"]
+    for file in files[first:] + files[:first]:
+        name = ".".join(file.relative_to(config.rootpath).with_suffix("").parts)
+        with suppress(
+            Exception, pytest.skip.Exception
+        ):  # pytest tells it when it collects the file
+            import_module(name)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

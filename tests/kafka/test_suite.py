@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from stream.broker.local_kafka import serves
+from tests.support.brokers import BROKER_VARIABLE, Kafka
 from tests.support.pipelines import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -44,10 +46,14 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("how", [(), SIDE_BY_SIDE], ids=["alone", "side by side"])
-def test_ctrl_c_leaves_nothing(how: tuple[str, ...], folder: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_nothing(
+    how: tuple[str, ...], folder: Path, tmp_path: Path, kafka: Kafka
+) -> None:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
     }
+    if not how:  # one process with a Kafka that is there, several with one of their own
+        environment[BROKER_VARIABLE] = kafka.bootstrap
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *how]
     with (tmp_path / "said").open("wb") as said:
         suite = subprocess.Popen(
@@ -70,9 +76,10 @@ def test_ctrl_c_leaves_nothing(how: tuple[str, ...], folder: Path, tmp_path: Pat
 
     try:
         wait_until(works, "a worker starts", moved=lambda: running(folder).keys())
-        assert any("kafka.Kafka" in words for words in running(folder).values())
+        assert any("kafka.Kafka" in words for words in running(folder).values()) == bool(how)
         os.killpg(suite.pid, signal.SIGINT)  # as a terminal sends it: to every process in front
         wait_until(lambda: suite.poll() is not None, "the suite ends")
+        assert serves(kafka.bootstrap), "a Kafka that it was given is not its to end"
         assert suite.returncode == pytest.ExitCode.INTERRUPTED, (tmp_path / "said").read_text()
         wait_until(lambda: not running(folder), "every process has ended")
     finally:

@@ -20,6 +20,8 @@ from stream.broker import quick_start
 from stream.broker.local_kafka import LocalKafka, serves
 from stream.broker.ports import free_ports
 
+BROKER_VARIABLE: Final = "INTEREST_STREAM_TEST_BROKER"
+"""Name of the variable that names a Kafka for the tests, in place of one of their own."""
 IMAGE_VARIABLE: Final = "INTEREST_STREAM_KAFKA_IMAGE"
 IMAGE: Final = "docker.io/apache/kafka:4.3.1"
 START_S: Final = 400.0

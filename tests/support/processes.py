@@ -31,6 +31,20 @@ HANG_S: Final = 600.0
 
 CONTEXT = multiprocessing.get_context("forkserver")
 PRELOADED: Final = (
+    # what a worker, an audit and a progress bar import once they run
+    "faust.assignor.partition_assignor",
+    "faust.events",
+    "faust.tables.sets",
+    "faust.topics",
+    "faust.worker",
+    "numpy.ma",
+    "rich.console",
+    "rich.live",
+    "rich.progress",
+    "rich.table",
+    "stream.audit.reader",
+    "stream.kafka.signals",
+    "stream.worker.process",
     "stream.cli.audit_command",
     "stream.cli.dead_letters_command",
     "stream.cli.inspect_command",
