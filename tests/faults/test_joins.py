@@ -1,4 +1,4 @@
-"""Checks that thirty joins do not hang.
+"""Checks that joins, one after the other, do not hang.
 
 Stock Faust's recovery can hang for ever after a rebalance: alive, "Restoring state", reading
 nothing.
@@ -19,9 +19,15 @@ from tests.support.pipelines import Pipeline, Worker, make_pipeline, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-JOINS = 30
+JOINS = 3
+"""Joins of each pipeline; the fault campaign has many more (W12 of `make faults`)."""
+SESSION_S = 60
+"""Nobody dies here, so none is sat out; and a busy machine puts no worker out of its group."""
 SIDE_BY_SIDE = 3
-"""Pipelines that share the joins: most of a join is waiting for the group."""
+"""Pipelines at once: most of a join is waiting for the group."""
+
+PATIENT = ("--null-model", "--shutdown-timeout-s", "600")
+"""A worker leaves in its own time: a busy machine makes that longer than the usual limit."""
 
 
 def assert_moves(*workers: Worker) -> None:
@@ -49,11 +55,12 @@ def pipelines(kafka: Kafka, forks: None, tmp_path: Path) -> Iterator[list[Pipeli
 a_pipeline: Callable[..., Any] = contextmanager(make_pipeline)
 
 
-def join_and_leave(pipeline: Pipeline, joins: int) -> None:
-    load = pipeline.produce_in_background(2_000_000, rate=300)  # ends with the test
-    old = pipeline.start("--null-model")
-    for _ in range(joins):
-        new = pipeline.start("--null-model")
+def join_and_leave(pipeline: Pipeline) -> None:
+    pipeline.session_s = SESSION_S
+    load = pipeline.produce_in_background(2_000_000, rate=100)  # ends with the test
+    old = pipeline.start(*PATIENT)
+    for _ in range(JOINS):
+        new = pipeline.start(*PATIENT)
         pipeline.wait_ready(old, new)
         assert_moves(old, new)
         assert old.stop() == 0
@@ -67,8 +74,7 @@ def join_and_leave(pipeline: Pipeline, joins: int) -> None:
     assert pipeline.audit()["regressions"] == 0
 
 
-def test_thirty_starts_and_joins_without_a_hang(pipelines: list[Pipeline]) -> None:
+def test_starts_and_joins_without_a_hang(pipelines: list[Pipeline]) -> None:
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
-        joins = [JOINS // SIDE_BY_SIDE] * SIDE_BY_SIDE
-        for _ in threads.map(join_and_leave, pipelines, joins):
+        for _ in threads.map(join_and_leave, pipelines):
             pass
