@@ -270,12 +270,12 @@ def _emptied(settings: Settings, ask: Ask, before: _Before, at_ms: int) -> list[
     for key, record in before.states.records.items():
         found = state_of(record.value)
         if found is not None and not found.is_marker:
-            state.add(key, record, keep=False)
+            state.add((key,), record, keep=False)
             kept, events = kept + len(found.recent), events + int(found.header["count"])
     profile = Place(PROFILE, settings.profiles_topic, lives.get(settings.profiles_topic))
     for key, record in before.profiles.records.items():
         if source_offset(record.value) is not None:
-            profile.add(key, record, keep=False)
+            profile.add((key,), record, keep=False)
     for place, read in ((state, before.states), (profile, before.profiles)):
         place.ranges = {each.partition: range_ for each, range_ in read.ranges.items()}
     window = settings.late_window_ms

@@ -2,26 +2,25 @@
 
 A user's state and profile are the newest records of the key in two compacted topics. Updates and
 events lie in logs, as long as Kafka keeps them. All four have the user in one partition. A dead
-letter is the user's if its original had the key, or names the user in its value, which is read by
-the event format of the workers; such a record may lie in any partition, and so may the raw events
-of `--rekey`, so of those two topics all is read.
+letter is the user's if its original had the key, or names the user in its value, which is searched
+by the event format of the workers; such a record may lie in any partition, and so may the raw
+events of `--rekey`, so of those two topics all is read. Whether workers read it as an event does
+not count: what they drop on purpose names its users as well.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream.clients.user_ids import user_key
 from stream.config import ConnectionSettings, Settings
 from stream.contracts.control import is_control
-from stream.contracts.faults import BadEvent
-from stream.formats.documents import read_documents
+from stream.formats.contract_format import ContractFormat
+from stream.formats.documents import users_named
 from stream.formats.event_format import EventFormat
 from stream.formats.registry import foreign_format
 from stream.kafka.consumer import home_of, partitions_of, ranges_of, records_of
@@ -86,10 +85,10 @@ class Place:
             return None
         return self.newest_ms + self.life.value_ms
 
-    def add(self, user: bytes, record: Any, keep: bool) -> None:
-        """Counts a record of a user, and keeps it if asked."""
+    def add(self, users: Collection[bytes], record: Any, keep: bool) -> None:
+        """Counts a record of one user or of several, and keeps it if asked."""
         self.found += 1
-        self.users.add(user)
+        self.users.update(users)
         self.newest_ms = max(self.newest_ms or 0, record.timestamp)
         if keep:
             self.records.append(record)
@@ -164,7 +163,7 @@ async def search_log(
 ) -> None:
     """Counts the records of users in a log, those of some partitions or of all.
 
-    A topic whose records are keyed otherwise is searched for the user_id in each value too.
+    A topic whose records are keyed otherwise is searched for the users in each value too.
     Requests about the users are given to `controls` and not counted. Raises TopicError.
     """
     places = await partitions_of(consumer, place.topic)
@@ -172,77 +171,53 @@ async def search_log(
     ranges = await ranges_of(consumer, chosen)
     place.ranges = {each.partition: range_ for each, range_ in ranges.items()}
     by_name = place.name in (LETTERS, RAW)
-    owner = owner_by_name(users) if by_name else _by_key(users)
+    owners = owners_by_name(users) if by_name else _by_key(users)
     schemas = schemas_of(users.event_format if by_name else None, users.registry)
     total, done = sum(end - begin for begin, end in ranges.values()), 0
     async for records in records_of(consumer, ranges):
         await schemas.know(records)
         for record in records:
-            user = owner(record)
-            if user is None:
+            named = owners(record)
+            if not named:
                 continue
             if place.name in (EVENTS, RAW) and is_control(record.headers):
                 controls(record)
             else:
-                place.add(user, record, keep)
+                place.add(named, record, keep)
         done += len(records)
         progress(f"reading {place.topic}", done, total)
     await schemas.close()
 
 
-def _by_key(users: Users) -> Callable[[Any], bytes | None]:
+Owners = Callable[[Any], Collection[bytes]]
+"""Returns which of the users that are asked about a record belongs to, by their keys."""
+
+
+def _by_key(users: Users) -> Owners:
     """Returns whose record one is that has the user's key."""
-
-    def owner(record: Any) -> bytes | None:
-        return record.key if record.key in users.ids else None
-
-    return owner
+    return lambda record: (record.key,) if record.key in users.ids else ()
 
 
-class _Named(msgspec.Struct):
-    """Reads the one field that says whose record it is."""
+def owners_by_name(users: Users) -> Owners:
+    """Returns whose record one is that may have another key: by its key, or by what it names.
 
-    user_id: Any = None
+    It is searched as the contract has events, too, whatever the format of the workers is: a letter
+    may be older than that.
+    """
+    names, every = users.names(), set(users.ids)
+    formats: list[EventFormat] = [ContractFormat()]
+    if users.event_format is not None:
+        formats.append(users.event_format)
 
+    def owners(record: Any) -> Collection[bytes]:
+        found = {names[record.key]} if record.key in names else set()
+        for each in formats:
+            if not record.value or found == every:
+                break
+            for user in users_named(each, record.value, record.headers or ()):
+                key = names.get(user.encode("utf-8", "surrogatepass"))
+                if key is not None:
+                    found.add(key)
+        return found
 
-_decode: Final = msgspec.json.Decoder(_Named).decode
-_USER_ID: Final = re.compile(rb'"user_id"\s*:\s*"((?:[^"\\]|\\.)*)"')
-"""Finds the user of a value that is no JSON; a damaged event can name one all the same."""
-
-
-def owner_by_name(users: Users) -> Callable[[Any], bytes | None]:
-    """Returns whose record one is that may have another key: by its key, or by its user_id."""
-    names = users.names()
-
-    def owner(record: Any) -> bytes | None:
-        if record.key in names:
-            return names[record.key]
-        named = user_named(record.value)
-        if named is None and users.event_format is not None:
-            named = next((each for each in _users_of(record, users) if each in names), None)
-        return None if named is None else names.get(named)
-
-    return owner
-
-
-def _users_of(record: Any, users: Users) -> list[bytes]:
-    """Returns the users whom a record of another shape names, as far as it can be read."""
-    if users.event_format is None or not record.value:
-        return []
-    try:
-        reading = read_documents(users.event_format, record.value, record.headers or (), None)
-    except BadEvent:
-        return []
-    return [event.user_id.encode() for event in reading.events]
-
-
-def user_named(value: bytes | None) -> bytes | None:
-    """Returns the user_id that a value names, None if it names none."""
-    if not value:
-        return None
-    try:
-        user = _decode(value).user_id
-        return user.encode() if isinstance(user, str) else None
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        found = _USER_ID.search(value)
-        return None if found is None else found[1]
+    return owners

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -20,9 +20,17 @@ import msgspec
 from models.compact import ACTION_CODES
 from stream.contracts.faults import BadEvent, shown
 from stream.formats.commerce import DROPPED, ActionNames
-from stream.formats.decoding import decoded, id_of, moment_ms, utc_ms, words_of
+from stream.formats.decoding import (
+    decoded,
+    fields_of,
+    id_of,
+    ids_in_pieces,
+    moment_ms,
+    utc_ms,
+    words_of,
+)
 from stream.formats.event_format import Headers, Reading
-from stream.formats.usual_names import Layouts, Named
+from stream.formats.usual_names import Layouts, Named, names_user, users_in
 
 PREFIX: Final = "ce_"
 """Before the name of an attribute in a header, as the Kafka binding has it."""
@@ -76,6 +84,20 @@ class CloudeventsFormat:
             _check(envelope)
             data = _data(envelope)
         return self._event(envelope, data, received_ms)
+
+    def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
+        """Returns whom the data names and the attributes, which may have extensions.
+
+        All usual names of a user count (usual_names.py), though events go by the first of them.
+        """
+        found = users_in(_attributes(headers))
+        document = fields_of(value)
+        if document is None:
+            return found | ids_in_pieces(value, names_user)
+        data = document.get("data")
+        if not isinstance(data, dict):
+            data = fields_of(data) or fields_of(_of_base64(document.get("data_base64"))) or {}
+        return found | users_in(document) | users_in(data)
 
     def _event(
         self, envelope: _Envelope, data: Mapping[str, Any], received_ms: int | None
@@ -135,6 +157,14 @@ def _data(envelope: _Envelope) -> Mapping[str, Any]:
     if not isinstance(data, dict):
         raise BadEvent("wrong-type", f"data is {shown(data)}; send a JSON object")
     return data
+
+
+def _of_base64(text: Any) -> bytes | None:
+    """Returns what a text in Base64 stands for, None where it is none."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError, TypeError):
+        return None
 
 
 class ActionsOfTypes(ActionNames):

@@ -5,6 +5,7 @@ Workers read the contract without it, by the contract's own parser; it serves wh
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from stream.contracts.event import Event
 from stream.contracts.faults import fault_of
 from stream.contracts.times import parse_time
+from stream.formats.decoding import fields_of, ids_in_pieces
 from stream.formats.event_format import Headers, Reading
 
 _decode: Final = msgspec.json.Decoder(Event).decode
@@ -32,3 +34,11 @@ class ContractFormat:
         if isinstance(event.time, str):
             event.time = parse_time(event.time)
         return Reading((event,))
+
+    def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
+        """Returns the user_id of a document, as it is written."""
+        document = fields_of(value)
+        if document is None:
+            return ids_in_pieces(value, "user_id".__eq__)
+        user_id = document.get("user_id")
+        return {user_id} if isinstance(user_id, str) else ()

@@ -11,6 +11,7 @@ Debezium's transformation ExtractNewRecordState leaves it.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -18,15 +19,26 @@ from msgspec import UNSET
 
 from stream.contracts.faults import BadEvent, shown
 from stream.formats.commerce import ACTION_NAMED, DROPPED
-from stream.formats.decoding import NoObject, decoded, id_of, moment_ms, words_of
+from stream.formats.decoding import (
+    NoObject,
+    decoded,
+    fields_of,
+    id_of,
+    ids_in_pieces,
+    moment_ms,
+    words_of,
+)
 from stream.formats.event_format import Headers, Reading
-from stream.formats.usual_names import Layouts, Named
+from stream.formats.usual_names import Layouts, Named, names_user, users_in
 from stream.formats.values import moment_of
 
 INSERTED: Final = "c"
 SNAPSHOT: Final = "r"
 COLUMNS_NAMED: Final = 20
 OTHER_CHANGES: Final = ("u", "d", "t", "m")
+
+EXTENDED: Final = ("$oid", "$numberLong", "$numberInt", "$numberDouble", "$numberDecimal", "$date")
+"""How MongoDB's extended JSON says of what type a value is."""
 
 _WHAT: Final = "a change event of Debezium, as JSON"
 _object: Final = msgspec.json.Decoder(dict[str, Any]).decode
@@ -95,6 +107,18 @@ class DebeziumFormat:
             snapshot=op == SNAPSHOT,
         )
 
+    def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
+        """Returns the users of a row, as it is and as it was before: a deletion has that alone.
+
+        All usual names of a user count (usual_names.py), though events go by the first of them.
+        """
+        document = fields_of(value)
+        if document is None:
+            return ids_in_pieces(value, names_user)
+        rows = [document, _row_in(document.get("payload"))]
+        rows += [_row_in(each.get(name)) for each in rows for name in ("before", "after")]
+        return set[str]().union(*map(users_in, map(_in_plain, rows)))
+
     def _flat(self, row: dict[str, Any]) -> Reading:
         """Returns the event of a row that was taken out of its envelope."""
         op, deleted = row["__op"], row.get("__deleted")
@@ -111,7 +135,7 @@ class DebeziumFormat:
     def _row(self, row: dict[str, Any], table: str, committed: Any, *, snapshot: bool) -> Reading:
         plain = row
         if dict in map(type, row.values()):
-            plain = {name: _plain(value) for name, value in row.items()}
+            plain = _in_plain(row)
         named = self._layouts.read(plain)
         action = ACTION_NAMED[words_of(named.action, "action") or "view"]
         subject, user_id = named.subject(action), id_of(named.user_id, "user_id")
@@ -156,19 +180,23 @@ def _document(after: Any) -> dict[str, Any]:
     return after
 
 
+def _row_in(value: Any) -> dict[str, Any]:
+    """Returns a row, also one that is a text of JSON; an empty one of all else."""
+    return value if isinstance(value, dict) else fields_of(value) or {}
+
+
+def _in_plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a row whose values are what MongoDB's extended JSON means."""
+    return {name: _plain(value) for name, value in row.items()}
+
+
 def _plain(value: Any) -> Any:
     """Returns a value of MongoDB's extended JSON as what it means, any other as it is."""
-    if isinstance(value, dict) and len(value) == 1:
+    while isinstance(value, dict) and len(value) == 1:
         name, inner = next(iter(value.items()))
-        if name in (
-            "$oid",
-            "$numberLong",
-            "$numberInt",
-            "$numberDouble",
-            "$numberDecimal",
-            "$date",
-        ):
-            return _plain(inner)
+        if name not in EXTENDED:
+            break
+        value = inner
     return value
 
 

@@ -4,12 +4,14 @@ What a format needs of a document is a struct whose fields are Any, so a field i
 read, and one that is not read may hold anything. Ids are texts; numbers become their digits. What
 programs write where they know no id ("null", "undefined", "(not set)") is no id: else all visitors
 whose id was lost would be one user.
+
+Whom a document names is found without any fault: what cannot be read is passed over.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -27,6 +29,14 @@ LONGEST_NOT_GIVEN: Final = max(map(len, NOT_GIVEN))
 _PATH: Final = re.compile(r" - at `\$\.?(.*)`$")
 _NAIVE: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?", re.ASCII)
 _SHORT_ZONE: Final = re.compile(r"(.*\d)([+-]\d\d):?(\d\d)?", re.ASCII)
+
+_NAMED: Final = re.compile(
+    rb'"([\w$.-]{1,64})"\s*:\s*(?:("(?:[^"\\]|\\.)*")|(-?\d{1,19})(?![\d.eE]))'
+)
+"""A name in JSON, and the text or the whole number behind it."""
+
+_fields: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_text: Final = msgspec.json.Decoder(str).decode
 
 NoObject = str | bool | int | float | list[Any] | None
 """What JSON holds beside objects, where only an object says something."""
@@ -125,3 +135,63 @@ def moment_ms(value: Any, where: str) -> int | None:
 def child(value: Any, name: str) -> Any:
     """Returns what an object holds under a name, None where it is no object."""
     return value.get(name) if isinstance(value, dict) else None
+
+
+def fields_of(value: Any) -> dict[str, Any] | None:
+    """Returns what a JSON object holds, given as bytes or text; None of all else."""
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogatepass")
+    if not isinstance(value, bytes):
+        return None
+    try:
+        return _fields(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def with_batch(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yields a document, and those in its `batch` where it is the body of several."""
+    left = [document]
+    while left:
+        found = left.pop()
+        yield found
+        batch = found.get("batch")
+        left += [each for each in batch if isinstance(each, dict)] if type(batch) is list else []
+
+
+def ids_of(found: Mapping[str, Any], names: Iterable[str]) -> set[str]:
+    """Returns the ids that an object has under some names; what is no id is passed over."""
+    ids = set[str]()
+    for name in names:
+        given = found.get(name)
+        if type(given) not in (str, int, float):
+            continue
+        try:
+            each = id_of(given, name)
+        except BadEvent:
+            continue
+        if each is not None:
+            ids.add(each)
+    return ids
+
+
+def ids_in_pieces(value: bytes, wanted: Callable[[str], bool]) -> set[str]:
+    """Returns the ids behind the names that are wanted in what is no sound JSON: half of it, say.
+
+    Which object a name belongs to is not known there. Objects that are texts in it are searched,
+    too.
+    """
+    ids = set[str]()
+    plain = value.replace(b'\\"', b'"')
+    for raw, text, digits in _NAMED.findall(value) + _NAMED.findall(
+        plain if plain != value else b""
+    ):
+        name = raw.decode(errors="replace")
+        if not wanted(name):
+            continue
+        try:
+            given = _text(text) if text else int(digits)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+        ids |= ids_of({name: given}, (name,))
+    return ids

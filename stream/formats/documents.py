@@ -28,7 +28,7 @@ from stream.formats.event_format import (
     Headers,
     Reading,
 )
-from stream.formats.framed.readers import unframed
+from stream.formats.framed.readers import FramedFormat, unframed
 from stream.formats.packed import unpacked
 
 LEAST_TABS: Final = 20
@@ -42,6 +42,7 @@ _GAP: Final = re.compile(f"[{_SPACE}]*")
 _BRACES: Final = bytes.maketrans(b"[]", b"{}")
 _NO_MARKS: Final = bytes(each for each in range(256) if each not in b'{}[]"')
 _array: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_raw: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _decoder: Final = json.JSONDecoder(parse_int=float)  # an integer of any length
 
 
@@ -75,6 +76,27 @@ def read_documents(
         if not documents:
             raise BadEvent("not-json", "the value is no JSON array of objects; send objects")
     return each_document(documents, partial(_read, event_format, judge, headers, received_ms))
+
+
+def users_named(event_format: EventFormat, value: bytes, headers: Headers) -> set[str]:
+    """Returns the ids of all users whom the documents of a value name, read as events or not.
+
+    The value is taken apart as `read_documents` does. It never raises: in what is damaged it finds
+    what can be found.
+    """
+    inner = event_format.inner if isinstance(event_format, FramedFormat) else event_format
+    try:
+        inner, value = unframed(event_format, value)
+        value = unpacked(value)
+    except BadEvent:
+        pass  # it is not what it begins as, and may hold a name all the same
+    if not value.isascii():
+        value = value.decode(errors="replace").encode()
+    documents = [value] if (headers and _describe(headers)) or _is_object(value) else _split(value)
+    found = set[str]()
+    for document in documents or [value]:
+        found.update(inner.users_named(document, headers))
+    return found
 
 
 def is_one_document(value: bytes) -> bool:
@@ -120,6 +142,14 @@ def _ensure_sound(value: bytes) -> None:
         except UnicodeDecodeError as error:
             what = f"byte {error.start} is not UTF-8 ({error.reason}); encode the value as UTF-8"
             raise BadEvent("not-utf8", what, type(error).__name__) from None
+
+
+def _is_object(value: bytes) -> bool:
+    """Returns whether a value is one JSON object."""
+    try:
+        return value.lstrip().startswith(b"{") and bool(_raw(value))
+    except (msgspec.MsgspecError, RecursionError):
+        return False
 
 
 def _describe(headers: Headers) -> bool:

@@ -9,7 +9,7 @@ id; an event without one is told apart by what the pipeline adds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -74,4 +74,12 @@ class EventFormat(Protocol):
 
         received_ms: when the broker took the record, None where it is not known; a document's own
         time goes before it.
+        """
+
+    def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
+        """Returns the ids of all users whom one document names, read as events or not.
+
+        It is asked when a user's data is searched for, so what is dropped or refused counts as
+        well, and so does each identity of a user, though events go by one of them. It never raises:
+        of a document that is damaged it returns what can be found in it.
         """

@@ -22,7 +22,15 @@ from stream.contracts.event import Event
 from stream.contracts.faults import BadEvent, shown
 from stream.errors import SettingsError
 from stream.formats.commerce import DROPPED, SEARCH, ActionNames
-from stream.formats.decoding import decoded, id_of, weight_of, words_of
+from stream.formats.decoding import (
+    decoded,
+    fields_of,
+    id_of,
+    ids_in_pieces,
+    ids_of,
+    weight_of,
+    words_of,
+)
 from stream.formats.event_format import CONSENT, NO_BEHAVIOUR, Headers, Reading
 from stream.formats.values import moment_of
 
@@ -50,6 +58,9 @@ OF_ROWS: Final = ("analytics_storage", "ads_storage")
 OF_BODIES: Final = ("ad_user_data", "ad_personalization")
 PURPOSES: Final = ("analytics_storage", *OF_BODIES)
 """Of consent, that must not be denied where nothing else is asked for."""
+
+USER_IDS: Final = frozenset(("user_id", "user_pseudo_id", "client_id", "app_instance_id"))
+"""Fields that name a user."""
 
 LEVELS: Final = tuple(f"item_category{level}" for level in ("", 2, 3, 4, 5))
 _levels: Final = attrgetter(*LEVELS)
@@ -162,6 +173,16 @@ class Ga4Format:
         ):
             return Reading(dropped={CONSENT: max(1, len(sent))})
         return _of_body(document, sent, received_ms)
+
+    def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
+        """Returns the users of a document: user_id, and the id of the browser or app beside it.
+
+        Both count, though events go by the first that is given.
+        """
+        document = fields_of(value)
+        if document is None:
+            return ids_in_pieces(value, USER_IDS.__contains__)
+        return ids_of(document, USER_IDS)
 
     def _denied_in(self, privacy: _Privacy | None) -> bool:
         """Returns whether the user of a row denied one of the purposes."""

@@ -11,6 +11,7 @@ and $screen are behaviour. Visitors counted without cookies are dropped: they ar
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -24,7 +25,17 @@ from stream.formats.commerce import (
     Properties,
     called,
 )
-from stream.formats.decoding import child, decoded, id_of, utc_ms, words_of
+from stream.formats.decoding import (
+    child,
+    decoded,
+    fields_of,
+    id_of,
+    ids_in_pieces,
+    ids_of,
+    utc_ms,
+    with_batch,
+    words_of,
+)
 from stream.formats.documents import each_document
 from stream.formats.event_format import CONSENT, Headers, Reading
 from stream.formats.values import number_of
@@ -34,6 +45,12 @@ VIEWS: Final = {"$pageview": "title", "$screen": "$screen_name"}
 
 COOKIELESS: Final = "$posthog_cookieless"
 """The distinct_id of all who are counted without cookies."""
+
+USER_IDS: Final = frozenset(
+    ("distinct_id", "$distinct_id", "alias", "$anon_distinct_id", "$user_id", "$device_id")
+)
+"""Fields of an event and of its properties that name a user. $device_id is what the distinct_id of
+a browser was before the login."""
 
 _WHAT: Final = "an event as PostHog's capture API or its topics have it"
 
@@ -88,6 +105,17 @@ class PosthogFormat:
             return self._read_wrapped(document, received_ms)
         return self._read_event(document, received_ms)
 
+    def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
+        """Returns the users of an event, or of all events of a batch.
+
+        All ids count that the event and its properties have of a user, though it goes by its
+        distinct_id: an $identify names who the visitor was, a $create_alias the other id.
+        """
+        document = fields_of(value)
+        if document is None:
+            return ids_in_pieces(value, USER_IDS.__contains__) - {COOKIELESS}
+        return set[str]().union(*map(_named_in, with_batch(document))) - {COOKIELESS}
+
     def _read_wrapped(self, wrapper: _Document, received_ms: int | None) -> Reading:
         """Returns the events of a record of the ingestion topic."""
         inner = decoded(self._decode, wrapper.data.encode(), f"in data {_WHAT}")
@@ -123,6 +151,22 @@ class PosthogFormat:
             text = found.encode("utf-8", "surrogatepass")
             return decoded(self._decode_properties, text, "in properties an object as a text")
         return found or _Properties()
+
+
+def _named_in(event: Mapping[str, Any]) -> set[str]:
+    """Returns the users that an event names, or a record of the ingestion topic with one inside."""
+    found = set[str]()
+    for outer in (event, _inner(event.get("data"))):
+        for each in (outer, _inner(outer.get("properties"))):
+            found |= ids_of(each, USER_IDS)
+            for name in USER_IDS:  # older libraries send an object that says where it came from
+                found |= ids_of(_inner(each.get(name)), ("distinct_id",))
+    return found
+
+
+def _inner(value: Any) -> Mapping[str, Any]:
+    """Returns an object that may be written as a text, an empty one of all else."""
+    return value if isinstance(value, dict) else fields_of(value) or {}
 
 
 def _user(event: _Document, properties: _Properties) -> str:

@@ -25,12 +25,24 @@ from stream.formats.commerce import (
     Properties,
     called,
 )
-from stream.formats.decoding import NoObject, decoded, id_of, utc_ms, words_of
+from stream.formats.decoding import (
+    NoObject,
+    decoded,
+    fields_of,
+    id_of,
+    ids_in_pieces,
+    ids_of,
+    utc_ms,
+    with_batch,
+    words_of,
+)
 from stream.formats.documents import each_document
 from stream.formats.event_format import CONSENT, Headers, Reading
 
 DENIED: Final = Reading(dropped={CONSENT: 1})
 NO_BEHAVIOUR_CALLS: Final = ("identify", "group", "alias", "merge", "reset", "delete")
+USER_IDS: Final = frozenset(("userId", "anonymousId", "previousId"))
+"""Fields that name a user; previousId, of an alias, is another id of the same one."""
 
 
 class _Page(msgspec.Struct, gc=False):
@@ -110,6 +122,17 @@ class SegmentFormat:
             return _events_of(call, received_ms)
         read = partial(self.read, headers=headers, received_ms=received_ms)
         return each_document([bytes(each) for each in batch], read)
+
+    def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
+        """Returns the users of a call, or of all calls of a batch.
+
+        userId and anonymousId both count, though events go by the first that is given, and so does
+        the previousId of an alias.
+        """
+        document = fields_of(value)
+        if document is None:
+            return ids_in_pieces(value, USER_IDS.__contains__)
+        return set[str]().union(*(ids_of(each, USER_IDS) for each in with_batch(document)))
 
 
 def _events_of(call: Call, received_ms: int | None) -> Reading:

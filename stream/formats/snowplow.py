@@ -34,7 +34,17 @@ from stream.formats.commerce import (
     called,
     item_of,
 )
-from stream.formats.decoding import child, decoded, id_of, utc_ms, weight_of, words_of
+from stream.formats.decoding import (
+    child,
+    decoded,
+    fields_of,
+    id_of,
+    ids_in_pieces,
+    ids_of,
+    utc_ms,
+    weight_of,
+    words_of,
+)
 from stream.formats.event_format import CONSENT, NO_BEHAVIOUR, Headers, Reading
 
 COLUMNS: Final = 131
@@ -65,6 +75,9 @@ PLACES: Final = {
     "true_tstamp": 130,
 }
 """Columns that are read, from 0."""
+
+USER_IDS: Final = ("user_id", "domain_userid", "network_userid")
+"""Columns that name a user; events go by the first that is given."""
 
 ACTIONS: Final = {
     "list_click": "click",
@@ -120,6 +133,18 @@ class SnowplowFormat:
         if value.lstrip().startswith(b"{"):
             return self._read(_OfJson(decoded(_object, value, _WHAT)))
         return self._read(_of_columns(value))
+
+    def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
+        """Returns all three ids that a document may have of its user; events go by the first."""
+        columns = value.decode(errors="replace").split("\t")
+        fields = fields_of(value)
+        if fields is None and len(columns) > PLACES["user_id"]:  # one that was cut has its first
+            fields = dict(
+                zip(PLACES, map(dict(enumerate(columns)).get, PLACES.values()), strict=True)
+            )
+        if fields is None:
+            return ids_in_pieces(value, USER_IDS.__contains__) - {NOBODY}
+        return ids_of(fields, USER_IDS) - {NOBODY}
 
     def _read(self, event: _Enriched) -> Reading:
         """Returns the events of an enriched event, none if its user denied a purpose."""
@@ -338,7 +363,7 @@ def _one(
 
 def _occurrence(event: _Enriched, action: str) -> Event | None:
     """Returns who did it and when, None of a visitor who is tracked anonymously."""
-    for name in ("user_id", "domain_userid", "network_userid"):
+    for name in USER_IDS:
         user_id = id_of(event.get(name), name)
         if user_id == NOBODY:
             return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from models.compact import ACTION_CODES
 from stream.contracts.event import Event
 from stream.formats.commerce import categories_of
-from stream.formats.decoding import id_of, weight_of, words_of
+from stream.formats.decoding import id_of, ids_of, weight_of, words_of
 
 SYNONYMS: Final[dict[str, tuple[str, ...]]] = {
     "user_id": (
@@ -87,6 +88,8 @@ SYNONYMS: Final[dict[str, tuple[str, ...]]] = {
     "value": ("rating", "stars", "overall", "star_rating", "price"),
 }
 """Fields of the contract and the names that data sets give them; the first in a header is taken."""
+
+USER_NAMES: Final = frozenset(("user_id", *SYNONYMS["user_id"]))
 
 MOST_LAYOUTS: Final = 1_000
 """Objects with other names whose fields are remembered."""
@@ -168,11 +171,27 @@ class Layouts:
         return Named(*map(found.get, layout))
 
 
+@lru_cache(MOST_LAYOUTS)
+def names_user(name: str) -> bool:
+    """Returns whether a field of this name says who a user is."""
+    return not USER_NAMES.isdisjoint((name.lower(), _joined(name)))
+
+
+def users_in(found: Mapping[str, Any]) -> set[str]:
+    """Returns the users whom an object names, under any of the usual names."""
+    return ids_of(found, filter(names_user, found))
+
+
+def _joined(name: str) -> str:
+    """Returns a name with its words joined as `user_id`."""
+    return _HUMP.sub("_", name).lower().replace("-", "_")
+
+
 def _layout(names: tuple[str, ...]) -> tuple[Any, ...]:
     """Returns what each field of `Named` is called among some names, None where it is not there."""
     plain: dict[str, str] = {}
     for name in reversed(names):
-        plain[_HUMP.sub("_", name).lower().replace("-", "_")] = name
+        plain[_joined(name)] = name
         plain[name.lower()] = name
     return tuple(
         next((plain[each] for each in (field, *SYNONYMS[field]) if each in plain), None)

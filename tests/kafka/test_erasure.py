@@ -35,6 +35,14 @@ def event(user: str, number: int, **more: Any) -> tuple[bytes, bytes]:
     return user.encode(), orjson.dumps({**fields, "item_id": f"item-{number:04d}", **more})
 
 
+def call(kind: str, user: str, number: int) -> bytes:
+    """A call as Segment has it: a `track` is an event, an `identify` is left out."""
+    said = {"event": "Product Viewed", "properties": {"product_id": f"item-{number:04d}"}}
+    more = said if kind == "track" else {"traits": {"email": "a@example.com"}}
+    time = "2026-01-01T00:00:00Z"
+    return orjson.dumps({"type": kind, "userId": user, "timestamp": time, **more})
+
+
 def park(settings: Settings, letter: Letter) -> None:
     """Writes a dead letter."""
 
@@ -234,18 +242,20 @@ def test_behind_pseudonyms_nobodys_id_is_stored_and_users_are_erased_by_their_id
     key.write_text("a key of this test", encoding="ascii")
     for pipeline in make_pipeline(kafka.url, kafka.unique, tmp_path, rekey=True):
         settings, rekey = pipeline.settings, ("--rekey", "--pseudonym-key-file", str(key))
-        raw = [(b"session", event("alice", number)[1]) for number in range(3)]
-        send(settings, settings.events_topic, *raw)
-        pipeline.start(*rekey)
+        shaped = (*rekey, "--event-format", "segment")
+        left_out = call("identify", "alice", 0)
+        raw = [left_out, *(call("track", "alice", number) for number in range(3))]
+        send(settings, settings.events_topic, *((b"session", each) for each in raw))
+        pipeline.start(*shaped)
         wait_until(
             lambda: read(pipeline.settings, pipeline.settings.profiles_topic),  # noqa: B023
             "the events were forwarded and applied",
         )
-        done = pipeline.run("erase", "--user", "alice", *rekey, "--json")
+        done = pipeline.run("erase", "--user", "alice", *shaped, "--json")
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
         assert (found["state"], found["held"]) == ("done", 1)
-        assert {each["place"]: each["found"] for each in found["places"]}["raw events"] == 3
+        assert {each["place"]: each["found"] for each in found["places"]}["raw events"] == 4
 
         name = pipeline.run("pseudonym", "--user", "alice", *rekey[1:]).stdout.strip()
         owned = (settings.source_topic, settings.changelog_topic, settings.profiles_topic)
@@ -254,7 +264,9 @@ def test_behind_pseudonyms_nobodys_id_is_stored_and_users_are_erased_by_their_id
             assert {each.key for each in records if each.key} == {name.encode()}
             assert not [each for each in records if b"alice" in (each.value or b"")]
         out = tmp_path / "alice.json"
-        assert pipeline.run("export", "--user", "alice", *rekey, "--out", str(out)).returncode == 0
+        assert pipeline.run("export", "--user", "alice", *shaped, "--out", str(out)).returncode == 0
         held = json.loads(out.read_text(encoding="utf-8"))
         assert (held["user_id"], held["pseudonym"]) == ("alice", name)
-        assert (held["raw_events"]["found"], held["events"]["found"]) == (3, 3)
+        assert (held["raw_events"]["found"], held["events"]["found"]) == (4, 3)
+        traits = [each["event"].get("traits") for each in held["raw_events"]["records"]]
+        assert traits == [{"email": "a@example.com"}, None, None, None]

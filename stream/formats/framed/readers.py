@@ -5,7 +5,8 @@ It is filled from outside: `missing` says which ids records need, `learn` is tol
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 from stream.config import CONTRACT
@@ -110,6 +111,12 @@ class FramedFormat:
     def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
         """Returns the events of one value that is one document; raises BadEvent."""
         return self.inner.read(self.readers.document_of(value), headers, received_ms)
+
+    def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
+        """Returns the users of one value that is one document."""
+        with suppress(BadEvent):  # else the other format finds what can be found
+            value = self.readers.document_of(value)
+        return self.inner.users_named(value, headers)
 
 
 def unframed(event_format: EventFormat, value: bytes) -> tuple[EventFormat, bytes]:

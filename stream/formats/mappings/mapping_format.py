@@ -7,7 +7,7 @@ element; its event_id gets the element's place, `<id>#<place>`, unless it comes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isfinite
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from stream.errors import SettingsError
 from stream.formats.decoding import LONGEST_NOT_GIVEN, NOT_GIVEN
 from stream.formats.event_format import DROPS, NO_BEHAVIOUR, Headers, Reading
 from stream.formats.mappings.mapping_file import DROP, NEEDED, SUBJECTS, Drop, MappingSpec, Source
-from stream.formats.mappings.paths import Extractor, Row
+from stream.formats.mappings.paths import Extractor, Path, Row
 from stream.formats.values import UNITS, moment_of, number_of, text_of, texts_of
 
 DROPPED: Final = {reason: Reading(dropped={reason: 1}) for reason in DROPS}
@@ -45,6 +45,8 @@ class MappingFormat:
         picks = {field: _pick(field, of, slots) for field, of in spec.fields.items()}
         self._user, self._action, self._time = (picks.pop(field) for field in NEEDED)
         self._others = tuple(picks.items())
+        sources = spec.fields["user_id"]
+        self._users = [_finder(each.path, each.where) for each in sources if each.path is not None]
         self._drops = [_dropper(each, slots[each.path.text]) for each in spec.drops]
         self._actions = dict(spec.actions)
         self._drops_unlisted = spec.unlisted_actions == DROP
@@ -74,6 +76,14 @@ class MappingFormat:
                 found.event_id = f"{found.event_id}#{place}"
             events.append(found)
         return Reading(events, dropped)
+
+    def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
+        """Returns what each source of user_id finds in a document, whatever else it holds.
+
+        All of them count, though an event goes by the first that is given. In a document that is no
+        sound JSON nobody is found: no path leads through it.
+        """
+        return {user for find in self._users for user in find(value)}
 
     def _event(self, row: Row, received_ms: int | None) -> Event | str:
         """Returns the event of one row, or why it is left out."""
@@ -151,6 +161,28 @@ def _pick_one(field: str, source: Source, slots: Mapping[str, int]) -> Pick:
         return None if found is None else number_of(found * factor / divisor, where)
 
     return number
+
+
+def _finder(path: Path, where: str) -> Callable[[bytes], set[str]]:
+    """Returns what finds the users at a path, in all elements of an array there."""
+    extractor, pick = Extractor([path]), _id_at(0, where)
+
+    def found(value: bytes) -> set[str]:
+        users = set[str]()
+        try:
+            rows, _ = extractor.rows(value)
+        except BadEvent:
+            return users
+        for row in rows:
+            try:
+                user = pick(row, None)
+            except BadEvent:
+                continue
+            if user is not None:
+                users.add(user)
+        return users
+
+    return found
 
 
 def _text_at(slot: int, where: str) -> Pick:

@@ -79,6 +79,8 @@ class Writer(ShopWriter):
     def written(
         self, attributes: dict[str, str], data: Any, meant: list[dict[str, Any]], **more: Any
     ) -> Case:
+        names = ("user_id", "userId", "customer_id")
+        more["users"] = frozenset(data[name] for name in names if name in data)
         mode = self.shop.pick(("structured", "structured", "base64", "binary", "array"))
         raw = json.dumps(data).encode()
         if mode == "binary":

@@ -52,20 +52,23 @@ class Writer(ShopWriter):
             body = {"schema": {"type": "struct", "fields": []}, "payload": body}
         return json.dumps(body).encode()
 
+    def case(self, value: bytes, meant: dict[str, Any], kind: str) -> Case:
+        return Case(value, [meant], kind=kind, users=frozenset([meant["user_id"]]))
+
     def inserted(self) -> Case:
         row, meant = self.row()
         op = self.shop.pick("ccr")
         if op == "c" and self.shop.chance(0.2):
             del row["created_at"]
-        return Case(self.envelope(op, meant["time"], after=row), [meant], kind="inserted")
+        return self.case(self.envelope(op, meant["time"], after=row), meant, kind="inserted")
 
     def changed(self) -> Case:
         row, meant = self.row()
         op = self.shop.pick("udt")
         rows = {"u": {"before": row, "after": row}, "d": {"before": row}, "t": {}}[op]
-        return Case(
-            self.envelope(op, meant["time"], **rows), [], {"no-behaviour": 1}, kind="changed"
-        )
+        users = frozenset([meant["user_id"]] if rows else [])
+        value = self.envelope(op, meant["time"], **rows)
+        return Case(value, [], {"no-behaviour": 1}, kind="changed", users=users)
 
     def document(self) -> Case:
         """A document of MongoDB, whose `after` is a text of extended JSON."""
@@ -81,9 +84,9 @@ class Writer(ShopWriter):
         meant["event_id"] = f"clicks:{key}"
         source = {"connector": "mongodb", "collection": "clicks", "ts_ms": 1}
         change = {"op": "c", "after": json.dumps(document), "source": source}
-        return Case(json.dumps(change).encode(), [meant], kind="document")
+        return self.case(json.dumps(change).encode(), meant, kind="document")
 
     def flat(self) -> Case:
         row, meant = self.row()
         row |= {"__op": "c", "__table": "behaviour", "__deleted": "false", "__source_ts_ms": 5}
-        return Case(json.dumps(row).encode(), [meant], kind="flat")
+        return self.case(json.dumps(row).encode(), meant, kind="flat")

@@ -111,6 +111,13 @@ class Writer(ShopWriter):
             **{"event_id": shared["event_id"], "session_id": shared["session"]} | given,
         )
 
+    def written(
+        self, document: dict[str, Any], meant: list[dict[str, Any]], *more: Any, **named: Any
+    ) -> Case:
+        ids = (document.get(name) for name in ("user_id", "user_pseudo_id", "client_id"))
+        users = frozenset(each for each in ids if each is not None)
+        return Case(json.dumps(document).encode(), meant, *more, users=users, **named)
+
     def items(self) -> Case:
         name = self.shop.pick(list(LISTS))
         row, shared = self.row(name)
@@ -125,34 +132,34 @@ class Writer(ShopWriter):
             meant.append(
                 self.said(shared, LISTS[name], **self.meant(product) | {"event_id": event_id})
             )
-        return Case(json.dumps(row).encode(), meant, dropped, kind="items")
+        return self.written(row, meant, dropped, kind="items")
 
     def page(self) -> Case:
         row, shared = self.row("page_view", page_title="Tents for two")
         meant = self.said(shared, "view", title="Tents for two")
-        return Case(json.dumps(row).encode(), [meant], kind="page")
+        return self.written(row, [meant], kind="page")
 
     def search(self) -> Case:
         name = self.shop.pick(("search", "view_search_results"))
         row, shared = self.row(name, search_term="blue tent")
         meant = self.said(shared, "search", query="blue tent")
-        return Case(json.dumps(row).encode(), [meant], kind="search")
+        return self.written(row, [meant], kind="search")
 
     def share(self) -> Case:
         product = self.shop.product()
         row, shared = self.row("share", item_id=product.id, content_type="image")
         meant = self.said(shared, "share", item_id=product.id)
-        return Case(json.dumps(row).encode(), [meant], kind="share")
+        return self.written(row, [meant], kind="share")
 
     def automatic(self) -> Case:
         row, _ = self.row(self.shop.pick(NO_BEHAVIOUR))
-        return Case(json.dumps(row).encode(), [], {"no-behaviour": 1}, kind="automatic")
+        return self.written(row, [], {"no-behaviour": 1}, kind="automatic")
 
     def denied(self) -> Case:
         row, _ = self.row("view_item")
         row |= {"items": [self.item(self.shop.product())], "user_pseudo_id": None}
         row["privacy_info"]["analytics_storage"] = "No"
-        return Case(json.dumps(row).encode(), [], {"consent": 1}, kind="denied")
+        return self.written(row, [], {"consent": 1}, kind="denied")
 
     def body(self) -> Case:
         """A body with one event that says its time, one that does not, and one of no behaviour."""
@@ -182,8 +189,8 @@ class Writer(ShopWriter):
         if shop.chance(0.3):
             del body["timestamp_micros"]
             received = meant[1]["time"] = shop.moment()
-        return Case(
-            json.dumps(body).encode(),
+        return self.written(
+            body,
             meant,
             {"no-behaviour": 1},
             received_ms=received,
@@ -194,4 +201,4 @@ class Writer(ShopWriter):
         case = self.body()
         body = json.loads(case.value)
         body["consent"]["ad_personalization"] = "DENIED"
-        return Case(json.dumps(body).encode(), [], {"consent": 3}, kind="denied-body")
+        return self.written(body, [], {"consent": 3}, kind="denied-body")

@@ -16,6 +16,7 @@ SINGLE = {
     "product_clicked": "click",
 }
 OWN = ("$identify", "$autocapture", "$pageleave", "$set", "$feature_flag_called", "$web_vitals")
+COOKIELESS = "$posthog_cookieless"
 
 
 class Writer(ShopWriter):
@@ -65,6 +66,7 @@ class Writer(ShopWriter):
             each["time"] = truth
         shape = shop.pick(("capture", "ingestion", "clickhouse", "offset"))
         user = written.get("distinct_id", written["properties"].get("distinct_id"))
+        users = self.named(written)
         if shape == "capture":
             record = written | {"api_key": "phc_1", "timestamp": iso(truth)}
         elif shape == "clickhouse":
@@ -93,7 +95,16 @@ class Writer(ShopWriter):
                 "sent_at": sent,
                 "token": "phc_1",
             }
-        return Case(json.dumps(record).encode(), meant, **more)
+        return Case(json.dumps(record).encode(), meant, users=users, **more)
+
+    def named(self, written: dict[str, Any]) -> frozenset[str]:
+        properties = written["properties"]
+        ids = {
+            written.get("distinct_id"),
+            properties.get("distinct_id"),
+            properties.get("$anon_distinct_id"),
+        }
+        return frozenset(ids - {None, COOKIELESS})
 
     def product(self, product: Product) -> dict[str, Any]:
         return {"product_id": product.id, "name": product.name, "price": product.price}
@@ -135,7 +146,10 @@ class Writer(ShopWriter):
         return self.shaped(written, [{"action": "view", **shared, "title": "Cart"}], kind="screen")
 
     def own(self) -> Case:
-        written, _ = self.event(self.shop.pick(OWN))
+        name = self.shop.pick(OWN)
+        written, _ = self.event(name)
+        if name == "$identify":
+            written["properties"]["$anon_distinct_id"] = "who-it-was-before"
         return self.shaped(written, [], dropped={"no-behaviour": 1}, kind="own")
 
     def signup(self) -> Case:
@@ -144,7 +158,7 @@ class Writer(ShopWriter):
 
     def cookieless(self) -> Case:
         written, _ = self.event("Product Viewed", **self.product(self.shop.product()))
-        written["distinct_id"] = "$posthog_cookieless"
+        written["distinct_id"] = COOKIELESS
         written["properties"]["$cookieless_mode"] = True
         return self.shaped(written, [], dropped={"consent": 1}, kind="cookieless")
 
@@ -155,4 +169,10 @@ class Writer(ShopWriter):
         batch = [each | {"timestamp": iso(time_ms)} for each in (first, second)]
         body = {"api_key": "phc_1", "batch": batch, "sent_at": iso(time_ms)}
         meant = event(shared.pop("user_id"), "view", time_ms, item_id="a", **shared)
-        return Case(json.dumps(body).encode(), [meant], {"no-behaviour": 1}, kind="batch")
+        return Case(
+            json.dumps(body).encode(),
+            [meant],
+            {"no-behaviour": 1},
+            kind="batch",
+            users=self.named(first) | self.named(second),
+        )

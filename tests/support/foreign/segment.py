@@ -32,6 +32,7 @@ ELSEWHERE = (
     "Checkout Step Viewed",
     "Subscribed",
 )
+NO_IDS = ("undefined", "", "null")
 
 
 class Writer(ShopWriter):
@@ -60,7 +61,7 @@ class Writer(ShopWriter):
         if shop.chance(0.6):
             user = call["userId"] = shop.login()
         elif shop.chance(0.1):
-            call["userId"] = shop.pick(("undefined", "", None, "null"))
+            call["userId"] = shop.pick((*NO_IDS, None))
         elif shop.chance(0.1):
             call["userId"], user = 4711, "4711"
         call["context"] = {"ip": "8.8.8.8", "page": {"title": "Shop", "url": "https://s.example"}}
@@ -110,7 +111,9 @@ class Writer(ShopWriter):
         self, call: dict[str, Any], kind: str, *events: dict[str, Any], **more: Any
     ) -> Case:
         events_ = [each | self.said(call) for each in events]
-        return Case(json.dumps(call).encode(), events_, kind=kind, **more)
+        ids = (call.get(name) for name in ("userId", "anonymousId", "previousId"))
+        users = frozenset(str(each) for each in ids if each not in (None, *NO_IDS))
+        return Case(json.dumps(call).encode(), events_, kind=kind, users=users, **more)
 
     def single(self) -> Case:
         call, user, time_ms, message = self.envelope("track")
@@ -200,4 +203,5 @@ class Writer(ShopWriter):
             for reason, count in each.dropped.items():
                 dropped[reason] = dropped.get(reason, 0) + count
         meant = [found for each in cases for found in each.events]
-        return Case(json.dumps(body).encode(), meant, dropped, kind="batch")
+        users = frozenset[str]().union(*(each.users for each in cases))
+        return Case(json.dumps(body).encode(), meant, dropped, kind="batch", users=users)

@@ -37,6 +37,7 @@ class Case:
     headers: tuple[tuple[str, bytes], ...] = ()
     received_ms: int | None = None
     kind: str = ""
+    users: frozenset[str] = frozenset()  # all ids of users that are in it, whatever it means
 
 
 class Shop:

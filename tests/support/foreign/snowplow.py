@@ -111,6 +111,8 @@ class Writer(ShopWriter):
         entities: tuple[tuple[str, Any], ...] = (),
         **more: Any,
     ) -> Case:
+        ids = {fields.get(name) for name in ("user_id", "domain_userid", "network_userid")}
+        more["users"] = frozenset(ids - {None, NOBODY})
         as_tsv = self.shop.chance(0.6)
         for name in [each for each in fields if each.endswith("_tstamp")]:
             fields[name] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,16 +14,20 @@ from hypothesis import strategies as st
 
 from stream.clients.holdings import (
     EVENTS,
+    RAW,
     Newest,
     Place,
     Users,
-    owner_by_name,
+    owners_by_name,
     partitions_of_users,
-    user_named,
 )
 from stream.config import Settings
 from stream.contracts.pseudonym import pseudonym
 from stream.kafka.topic_life import Life
+
+
+def raw(value: bytes | None, key: bytes = b"session-1") -> Any:
+    return SimpleNamespace(key=key, value=value, headers=None, timestamp=7)
 
 
 def test_a_user_has_the_pseudonym_of_the_workers_and_is_found_by_both_names(
@@ -58,25 +63,24 @@ def test_a_request_goes_where_the_state_is_if_another_client_put_the_events_ther
     [
         (None, None),
         (b"", None),
-        (b'{"user_id":"alice"}', b"alice"),
-        (b'{"user_id":"\\u0430"}', "а".encode()),
+        (b'{"user_id":"alice"}', "alice"),
+        (b'{"user_id":"\\u0430"}', "а"),
         (b'{"user_id":7}', None),
-        (b'{"user_id": "alice", broken', b"alice"),
+        (b'{"user_id": "alice", broken', "alice"),
         (b"[" * 5000, None),
         (b"\xff\xfe", None),
     ],
 )
-def test_a_damaged_event_names_its_user_all_the_same(
-    value: bytes | None, user: bytes | None
-) -> None:
-    assert user_named(value) == user
+def test_a_damaged_event_names_its_user_all_the_same(value: bytes | None, user: str | None) -> None:
+    owners = owners_by_name(Users.of(Settings(), ["alice", "а", "7"]))
+    assert set(owners(raw(value))) == ({user.encode()} if user else set())
 
 
 def test_a_log_is_rid_of_what_was_found_when_its_newest_is_too_old() -> None:
     place = Place(EVENTS, "clicks", Life(1000, 1000, newest_stays=False))
     before = place.gone_by_ms
     for time_ms in (7, 5):
-        place.add(b"alice", SimpleNamespace(timestamp=time_ms), keep=True)
+        place.add((b"alice",), SimpleNamespace(timestamp=time_ms), keep=True)
     assert (before, place.gone_by_ms) == (None, 1007)
     assert (place.found, place.users) == (2, {b"alice"})
     assert [each.timestamp for each in place.records] == [7, 5]
@@ -88,13 +92,33 @@ def test_a_record_of_another_shape_names_its_user_too(tmp_path: Path) -> None:
     file = tmp_path / "shape.toml"
     file.write_text('[event]\nuser_id = "who.id"\naction = "a"\ntime = "t"\nitem_id = "i"\n')
     users = Users.of(Settings(mapping=str(file)), ["alice", "bob"])
-    owner = owner_by_name(users)
+    owners = owners_by_name(users)
     for value, user in (
         (b'{"who":{"id":"alice"},"a":"view","t":1750000000000,"i":1}', b"alice"),
         (b'[{"who":{"id":"bob"},"a":"view","t":1750000000000,"i":1},{}]', b"bob"),
         (b'{"who":{"id":"carol"},"a":"view","t":1750000000000,"i":1}', None),
-        (b'{"who":{"id":"alice"}}', None),
+        (b'{"who":{"id":"alice"}}', b"alice"),
         (b'{"user_id":"alice"}', b"alice"),
         (None, None),
     ):
-        assert owner(SimpleNamespace(key=b"session-1", value=value, headers=())) == user
+        assert set(owners(raw(value))) == ({user} if user else set())
+
+
+def test_a_document_that_is_left_out_is_its_users_and_a_batch_is_of_all_its_users() -> None:
+    users = Users.of(Settings(event_format="segment"), ["alice", "bob", "visitor"])
+    identify = {"type": "identify", "userId": "alice", "traits": {"email": "a@example.com"}}
+    denied = {"context": {"consent": {"categoryPreferences": {"Ads": False}}}, "userId": "bob"}
+    found = Place(RAW, "clicks", None)
+    owners = owners_by_name(users)
+    for document, named in (
+        (identify, {b"alice"}),
+        ({**identify, "anonymousId": "visitor"}, {b"alice", b"visitor"}),
+        (denied, {b"bob"}),
+        ({"batch": [identify, denied]}, {b"alice", b"bob"}),
+        ({"type": "identify", "userId": "carol"}, set()),
+    ):
+        record = raw(json.dumps(document).encode())
+        assert set(owners(record)) == named
+        found.add(owners(record), record, keep=False)
+    assert found.users == {b"alice", b"bob", b"visitor"}
+    assert owners(raw(b"x", key=b"alice")) == {b"alice"}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.contracts.faults import REASONS, BadEvent
-from stream.formats.documents import read_documents
+from stream.formats.documents import read_documents, users_named
 from stream.formats.event_format import DROPS, Reading
 from stream.formats.registry import format_named
 from tests.support.foreign import cases
@@ -183,6 +183,8 @@ def test_a_damaged_document_is_read_refused_or_dropped(name: str, data: st.DataO
     paths = list(places(document))
     damaged = changed(document, data.draw(st.sampled_from(paths)), data.draw(JSON))
     reading, fault = attempted(name, damaged)
+    named = users_named(MADE[name], json.dumps(damaged).encode(), ())
+    assert named >= {each.user_id for each in reading.events}
     if fault is not None:
         assert fault.reason in REASONS
         assert len(str(fault)) < 1_000
@@ -215,6 +217,7 @@ def places(document: Any, path: str = "") -> list[str]:
     return found
 
 
+MADE = {name: format_named(name) for name in OWNERS}
 SOUND = {
     name: [json.loads(case.value) for case in cases(name, 60) if case.value.startswith(b"{")]
     for name in OWNERS
