@@ -159,8 +159,10 @@ def _named_in(event: Mapping[str, Any]) -> set[str]:
     for outer in (event, _inner(event.get("data"))):
         for each in (outer, _inner(outer.get("properties"))):
             found |= ids_of(each, USER_IDS)
-            for name in USER_IDS:  # older libraries send an object that says where it came from
-                found |= ids_of(_inner(each.get(name)), ("distinct_id",))
+            # older libraries send an object that says where the id came from
+            found |= ids_of(
+                {"distinct_id": child(each.get("distinct_id"), "distinct_id")}, USER_IDS
+            )
     return found
 
 

@@ -112,11 +112,15 @@ class Writer(ShopWriter):
         )
 
     def written(
-        self, document: dict[str, Any], meant: list[dict[str, Any]], *more: Any, **named: Any
+        self,
+        document: dict[str, Any],
+        meant: list[dict[str, Any]],
+        dropped: dict[str, int] | None = None,
+        **more: Any,
     ) -> Case:
         ids = (document.get(name) for name in ("user_id", "user_pseudo_id", "client_id"))
-        users = frozenset(each for each in ids if each is not None)
-        return Case(json.dumps(document).encode(), meant, *more, users=users, **named)
+        more["users"] = frozenset(each for each in ids if each is not None)
+        return Case(json.dumps(document).encode(), meant, dropped or {}, **more)
 
     def items(self) -> Case:
         name = self.shop.pick(list(LISTS))
