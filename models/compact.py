@@ -11,6 +11,7 @@ Glossary: U users.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -159,6 +160,26 @@ def hash64(text: str) -> int:
         )
         or 1
     )
+
+
+class ItemIndex:
+    """Finds the catalogue rows of compact-event keys."""
+
+    def __init__(self, item_ids: Sequence[str]) -> None:
+        keys = np.fromiter(map(hash64, item_ids), np.uint64, len(item_ids))
+        order = np.argsort(keys)
+        self._keys, self._rows = keys[order], (order + 1).astype(np.int64)
+
+    def rows(self, keys: Array) -> Array:
+        """Returns rows 1..V, or 0 for what is not in the catalogue, int64 in the shape of keys.
+
+        keys: uint64.
+        """
+        if not len(self._keys):
+            return np.zeros(keys.shape, np.int64)
+        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        rows: Array = np.where(self._keys[place] == keys, self._rows[place], 0)
+        return rows
 
 
 def of_last_session(recent: Array) -> Array:

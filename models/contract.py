@@ -9,11 +9,15 @@ M items, P phrases, B causes of an update.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
+
+from models.compact import ItemIndex
 
 Array = np.ndarray[Any, Any]
 
@@ -38,9 +42,14 @@ class ModelInfo:
     version: str
     fingerprint: int  # unsigned 64 bits; with another value, states mean something else
     interests: tuple[str, ...]
-    items: tuple[str, ...]
-    titles: tuple[str, ...]
+    items: Sequence[str]
+    titles: Sequence[str]
     state_size: int  # S
+
+    @cached_property
+    def index(self) -> ItemIndex:
+        """Returns what finds the rows of the items by their keys; made when it is first asked."""
+        return ItemIndex(self.items)
 
 
 @dataclass(frozen=True)

@@ -26,32 +26,40 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
-from hashlib import sha256
+from functools import partial
+from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file as load_tensors
-from safetensors.torch import save as save_tensors
+from safetensors.torch import save_file as save_tensors
 
 from models.contract import Hosting, ModelInfo
 from models.data.prepare import Dataset
 from models.errors import ModelDataError, ModelDirectoryError
 from models.llm import HOSTED
-from models.model_files import FORMAT, MEANING, checked_files
+from models.model_files import FORMAT, MEANING, checked_files, read_catalogue
 from models.network.interest_network import InterestNetwork, NetworkConfig
 from models.scorers import calibration
 from models.scorers.blend import Blend
 from models.scorers.registry import SCORERS, ScorerSet
 from models.serving.allocator import keep_freed_memory
+from models.serving.mapped import let_go
 from models.serving.predictor import Predictor
 from models.serving.trained_model import TrainedModel
 from models.vocabulary import Tokenizer
 
 Array = np.ndarray[Any, Any]
+Content = bytes | Callable[[Path], Any]
+"""What a file is to hold: its bytes, or what writes them to a place. Weights may be gigabytes."""
+
+CHECKED: Final = 1 << 20
+"""Numbers of a tensor that are looked at together: they stay in the cache of the processor."""
 
 log = logging.getLogger("interest_stream")
 
@@ -60,7 +68,7 @@ def write_model(
     path: Path,
     trained: TrainedModel,
     *,
-    catalogue: list[dict[str, Any]],
+    catalogue: Iterable[Mapping[str, Any]],
     report: dict[str, Any],
 ) -> None:
     """Writes a model directory where `path` says; one that is there is replaced.
@@ -79,12 +87,14 @@ def write_model(
     if trained.candidates:
         config["candidates"] = True
     tokenizer = trained.tokenizer
-    lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in catalogue]
-    files = {
+    lines = bytearray()
+    for item in catalogue:
+        lines += json.dumps(item, ensure_ascii=False).encode() + b"\n"
+    files: dict[str, Content] = {
         "config.json": _json(config),
         "vocabulary.json": _json({"words": tokenizer.known, "length": tokenizer.length}),
-        "catalogue.jsonl": "".join(lines).encode(),
-        "weights.safetensors": save_tensors(tensors),
+        "catalogue.jsonl": bytes(lines),
+        "weights.safetensors": partial(save_tensors, tensors),
         "report.json": _json(report),
     }
     _put(path, files)
@@ -92,10 +102,10 @@ def write_model(
 
 def attach(path: Path, hosted: dict[str, bytes], blend: Blend) -> None:
     """Adds a language model to a model directory: its two files, and the blend fitted with it."""
-    files = {file: (path / file).read_bytes() for file in (*MEANING, "report.json")}
+    files = {file: (path / file).read_bytes() for file in (*MEANING[:-1], "report.json")}
     tensors = _tensors(path)
     tensors |= _of_blend(blend)
-    _put(path, {**files, "weights.safetensors": save_tensors(tensors), **hosted})
+    _put(path, {**files, "weights.safetensors": partial(save_tensors, tensors), **hosted})
 
 
 def copy_small(path: Path, out: Path) -> dict[str, Any]:
@@ -113,17 +123,12 @@ def copy_small(path: Path, out: Path) -> dict[str, Any]:
     return report
 
 
-def _put(path: Path, files: dict[str, bytes]) -> None:
+def _put(path: Path, files: Mapping[str, Content]) -> None:
     """Writes the files with their manifest near `path`, and puts them in place.
 
     In one rename, or one by one where the directory itself cannot be replaced: a mount point, a
     link, or a directory in a parent that may not be written.
     """
-    hashes = {file: sha256(data).hexdigest() for file, data in files.items()}
-    fingerprint = _fingerprint(files)
-    files["manifest.json"] = _json(
-        {"format": FORMAT, "fingerprint": fingerprint, "version": fingerprint[:8], "sha256": hashes}
-    )
     path.parent.mkdir(parents=True, exist_ok=True)
     if not (_may_be_replaced(path) and _put_in_one(path, files)):
         _put_one_by_one(path, files)
@@ -133,7 +138,7 @@ def _may_be_replaced(path: Path) -> bool:
     return os.access(path.parent, os.W_OK) and not path.is_symlink()
 
 
-def _put_in_one(path: Path, files: dict[str, bytes]) -> bool:
+def _put_in_one(path: Path, files: Mapping[str, Content]) -> bool:
     """Puts the files in place in one rename; False, and nothing done, if that cannot be."""
     # everything is written before anything is replaced
     fresh = _written(files, path.parent, path.name)
@@ -147,7 +152,7 @@ def _put_in_one(path: Path, files: dict[str, bytes]) -> bool:
             return False
         # training checkpoints and reports of other commands move along
         for kept in old.iterdir():
-            if kept.name not in files and kept.name not in (*HOSTED, "__pycache__"):
+            if not (fresh / kept.name).exists() and kept.name not in (*HOSTED, "__pycache__"):
                 shutil.move(str(kept), fresh / kept.name)
     fresh.rename(path)
     if old is not None:
@@ -155,7 +160,7 @@ def _put_in_one(path: Path, files: dict[str, bytes]) -> bool:
     return True
 
 
-def _put_one_by_one(path: Path, files: dict[str, bytes]) -> None:
+def _put_one_by_one(path: Path, files: Mapping[str, Content]) -> None:
     """Puts the files into a directory that stays, the manifest last.
 
     Until then the manifest that is there does not fit the files, so nobody loads a mixture.
@@ -163,8 +168,7 @@ def _put_one_by_one(path: Path, files: dict[str, bytes]) -> None:
     path.mkdir(parents=True, exist_ok=True)
     fresh = _written(files, path, path.name)
     for file in files:
-        if file != "manifest.json":
-            (fresh / file).replace(path / file)
+        (fresh / file).replace(path / file)
     (fresh / "manifest.json").replace(path / "manifest.json")
     fresh.rmdir()
     for file in HOSTED:
@@ -172,26 +176,43 @@ def _put_one_by_one(path: Path, files: dict[str, bytes]) -> None:
             (path / file).unlink(missing_ok=True)
 
 
-def _written(files: dict[str, bytes], parent: Path, name: str) -> Path:
-    """Returns a new folder with the files."""
+def _written(files: Mapping[str, Content], parent: Path, name: str) -> Path:
+    """Returns a new folder with the files and their manifest."""
     fresh = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=parent))
     fresh.chmod(0o755)
-    for file, data in files.items():
-        (fresh / file).write_bytes(data)
+    hashes = {}
+    for file, content in files.items():
+        if isinstance(content, bytes):
+            (fresh / file).write_bytes(content)
+        else:
+            content(fresh / file)
+        with (fresh / file).open("rb") as written:
+            hashes[file] = file_digest(written, "sha256").hexdigest()
+    fingerprint = _fingerprint((fresh / "config.json").read_bytes(), hashes)
+    (fresh / "manifest.json").write_bytes(
+        _json(
+            {
+                "format": FORMAT,
+                "fingerprint": fingerprint,
+                "version": fingerprint[:8],
+                "sha256": hashes,
+            }
+        )
+    )
     return fresh
 
 
-def _fingerprint(files: dict[str, bytes]) -> str:
+def _fingerprint(config: bytes, hashes: Mapping[str, str]) -> str:
     """Returns the fingerprint of the files that change what a state or a score means.
 
-    The name in config.json changes neither: who renames a model keeps the states.
+    The name in config.json changes neither: who renames a model keeps the states. hashes: of each
+    file that there is.
     """
-    config = json.loads(files["config.json"])
-    del config["name"]
-    meaning = files | {"config.json": _json(config)}
-    names = [file for file in (*MEANING, *HOSTED) if file in files]
-    hashes = [sha256(meaning[file]).hexdigest() for file in names]
-    return sha256("".join(hashes).encode()).hexdigest()[:16]
+    meaning = json.loads(config)
+    del meaning["name"]
+    of = {**hashes, "config.json": sha256(_json(meaning)).hexdigest()}
+    names = [file for file in (*MEANING, *HOSTED) if file in hashes]
+    return sha256("".join(of[file] for file in names).encode()).hexdigest()[:16]
 
 
 def fingerprint_of(path: Path) -> int:
@@ -222,9 +243,8 @@ def _read(path: Path, hosting: Hosting) -> Predictor:
     try:
         config = json.loads(files["config.json"])
         words = json.loads(files["vocabulary.json"])
-        catalogue = [
-            json.loads(line) for line in files["catalogue.jsonl"].splitlines() if line.strip()
-        ]
+        interests = list(config["interests"])
+        catalogue = read_catalogue(files.pop("catalogue.jsonl"), len(interests))
         network = InterestNetwork(NetworkConfig(**config["network"]))
     except (ValueError, KeyError, TypeError, ModelDataError) as error:
         raise ModelDirectoryError(
@@ -247,15 +267,14 @@ def _read(path: Path, hosting: Hosting) -> Predictor:
         ) from error
 
     # all of it together
-    interests = list(config["interests"])
     manifest = json.loads(files["manifest.json"])
     info = ModelInfo(
         name=config["name"],
         version=manifest["version"],
         fingerprint=int(manifest["fingerprint"], 16),
         interests=tuple(interests),
-        items=tuple(item["item_id"] for item in catalogue),
-        titles=tuple(item["title"] for item in catalogue),
+        items=catalogue.items,
+        titles=catalogue.titles,
         state_size=network.lstm.state_size,
     )
     trained = TrainedModel(
@@ -263,12 +282,14 @@ def _read(path: Path, hosting: Hosting) -> Predictor:
         tokenizer=Tokenizer(words["words"], words["length"]),
         scorers=ScorerSet.load(tensors),
         blend=_blend(tensors),
-        membership=membership_of(catalogue, len(interests)),
+        membership=catalogue.membership,
         info=info,
         candidates=bool(config.get("candidates", False)),
     )
     if HOSTED[0] not in files:
-        return Predictor(trained)
+        predictor = Predictor(trained)
+        let_go(trained.blend.log_popularity, path / "weights.safetensors")
+        return predictor
     from models.llm.directory import host  # most models have no language model of the user's own
 
     return host(path, files, trained, hosting)
@@ -332,11 +353,18 @@ def catalogue_of(dataset: Dataset) -> list[dict[str, Any]]:
     ]
 
 
+def catalogue_lines(trained: TrainedModel) -> Iterator[dict[str, Any]]:
+    """Yields the lines of catalogue.jsonl of a model, one at a time."""
+    names = zip(trained.info.items, trained.info.titles, trained.membership[1:], strict=True)
+    for item_id, title, belongs in names:
+        yield {"item_id": item_id, "title": title, "interests": np.flatnonzero(belongs).tolist()}
+
+
 def membership_of(catalogue: list[dict[str, Any]], interests: int) -> Array:
-    """Returns 1 where a catalogue row belongs to an interest, float32 [V + 1, C]."""
-    membership = np.zeros((len(catalogue) + 1, interests), np.float32)
+    """Returns whether a catalogue row belongs to an interest, bool [V + 1, C]."""
+    membership = np.zeros((len(catalogue) + 1, interests), bool)
     for row, item in enumerate(catalogue, start=1):
-        membership[row, item["interests"]] = 1
+        membership[row, item["interests"]] = True
     return membership
 
 
@@ -352,12 +380,17 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
     except SafetensorError as error:
         raise ModelDirectoryError(f"{path / 'weights.safetensors'} is damaged: {error}") from error
     for key, value in tensors.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        if value.is_floating_point() and not _finite(value):
             raise ModelDirectoryError(
                 f"{path / 'weights.safetensors'}: {key} has numbers that are not finite; "
                 "train again"
             )
     return tensors
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    """Returns whether all numbers are finite; a few at a time, so that it takes no memory."""
+    return all(bool(torch.isfinite(part).all()) for part in tensor.flatten().split(CHECKED))
 
 
 def _json(value: Any) -> bytes:

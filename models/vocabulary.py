@@ -35,26 +35,6 @@ GAP_BUCKETS: Final = 16
 _WORD: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
 
 
-class ItemIndex:
-    """Finds the catalogue rows of compact-event keys."""
-
-    def __init__(self, item_ids: Sequence[str]) -> None:
-        keys = np.array([hash64(item_id) for item_id in item_ids], np.uint64)
-        order = np.argsort(keys)
-        self._keys, self._rows = keys[order], (order + 1).astype(np.int64)
-
-    def rows(self, keys: Array) -> Array:
-        """Returns rows 1..V, or 0 for what is not in the catalogue, int64 in the shape of keys.
-
-        keys: uint64.
-        """
-        if not len(self._keys):
-            return np.zeros(keys.shape, np.int64)
-        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        rows: Array = np.where(self._keys[place] == keys, self._rows[place], 0)
-        return rows
-
-
 def gap_buckets(gap_ms: Array) -> Array:
     """Returns the buckets of gaps in milliseconds, int64; a negative gap: no event before."""
     seconds = np.maximum(gap_ms, 0) / 1000.0

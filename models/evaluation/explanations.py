@@ -27,7 +27,6 @@ from models.compact import COMPACT, RECENT
 from models.evaluation import metrics
 from models.network.lstm import input_gates
 from models.serving.predictor import Predictor
-from models.vocabulary import ItemIndex
 
 Array = np.ndarray[Any, Any]
 
@@ -245,7 +244,7 @@ def _places(values: Array) -> Array:
 def _latest_of(model: Predictor, recent: Array, interest: Array) -> Array:
     """Returns the slot of the newest event about an item of the interest, int64 [U]; -1: none."""
     belongs = np.concatenate((np.zeros((1, model.membership.shape[1]), bool), model.membership))
-    touched = belongs[ItemIndex(model.info.items).rows(recent["key"]), interest[:, None]]
+    touched = belongs[model.info.index.rows(recent["key"]), interest[:, None]]
     return np.where(touched.any(1), touched.argmax(1), -1)
 
 

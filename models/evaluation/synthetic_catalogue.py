@@ -34,6 +34,7 @@ from models.scorers.seen_lately import SeenLately
 from models.scorers.seen_this_session import SeenThisSession
 from models.scorers.titles import Titles
 from models.serving.trained_model import MOST_WHOLE, TrainedModel
+from models.text_block import TextBlock
 from models.vocabulary import Tokenizer
 
 Array = np.ndarray[Any, Any]
@@ -98,7 +99,6 @@ class SyntheticCatalogue:
             weights[some, :count] = self.random.uniform(0.5, 1.0, (len(some), 1)) / (
                 1 + np.arange(count)
             )
-        weights[neighbours == 0] = 0
         return neighbours, weights
 
 
@@ -112,21 +112,18 @@ def synthetic_model(items: int, seed: int = 0) -> TrainedModel:
     lately = popularity + 0.5 * torch.randn(items + 1)
     with torch.no_grad():
         network.item_bias.copy_(popularity - popularity[1:].mean())
-    membership = np.zeros((items + 1, INTERESTS), np.float32)
+    membership = np.zeros((items + 1, INTERESTS), bool)
     rows = np.arange(1, items + 1)
-    membership[rows, catalogue.group[1:] % INTERESTS] = 1
-    membership[rows, catalogue.random.integers(0, INTERESTS, items)] = 1
+    membership[rows, catalogue.group[1:] % INTERESTS] = True
+    membership[rows, catalogue.random.integers(0, INTERESTS, items)] = True
     base = (catalogue.shares @ membership).clip(1e-4, 0.5).astype(np.float32)
     info = ModelInfo(
         "synthetic",
         "",
         0,
         tuple(f"interest-{number}" for number in range(INTERESTS)),
-        tuple(f"item-{row}" for row in rows.tolist()),
-        tuple(
-            f"Item {row} of group {group}"
-            for row, group in zip(rows.tolist(), catalogue.group[1:].tolist(), strict=True)
-        ),
+        TextBlock(f"item-{row}" for row in range(1, items + 1)),
+        TextBlock(f"Item {row} of group {catalogue.group[row]}" for row in range(1, items + 1)),
         network.lstm.state_size,
     )
     return TrainedModel(

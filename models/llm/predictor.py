@@ -21,6 +21,7 @@ from models.llm.bridge import Bridge
 from models.llm.texts import encode, title_tokens
 from models.serving.predictor import TEXTS_KEPT, Predictor
 from models.serving.reading import Known
+from models.serving.scoring_pass import ASKED
 from models.serving.trained_model import TrainedModel
 
 Array = np.ndarray[Any, Any]
@@ -67,7 +68,8 @@ class HostedPredictor(LstmPredictor):
             tables.answers = tables.items + bridge.text_out(bridge.item_text)
             tables.interests = tables.interests + bridge.text_out(bridge.interest_text)
             if trained.candidates:
-                self._retrieval = self._retrieval_of(trained)
+                self.item_vectors = tables.item_vectors(ASKED)
+                self._retrieval = self._by_product()
 
     def of(self, trained: TrainedModel) -> Predictor:
         """Returns another model with the same hosted one."""
@@ -87,7 +89,7 @@ class HostedPredictor(LstmPredictor):
         """Scores interests in words from now on, by their texts as the hosted model reads them."""
         super().score_phrases(names, belongs)
         assert self._phrases is not None
-        self.cheaper.score_phrases(names, self._phrases.membership[1:].numpy() > 0)
+        self.cheaper.score_phrases(names, self._phrases.membership.belongs)
         with torch.inference_mode():
             read = self.bridge.text_out(self.bridge.centred(encode(self._host, names)))
             self._phrases = replace(self._phrases, candidates=self._phrases.candidates + read)

@@ -56,6 +56,41 @@ class PairTable:
     weights: Array  # float32 [V + 1, K], 0 where there is none
     decay: float  # what an event counts for, of the one after it
     look_back: int  # A
+    place: Array | None = None
+    """Which row of the table an item has, int32 [V + 1]; 0: an empty one. None: its own."""
+
+    @property
+    def rows(self) -> int:
+        """Returns how many rows a catalogue has (V + 1)."""
+        return len(self.neighbours if self.place is None else self.place)
+
+    def packed(self) -> PairTable:
+        """Returns the same table without the rows of items that have no neighbours.
+
+        Of a large catalogue that are nearly all, where a scorer learns from the most met items.
+        """
+        if self.place is not None or self.rows <= DENSE_ITEMS:
+            return self
+        has = self.weights.any(1)
+        if has[0] or 2 * has.sum() > len(has):  # row 0 is what all others without one get
+            return self
+        kept = np.concatenate(([0], np.flatnonzero(has)))
+        place = np.zeros(len(has), np.int32)
+        place[kept] = np.arange(len(kept))
+        return replace(
+            self, neighbours=self.neighbours[kept], weights=self.weights[kept], place=place
+        )
+
+    def whole(self) -> PairTable:
+        """Returns the same table with a row for every item."""
+        if self.place is None:
+            return self
+        return replace(
+            self,
+            neighbours=self.neighbours[self.place],
+            weights=self.weights[self.place],
+            place=None,
+        )
 
     @cached_property
     def _dense(self) -> Tensor | None:
@@ -63,7 +98,7 @@ class PairTable:
 
         It is half the memory to read and as good for a logarithm.
         """
-        items = len(self.neighbours)
+        items = self.rows
         if items > DENSE_ITEMS:
             return None
         dense = np.zeros((items, items), np.float32)
@@ -73,6 +108,8 @@ class PairTable:
 
     def permuted(self, order: Array) -> PairTable:
         """Returns each item with the neighbours of another: order int64 [V + 1], 0 first."""
+        if self.place is not None:
+            return replace(self, place=self.place[order])
         return replace(self, neighbours=self.neighbours[order], weights=self.weights[order])
 
     def strongest(self, most: int) -> PairTable:
@@ -93,7 +130,7 @@ class PairTable:
             ).float()
         # else only the neighbours that there are
         neighbours, given = self.given(rows)
-        sums = torch.zeros(rows.shape[0], len(self.neighbours))
+        sums = torch.zeros(rows.shape[0], self.rows)
         sums.scatter_add_(1, neighbours.flatten(1).long(), given.flatten(1))
         sums[:, 0] = 0
         return sums
@@ -103,8 +140,12 @@ class PairTable:
 
         rows: [U, A].
         """
+        shares = self.shares(rows)[:, None]
+        if self.place is not None:
+            place = torch.from_numpy(self.place)
+            rows = place.index_select(0, rows.flatten()).view_as(rows)
         neighbours, weights = torch.from_numpy(self.neighbours), torch.from_numpy(self.weights)
-        return embedding(rows, neighbours), embedding(rows, weights) * self.shares(rows)[:, None]
+        return embedding(rows, neighbours), embedding(rows, weights) * shares
 
     def shares(self, rows: Tensor) -> Tensor:
         """Returns what the events of rows [U, A] count for, [A]."""
@@ -135,13 +176,17 @@ class TableScorer(Scorer):
         neighbours, weights = (f"{cls.tensors_prefix}{name}" for name in ("neighbours", "weights"))
         if weights not in tensors:
             return None
-        return cls.of(tensors[neighbours].numpy(), tensors[weights].numpy())
+        whole = PairTable(
+            tensors[neighbours].numpy(), tensors[weights].numpy(), cls.decay, cls.look_back
+        )
+        return cls(whole.packed())
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns the table as tensors."""
+        table = self.table.whole()
         return {
-            f"{self.tensors_prefix}neighbours": torch.from_numpy(self.table.neighbours),
-            f"{self.tensors_prefix}weights": torch.from_numpy(self.table.weights),
+            f"{self.tensors_prefix}neighbours": torch.from_numpy(table.neighbours),
+            f"{self.tensors_prefix}weights": torch.from_numpy(table.weights),
         }
 
     def candidates(self, recent: RecentItems) -> Named:

@@ -25,30 +25,14 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
 
 from models.network.language_model import Block, LanguageModel
 from models.scorers import blend as blending
 from models.scorers.blend import Blend
 from models.scorers.registry import EXPLAINED, NAMES, ScorerSet
 from models.scorers.scorer import Pull, RecentItems
-from models.serving.reading import Reading, Rest
-
-
-class Membership:
-    """Says which items belong to an interest, one row an interest: those of a user lie together."""
-
-    def __init__(self, membership: Tensor) -> None:
-        """Takes 1 where an item belongs to an interest, [V + 1, C]."""
-        self.by_interest = membership.t().contiguous()  # [C, V + 1]
-
-    def among(self, rows: Tensor, which: Tensor) -> Tensor:
-        """Returns 1 where items belong to an interest, [U, n].
-
-        rows: int64 [U, n]; which: the interest of each user, int64 [U].
-        """
-        places = rows + (which * self.by_interest.shape[1]).unsqueeze(1)
-        return self.by_interest.flatten().index_select(0, places.flatten()).view_as(rows)
+from models.serving.membership import Membership
+from models.serving.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -59,7 +43,8 @@ class Explainer:
     scorers: ScorerSet  # of few neighbours an item
     blend: Blend
     membership: Membership
-    answers: Tensor  # [V + 1, D] candidates that the language model's answer is held against
+    answers: Tensor
+    """What the language model's answer is held against, [V + 1, D]; what lies beyond is unread."""
     interests: Tensor  # [C, D]
     looks_inside: bool = True  # False: another language model answered, credited to no event
 
@@ -76,7 +61,7 @@ class Explainer:
         pull = opinion["items"] * (
             pull_of_items(reading.items, mine)
             if reading.rest is None
-            else pull_of_candidates(reading, mine, self._mine_of_rest(reading.rest, which))
+            else pull_of_candidates(reading, mine, self.membership.of(reading.rest.rows).t()[which])
         )
         of_events = pull.gather(1, pool.places(recent.rows))
 
@@ -96,7 +81,8 @@ class Explainer:
         # the language model acts through the items and on the interest directly
         if self.looks_inside:
             own = opinion["language_model"] * self.interests[which]
-            towards = weights[NAMES.index("language_model")] * pool.summed(pull, self.answers) + own
+            by_items = pool.summed(pull, self.answers)[:, : own.shape[1]]
+            towards = weights[NAMES.index("language_model")] * by_items + own
             read = reading.there.shape[1]
             lost[:, :read] += lost_by_language_model(reading, towards, self.language_model)
         return lost.masked_fill_(~recent.held, 0)
@@ -104,12 +90,8 @@ class Explainer:
     def _mine(self, reading: Reading, which: Tensor) -> Tensor:
         """Returns 1 at the items of the pool that belong to interests [U], float32 [U, K]."""
         if reading.pool.rows is None:
-            return self.membership.by_interest[which]
+            return self.membership.of_all(which)
         return self.membership.among(reading.pool.rows, which)
-
-    def _mine_of_rest(self, rest: Rest, which: Tensor) -> Tensor:
-        """Returns the same of the items that stand for the rest, [U, S]."""
-        return embedding(which, self.membership.by_interest[:, rest.rows])
 
 
 def lost_by_language_model(reading: Reading, towards: Tensor, model: LanguageModel) -> Tensor:

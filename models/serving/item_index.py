@@ -27,9 +27,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-from models.serving.retrieval import PRIORS, Asked, Found, ItemVectors, Query
+from models.serving.retrieval import Asked, Found, ItemVectors, Query
 
 Array = np.ndarray[Any, Any]
 
@@ -42,14 +41,6 @@ LOOKED_AT: Final = (8, 16, 32, 64)
 LEAST_FOUND: Final = 0.995
 """Share of the exact first ten that has to be found."""
 FIRST: Final = 10
-PRIOR_SCALE: Final = 0.3
-"""What a number beside the vector counts for, in which cell an item lies.
-
-With 1 cells part by popularity alone, with 0.15 hardly: 0.989 and 0.993 found of the first ten of
-100,000 items in 32 of 512 cells, 1.000 with 0.3.
-"""
-ALIGNED: Final = 8
-"""Numbers that a processor multiplies at once; a width that is no multiple takes far longer."""
 ROUNDS: Final = 4
 SAMPLE: Final = 32
 """Rounds of k-means, and items of a cell that take part in it."""
@@ -66,17 +57,16 @@ def faiss_or_none() -> Any:
 class CellSearch:
     """Multiplies with the items of some cells of each user."""
 
-    def __init__(self, faiss: Any, items: ItemVectors, priors: Tensor) -> None:
-        """Takes the numbers beside the vectors too, [V + 1, P].
+    def __init__(self, faiss: Any, items: ItemVectors, priors: tuple[Tensor, ...]) -> None:
+        """Takes the numbers beside the vectors too, [1, V + 1] each.
 
         They stay as they are: with another snapshot of popularity the search is another one.
         """
-        width = items.vectors.shape[1] + PRIORS
-        self._empty = -width % ALIGNED
-        self._vectors = pad(torch.cat((items.vectors, priors * PRIOR_SCALE), 1), (0, self._empty))
+        items.put_beside(priors)
+        self._items = items
         self._faiss = faiss
         faiss.omp_set_num_threads(1)
-        self._index = _cells(faiss, self._vectors[1:].numpy())
+        self._index = _cells(faiss, items.block[1 : items.count + 1].numpy())
         self.looks_at(LOOKED_AT[0])
         self._products = _products_of_rows()
 
@@ -91,23 +81,19 @@ class CellSearch:
     def nearest(self, query: Query, most: int) -> Tensor:
         """Returns the rows of `most` items of each user, int64 [U, N]; 0 where cells have fewer."""
         self._faiss.omp_set_num_threads(torch.get_num_threads())
-        _, places = self._index.search(self._whole(query).numpy(), most)
+        _, places = self._index.search(self._items.whole(query).numpy(), most)
         return torch.from_numpy(places + 1)
 
     def found(self, query: Query, rows: Tensor) -> Found:
         """Returns what was found, with the exact products."""
-        whole = self._whole(query)
+        whole = self._items.whole(query)
 
         def products(wanted: Tensor) -> Tensor:
             """Returns the products of rows [U, K]."""
-            exact: Tensor = self._products(wanted, whole, self._vectors)
+            exact: Tensor = self._products(wanted, whole, self._items.block)
             return exact.masked_fill(wanted == 0, float("-inf"))
 
         return Found(rows, products)
-
-    def _whole(self, query: Query) -> Tensor:
-        """Returns what items are multiplied with, [U, D + P] and zeros behind it."""
-        return pad(torch.cat((query.vector, query.priors / PRIOR_SCALE), 1), (0, self._empty))
 
 
 def _cells(faiss: Any, vectors: Array) -> Any:
@@ -132,9 +118,30 @@ def _cells(faiss: Any, vectors: Array) -> Any:
         middles, width, cells, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
     )
     index.train(vectors[:1])
-    places, cell = np.arange(items, dtype=np.int64), np.ascontiguousarray(nearest[:, 0])
-    index.add_core(items, faiss.swig_ptr(vectors), faiss.swig_ptr(places), faiss.swig_ptr(cell))
+    _fill(faiss, index, vectors, nearest[:, 0])
     return index
+
+
+def _fill(faiss: Any, index: Any, vectors: Array, cell: Array) -> None:
+    """Puts vectors float32 [V, D + P] into cells int64 [V].
+
+    Each cell is made as large as it has to be; one that grows takes up to twice as much.
+    """
+    order = np.argsort(cell, kind="stable")
+    ends = np.cumsum(np.bincount(cell, minlength=index.nlist))
+    for number, places in enumerate(np.split(order, ends[:-1])):
+        if len(places):
+            codes = vectors[places].astype(np.float16)
+            index.invlists.resize(number, len(places))
+            index.invlists.update_entries(
+                number, 0, len(places), faiss.swig_ptr(places), _bytes_of(faiss, codes)
+            )
+    index.ntotal = len(vectors)
+
+
+def _bytes_of(faiss: Any, codes: Array) -> Any:
+    """Returns a pointer to the bytes of an array."""
+    return faiss.swig_ptr(codes.view(np.uint8))
 
 
 def products_of_rows(rows: Tensor, queries: Tensor, vectors: Tensor) -> Tensor:

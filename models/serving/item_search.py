@@ -1,57 +1,39 @@
 """Searches the items with the largest products, by a product with all of them.
 
-Glossary: U users, V items (row 0: unknown), D width, N items found, M columns of a product.
+Glossary: U users, V items (row 0: unknown), D width, N items found, M rows of the block.
 """
 
 from __future__ import annotations
 
-from typing import Final
-
 import torch
 from torch import Tensor
 
-from models.serving.retrieval import PRIORS, Asked, Found, ItemVectors, Query
-
-GROUP: Final = 16
-"""Columns of which only the best is looked at first.
-
-The N best columns are in the N groups with the best ones; these are looked for in the same way,
-which takes a tenth of looking through 100,000 columns.
-"""
+from models.serving.retrieval import GROUP, Asked, Found, ItemVectors, Query
 
 
 class ProductSearch:
     """Multiplies with every item; what it finds is exactly the best."""
 
-    def __init__(self, items: ItemVectors, most: int) -> None:
-        """Takes the items, and about how many of them will be looked for."""
+    def __init__(self, items: ItemVectors) -> None:
         self._items = items
-        self._rows, self._width = items.vectors.shape
-        # columns that can be grouped until few are left; those beyond the items are never found
-        step = 1
-        while self._rows // (step * GROUP) >= 2 * most:
-            step *= GROUP
-        columns = -(-self._rows // step) * step
-        self._matrix = torch.zeros(self._width + PRIORS, columns)
-        self._matrix[: self._width, : self._rows] = items.vectors.t()
 
     def __call__(self, query: Query, asked: Asked, most: int) -> Found:
         """Returns the `most` best items of each user."""
         products = self._products(query, asked)
         products[:, 0] = float("-inf")
-        products[:, self._rows :] = float("-inf")
+        products[:, self._items.count + 1 :] = float("-inf")
         return Found(best_columns(products, most), lambda rows: products.gather(1, rows))
 
     def _products(self, query: Query, asked: Asked) -> Tensor:
-        """Returns the products with all items, and with the columns beyond, [U, M]."""
-        matrix, priors = self._matrix, self._items.priors(asked)
+        """Returns the products with all rows of the block, [U, M]."""
+        items, priors = self._items, self._items.priors(asked)
         if all(each.shape[0] == 1 for each in priors):
             # what was there is of another snapshot of popularity; a copy of it all would cost more
-            matrix[self._width :, : self._rows] = torch.cat(priors)
-            return torch.cat((query.vector, query.priors), 1) @ matrix
-        found = query.vector @ matrix[: self._width]
+            items.put_beside(priors)
+            return items.whole(query) @ items.block.t()
+        found = query.vector @ items.block[:, : items.width].t()
         for weight, prior in zip(query.priors.t(), priors, strict=True):
-            found[:, : self._rows] += weight[:, None] * prior
+            found[:, : items.count + 1] += weight[:, None] * prior
         return found
 
 

@@ -22,11 +22,12 @@ from models.network.interest_network import InterestNetwork
 from models.network.lstm import input_gates
 from models.scorers.recent_popularity import log_live_shares
 from models.serving import zero_shot
+from models.serving.membership import Membership
 from models.serving.reading import Known, Reading
 from models.serving.scoring_pass import ScoringPass
 from models.serving.search_choice import cells_of
 from models.serving.trained_model import TrainedModel
-from models.vocabulary import ItemIndex, gap_buckets
+from models.vocabulary import gap_buckets
 
 Array = np.ndarray[Any, Any]
 
@@ -53,7 +54,7 @@ class Predictor(ScoringPass):
         super().__init__(trained)
         self.info = trained.info
         self._tokenizer = trained.tokenizer
-        self._index = ItemIndex(trained.info.items)
+        self._index = trained.info.index
         self.popularity_as_of: int | None = None
         """When the live snapshot in use was taken, in Unix ms."""
         self._text = lru_cache(TEXTS_KEPT)(self._encode_text)
@@ -85,8 +86,7 @@ class Predictor(ScoringPass):
     @property
     def membership(self) -> Array:
         """Returns which interests each item belongs to, bool [V, C]."""
-        belongs: Array = self._membership[1:].numpy() > 0
-        return belongs
+        return self._membership.belongs
 
     def of(self, trained: TrainedModel) -> Predictor:
         """Returns another model of the same form."""
@@ -167,7 +167,9 @@ class Predictor(ScoringPass):
         self, state: Array, recent: Array, *, interests: int, items: int, because: int
     ) -> Scores:
         """Returns the best interests and items of each user, and the events they rest on."""
-        chunk = users_a_pass(len(self.info.items), candidates=self.trained.candidates)
+        chunk = CHUNK
+        if self._cells is None:
+            chunk = users_a_pass(len(self.info.items), candidates=self.trained.candidates)
         passes = [
             self._score(
                 state[start : start + chunk],
@@ -300,9 +302,11 @@ class Predictor(ScoringPass):
             encodings = self.encode_texts(names)
             if belongs is None:
                 belongs = zero_shot.match(self._network.text[1:], encodings)
-            membership = torch.zeros(len(belongs) + 1, len(names))
-            membership[1:] = torch.from_numpy(belongs)
-            base = zero_shot.base_rates(membership, self._blend.log_popularity)
+            belongs = np.pad(belongs, ((1, 0), (0, 0)))
+            base = zero_shot.base_rates(
+                torch.from_numpy(belongs).float(), self._blend.log_popularity
+            )
+            membership = Membership(belongs, whole=not self.trained.candidates)
             self._phrases = zero_shot.Phrases(
                 tuple(names), membership, self._network.text_out(encodings), base
             )

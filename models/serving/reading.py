@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.scorers.scorer import EVERYTHING, Pool, RecentItems, Scored
+from models.serving.membership import Membership
 
 
 class Known(NamedTuple):
@@ -63,12 +64,12 @@ class Reading:
     pool: Pool = EVERYTHING  # which items that are
     rest: Rest | None = None  # what the other items have, if those are not all
 
-    def chances(self, membership: Tensor) -> Tensor:
-        """Returns how likely the next item is one of each group, [U, C] of 0/1 [V + 1, C]."""
+    def chances(self, membership: Membership) -> Tensor:
+        """Returns how likely the next item is one of each group, [U, C]."""
         if self.rest is None:
-            return self.pool.summed(torch.softmax(self.items, 1), membership)
+            return membership.summed(self.pool, torch.softmax(self.items, 1))
         picked, rest = self.shares()
-        return self.pool.summed(picked, membership) + rest @ membership[self.rest.rows]
+        return membership.summed(self.pool, picked) + rest @ membership.of(self.rest.rows)
 
     def shares(self) -> tuple[Tensor, Tensor]:
         """Returns how likely the next item is each of the pool [U, K], and of its rest [U, S]."""

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, linear
+from torch.nn.functional import linear
 
 from models.compact import RECENT
 from models.errors import ModelDataError
@@ -29,15 +29,15 @@ from models.scorers.calibration import corrected
 from models.scorers.pair_table import FEW
 from models.scorers.scorer import EVERYTHING, NOBODY, Scored, ScorerInput
 from models.serving import zero_shot
-from models.serving.because import Explainer, Membership
+from models.serving.because import Explainer
 from models.serving.item_index import CellSearch
 from models.serving.item_search import ProductSearch
+from models.serving.membership import Membership
 from models.serving.reading import Known, Networks, Reading
 from models.serving.retrieval import (
     Asked,
     Candidates,
     ItemSearch,
-    ItemVectors,
     Query,
     Retrieval,
     looked_for,
@@ -67,20 +67,22 @@ class ScoringPass:
         network, blend = trained.network.eval(), trained.blend
         self._network = network
         self._blend = blend
-        self._membership = torch.from_numpy(trained.membership)
+        self._membership = Membership(trained.membership, whole=not trained.candidates)
         self._phrases: zero_shot.Phrases | None = None
         with torch.inference_mode():
             self._tables = Tables(network, blend.log_popularity)
+            self.item_vectors = self._tables.item_vectors(ASKED) if trained.candidates else None
+            """What the networks multiply items by; None where all of them are scored."""
             self._explainer = Explainer(
                 language_model=network.language_model,
                 scorers=trained.scorers.pruned(FEW),
                 blend=blend,
-                membership=Membership(self._membership),
-                answers=self._tables.answers,
+                membership=self._membership,
+                answers=(self.item_vectors.block if self.item_vectors else self._tables.answers),
                 interests=self._tables.interests,
                 looks_inside=self.looks_inside,
             )
-            self._retrieval = self._retrieval_of(trained) if trained.candidates else None
+            self._retrieval = self._by_product()
         self._reader: Reader | None = None
         self._serving = False
         self._cells: CellSearch | None = None  # what searches the items, if not a product
@@ -90,22 +92,18 @@ class ScoringPass:
         self.log_recent = blend.log_recent[None]
         """Recent popularity in the next pass: [1, V + 1] or [U, V + 1]."""
 
-    def item_vectors(self) -> ItemVectors:
-        """Returns what the networks multiply items by."""
-        tables, log_popularity = self._tables, self._blend.log_popularity
-        shared = tables.answers is tables.items
-        vectors = tables.items if shared else torch.cat((tables.answers, tables.items), 1)
-        return ItemVectors(vectors, log_popularity, shared)
-
-    def _retrieval_of(self, trained: TrainedModel) -> Retrieval:
-        """Returns what finds the candidates of users, by a product with all items."""
-        items = self.item_vectors()
-        return Retrieval(trained.scorers, ProductSearch(items, looked_for(ASKED)), items)
+    def _by_product(self) -> Retrieval | None:
+        """Returns what finds the candidates by a product with all items; None: all are scored."""
+        if self.item_vectors is None:
+            return None
+        search = ProductSearch(self.item_vectors)
+        return Retrieval(self.trained.scorers, search, self.item_vectors)
 
     def search_by(self, cells: CellSearch) -> None:
         """Searches the items of candidates in cells from now on."""
         self._cells = cells
-        self._retrieval = Retrieval(self.trained.scorers, cells, self.item_vectors())
+        assert self.item_vectors is not None
+        self._retrieval = Retrieval(self.trained.scorers, cells, self.item_vectors)
         self._operations.clear()
 
     def serve(self, precision: str) -> str:
@@ -147,7 +145,7 @@ class ScoringPass:
             if self._cells is not None:  # they are of the popularity that the model was stored with
                 self._cells = None
                 with torch.inference_mode():
-                    self._retrieval = self._retrieval_of(self.trained)
+                    self._retrieval = self._by_product()
         self.log_recent = log_recent
 
     def columns(self, known: Known, interests: int, items: int, because: int) -> Columns:
@@ -180,7 +178,7 @@ class ScoringPass:
                 lambda *each: self._asked_of(Known(*each)), tuple(known)
             )
         *networks, vector, priors = self._networks_alone(*known)
-        most = min(len(self._membership) - 1, looked_for(most))
+        most = min(self._membership.count, looked_for(most))
         return *networks, cells.nearest(Query(vector, priors), most)
 
     def _asked_of(self, known: Known) -> tuple[Tensor, ...]:
@@ -209,7 +207,7 @@ class ScoringPass:
         # how each interest moves against the user's slower average
         change = best - slow.gather(1, which)
         trend = self._trend(reading, which, change)
-        item_score, place = reading.items.topk(min(items, len(self._membership) - 1), dim=1)
+        item_score, place = reading.items.topk(min(items, self._membership.count), dim=1)
         item = reading.pool.rows_of(place)
         return (
             which.to(torch.int32),
@@ -343,7 +341,7 @@ class ScoringPass:
     def interest_features(self, reading: Reading) -> tuple[Tensor, Tensor]:
         """Returns the features of each interest [U, C, F] and the slower average [U, C]."""
         tables, base = self._tables, self._blend.base
-        touched = embedding(reading.recent.rows, self._membership)
+        touched = self._membership.of(reading.recent.rows)
         there = reading.recent.held.float()
         own = blending.own_shares(touched, there, base)
         by_items = reading.chances(self._membership)
@@ -365,7 +363,7 @@ class ScoringPass:
 
     def _trend(self, reading: Reading, which: Tensor, change: Tensor) -> Tensor:
         """Returns the trend of each interest [U, K], a place in models.contract.TRENDS."""
-        older = embedding(reading.recent.rows[:, NEWEST:], self._membership).sum(1).gather(1, which)
+        older = self._membership.of(reading.recent.rows[:, NEWEST:]).sum(1).gather(1, which)
         trend = torch.zeros_like(which)
         trend[change > NOTICEABLE] = 1
         trend[change < -NOTICEABLE] = 2

@@ -33,7 +33,9 @@ Array = np.ndarray[Any, Any]
 
 USERS: Final = 256
 AT_ONCE: Final = 32
-"""Users whose products with all items are in memory together."""
+"""Users whose products with all items are in memory together, at most."""
+PRODUCTS: Final = 1 << 24
+"""Products that are in memory together: 64 MB."""
 GAP_MS: Final = 240_000
 NOW_MS: Final = 1_770_000_000_000
 
@@ -45,8 +47,9 @@ class Answering(Protocol):
 
     trained: TrainedModel
 
-    def item_vectors(self) -> ItemVectors:
-        """Returns what the networks multiply items by."""
+    @property
+    def item_vectors(self) -> ItemVectors | None:
+        """Returns what the networks multiply items by; None where all items are scored."""
         ...
 
     def rebuild(self, recent: Array) -> Array:
@@ -68,8 +71,8 @@ class Answering(Protocol):
 
 def cells_of(predictor: Answering) -> CellSearch | None:
     """Returns the cells that find enough of a model's items; None: multiply with all of them."""
-    items = predictor.item_vectors()
-    if not predictor.trained.candidates or items.count < LEAST_ITEMS or not items.shared:
+    items = predictor.item_vectors
+    if items is None or items.count < LEAST_ITEMS or not items.shared:
         return None
     faiss = faiss_or_none()
     if faiss is None:
@@ -80,10 +83,9 @@ def cells_of(predictor: Answering) -> CellSearch | None:
     recent = made_up_users(predictor.trained, items)
     known = predictor.known(predictor.rebuild(recent), recent)
     asked = predictor.asked(known, predictor.networks(known))
-    priors = torch.cat(items.priors(asked)).t()
     query = Query.of(asked, shared=True)
-    exact = _first_of_all(query, items, priors)
-    search = CellSearch(faiss, items, priors)
+    search = CellSearch(faiss, items, items.priors(asked))
+    exact = _first_of_all(query, items)
     for cells in LOOKED_AT:
         search.looks_at(cells)
         share = found_share(search, query, exact)
@@ -101,8 +103,9 @@ def made_up_users(trained: TrainedModel, items: ItemVectors) -> Array:
     drawn = np.random.default_rng(0).choice(items.count, (USERS, RECENT), p=shares / shares.sum())
     rows = torch.from_numpy(1 + drawn)
     half = USERS // 2
-    for start in range(0, half, AT_ONCE):
-        some = rows[start : min(start + AT_ONCE, half)]
+    at_once = _at_once(items)
+    for start in range(0, half, at_once):
+        some = rows[start : min(start + at_once, half)]
         like = items.vectors[some[:, 0]] @ items.vectors.t()
         like[:, 0] = float("-inf")
         order = torch.randperm(RECENT, generator=random)
@@ -116,12 +119,20 @@ def made_up_users(trained: TrainedModel, items: ItemVectors) -> Array:
     return recent
 
 
-def _first_of_all(query: Query, items: ItemVectors, priors: Tensor) -> Tensor:
-    """Returns the rows of the first ten of all items, int64 [U, 10]."""
+def _first_of_all(query: Query, items: ItemVectors) -> Tensor:
+    """Returns the rows of the first ten of all items, int64 [U, 10].
+
+    The numbers beside their vectors are in the block.
+    """
     found = []
-    for start in range(0, len(query.vector), AT_ONCE):
-        some = slice(start, start + AT_ONCE)
-        products = query.vector[some] @ items.vectors.t() + query.priors[some] @ priors.t()
+    every, at_once = items.block[: items.count + 1].t(), _at_once(items)
+    for some in items.whole(query).split(at_once):
+        products = some @ every
         products[:, 0] = float("-inf")
         found.append(products.topk(FIRST, dim=1).indices)
     return torch.cat(found)
+
+
+def _at_once(items: ItemVectors) -> int:
+    """Returns how many users' products with all items are made together."""
+    return max(1, min(AT_ONCE, PRODUCTS // (items.count + 1)))

@@ -5,11 +5,17 @@ Glossary: U users, V items (row 0: unknown), D width.
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 from models.network.interest_network import InterestNetwork
+from models.serving.retrieval import ItemVectors, looked_for
+
+AT_ONCE: Final = 65_536
+"""Items whose rows are computed together: 16 MB of each product."""
 
 
 class Tables:
@@ -17,11 +23,17 @@ class Tables:
 
     def __init__(self, network: InterestNetwork, log_popularity: Tensor) -> None:
         config = network.config
-        rows = torch.arange(config.items + 1)
-        self.known = network.item(rows) * config.width**0.5 + network.text_in(network.text)
+        self._log_popularity = log_popularity
+        self.known, self.items = (torch.empty(config.items + 1, config.width) for _ in range(2))
+        # some rows at a time: what lies between weights and tables is as large as they are
+        for rows in torch.arange(config.items + 1).split(AT_ONCE):
+            some = slice(int(rows[0]), int(rows[-1]) + 1)
+            text = network.text_in(network.text[some])
+            self.known[some] = network.item(rows) * config.width**0.5 + text
+            self.items[some] = network.item_candidates(rows)
         self.known[0] = network.text_in.bias
         self.action, self.gap = network.action.weight, network.gap.weight
-        self.items, self._bias = network.item_candidates(), network.item_bias
+        self._bias = network.item_bias
         unmet = (network.item.weight == 0).all(1)  # see InterestNetwork.start_items
         self._unmet = unmet if unmet[1:].any() else None
         # where all items are read by their texts alone, none has a vector
@@ -29,6 +41,15 @@ class Tables:
         self._average = log_popularity[met].mean()
         self.answers = self.items  # the candidates that the language model's answer is held against
         self.interests, self.interest_bias = network.interest_candidates(), network.interest_bias
+
+    def item_vectors(self, asked: int) -> ItemVectors:
+        """Returns the items of a model that scores candidates, of which updates name so many."""
+        shared = self.answers is self.items
+        vectors = self.items if shared else torch.cat((self.answers, self.items), 1)
+        found = ItemVectors.of(vectors, self._log_popularity, shared=shared, most=looked_for(asked))
+        if shared:  # one copy of them is enough
+            self.items = self.answers = found.vectors
+        return found
 
     def biases(self, log_recent: Tensor) -> Tensor:
         """Returns the bias of each item, [1, V + 1] or [U, V + 1] as log_recent.

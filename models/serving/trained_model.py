@@ -31,7 +31,7 @@ class TrainedModel:
     tokenizer: Tokenizer
     scorers: ScorerSet
     blend: Blend
-    membership: Array  # float32 [V + 1, C], row 0 empty: 1 where an item belongs to an interest
+    membership: Array  # bool [V + 1, C], row 0 empty: whether an item belongs to an interest
     info: ModelInfo
     candidates: bool = False
     """Whether only candidates are scored; the weights of the interests are fitted to them then."""

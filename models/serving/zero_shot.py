@@ -21,6 +21,7 @@ from torch import Tensor
 
 from models.scorers import blend as blending
 from models.scorers.scorer import RecentItems
+from models.serving.membership import Membership
 
 Array = np.ndarray[Any, Any]
 
@@ -36,7 +37,7 @@ class Phrases:
     """Holds P interests in words, ready to be scored."""
 
     names: tuple[str, ...]
-    membership: Tensor  # float32 [V + 1, P], row 0 empty
+    membership: Membership
     candidates: Tensor  # float32 [P, D]
     base: Tensor  # float32 [P] share of events that touch it
 
@@ -71,7 +72,8 @@ def probabilities(
     by_items: the same by the item scores alone; answer: of the language model [U, D]; weights:
     those of the trained interests.
     """
-    own = blending.own_shares(phrases.membership[recent.rows], recent.held.float(), phrases.base)
+    touched = phrases.membership.of(recent.rows)
+    own = blending.own_shares(touched, recent.held.float(), phrases.base)
     direct = torch.nn.functional.linear(answer, phrases.candidates, torch.logit(phrases.base))
     found: Tensor = torch.sigmoid(
         blending.interest_features(by_items, direct, own, phrases.base) @ weights

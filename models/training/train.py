@@ -181,7 +181,7 @@ class Training:
     def _learn_bridge(self, name: str, epochs: int, *, valued: bool) -> None:
         """Runs a stage that trains soft tokens and the language model over users."""
         self._start_bridge()
-        membership = torch.from_numpy(self.membership)
+        membership = torch.from_numpy(self.membership.astype(np.float32))
         stage = BridgeStage(self.network, self.sequences, self.negatives, self.config, membership)
         self.epochs.run(name, epochs, stage, valued=valued)
 
@@ -310,7 +310,7 @@ class Training:
 
         The interest biases start as base rates.
         """
-        touched = self.membership[self.data.rows[self.learned]]
+        touched = self.membership[self.data.rows[self.learned]].astype(np.float32)
         self.base = torch.from_numpy(touched.mean(0).clip(1e-5, 1 - 1e-5).astype(np.float32))
         with torch.no_grad():
             for ours, read in zip(

@@ -34,6 +34,9 @@ DIGITS: Final = 5
 CAUSES_KEPT: Final = 100_000
 """Past events whose JSON is remembered; some 20 MB at most."""
 
+ITEMS_KEPT: Final = 100_000
+"""Items whose JSON is remembered; some 10 MB at most."""
+
 PHRASES: Final = 5
 """Zero-shot interests in an update, the most probable ones."""
 
@@ -81,7 +84,7 @@ class UpdateWriter:
         self._interests = [
             b'{"interest":%b,"probability":' % json_text(name) for name in info.interests
         ]
-        self._items = [b'{"item_id":%b,"score":' % json_text(item_id) for item_id in info.items]
+        self._items = _Items(info)
         self._causes = _Causes(info)
 
     def write(self, scored: ScoredUsers) -> list[bytes]:
@@ -183,12 +186,26 @@ class UpdateWriter:
         return b',"zero_shot":' + json_text({"calibrated": False, "interests": interests})
 
 
+class _Items(dict[int, bytes]):
+    """Remembers the JSON of items up to their score, by their places in ModelInfo.items."""
+
+    def __init__(self, info: ModelInfo) -> None:
+        super().__init__()
+        self._item_ids = info.items
+
+    def __missing__(self, place: int) -> bytes:
+        if len(self) >= ITEMS_KEPT:
+            self.clear()
+        item = self[place] = b'{"item_id":%b,"score":' % json_text(self._item_ids[place])
+        return item
+
+
 class _Causes(dict[tuple[int, int, int, bytes], bytes]):
     """Remembers the JSON of past events up to their time, by key, action, kind and text."""
 
     def __init__(self, info: ModelInfo) -> None:
         super().__init__()
-        self._item_of = {hash64(item_id): item_id for item_id in info.items}
+        self._info = info
 
     def of(self, events: Array) -> list[bytes]:
         """Returns one text for each of COMPACT [U]."""
@@ -209,7 +226,8 @@ class _Causes(dict[tuple[int, int, int, bytes], bytes]):
         A text is kept to its first 30 bytes, so a long unknown id is a title.
         """
         subject: dict[str, str] = {}
-        item_id = self._item_of.get(key)
+        row = int(self._info.index.rows(np.array([key], np.uint64))[0])
+        item_id = self._info.items[row - 1] if row else None
         if item_id is None and kind == ITEM_ID and hash64(text) == key:
             item_id = text
         if item_id is not None:

@@ -13,17 +13,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
-
-from models.compact import ACTIONS, QUERY, hash64
+from models.compact import ACTIONS, QUERY
 from models.contract import ModelInfo
 from stream.contracts.event import Limits
 from stream.contracts.event_batch import EventBatch
 from stream.formats.event_format import EventFormat
 from stream.metrics import Metrics
 from stream.pipeline.decode import Decoder
-
-Array = np.ndarray[Any, Any]
 
 log = logging.getLogger("interest_stream")
 
@@ -44,7 +40,7 @@ class Familiarity:
 
     def __init__(self, model: ModelInfo, metrics: Metrics) -> None:
         self._model = model.name
-        self._keys = np.sort(np.array([hash64(item_id) for item_id in model.items], np.uint64))
+        self._rows = model.index.rows
         self._metrics = metrics
         self._first: dict[int, tuple[int, int]] = {}  # partition -> events, unknown ones
         self.remarks: list[str] = []  # in sentences, for the log and /readyz
@@ -52,7 +48,7 @@ class Familiarity:
     def look(self, batch: EventBatch) -> None:
         """Counts the events of one decoded batch."""
         events = batch.compact
-        unknown = ~self._knows(events["key"][events["kind"] != QUERY])
+        unknown = self._rows(events["key"][events["kind"] != QUERY]) == 0
         self._metrics.unknown_items.inc(int(unknown.sum()))
         self._metrics.other_actions.inc(int((events["action"] == _OTHER).sum()))
         count, strange = self._first.get(batch.partition, (0, 0))
@@ -62,14 +58,6 @@ class Familiarity:
             self._first[batch.partition] = count, strange
             if count == FIRST and 2 * strange > FIRST:
                 self._remark(f"{batch.topic}[{batch.partition}]", strange)
-
-    def _knows(self, keys: Array) -> Array:
-        """Returns which keys (uint64 [N]) are items of the model, bool [N]."""
-        if not len(self._keys):
-            return np.zeros(len(keys), bool)
-        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        known: Array = self._keys[place] == keys
-        return known
 
     def _remark(self, partition: str, strange: int) -> None:
         """Says once that the model does not know this stream."""

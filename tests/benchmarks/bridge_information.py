@@ -24,7 +24,6 @@ from models.evaluation import metrics
 from models.evaluation.explanations import remembered
 from models.predict import load_predictor
 from models.serving.predictor import Predictor
-from models.vocabulary import ItemIndex
 from stream.offline.explanations import simulated_histories
 
 Array = np.ndarray[Any, Any]
@@ -36,7 +35,7 @@ def measure(model: Predictor, histories: list[Array], seed: int) -> dict[str, An
     Intervals are paired against the user's own soft tokens.
     """
     # Cases: the last event of each user, about a known item, after the others.
-    target = ItemIndex(model.info.items).rows(np.array([events["key"][-1] for events in histories]))
+    target = model.info.index.rows(np.array([events["key"][-1] for events in histories]))
     asked = [events[:-1] for events, row in zip(histories, target.tolist(), strict=True) if row]
     wanted = torch.from_numpy(target[target > 0])
     state, recent = remembered(model, asked)

@@ -29,7 +29,6 @@ from models.evaluation.interest_baselines import touched_rows
 from models.predict import load_predictor
 from models.serving.predictor import Predictor
 from models.training.sequences import Sequences, TrainingData
-from models.vocabulary import ItemIndex
 from stream.offline.dataset import simulated_dataset, with_found_interests
 from stream.offline.drift import measure_drift
 
@@ -79,7 +78,7 @@ class AttentionModel:
         names = tuple(dataset.interests), tuple(dataset.item_ids), tuple(dataset.titles)
         self.info = ModelInfo("attention", "", 0, *names, READ)
         self._network, self._belongs = network.eval(), torch.from_numpy(belongs.astype(np.float32))
-        self._index = ItemIndex(self.info.items)
+        self._index = self.info.index
 
     def step(self, state: Array, events: Array, sizes: Array, previous_ms: Array) -> Array:
         """Returns the state float32 [U, READ] after the events, round after round."""

@@ -15,6 +15,7 @@ from models.compact import (
     RECENT,
     SPELLINGS_KEPT,
     TEXT_BYTES,
+    ItemIndex,
     hash64,
     of_last_session,
     text_of,
@@ -125,3 +126,16 @@ def test_a_session_is_what_no_silence_of_half_an_hour_parts_from_the_newest_even
     found = of_last_session(recent)
     assert found.sum(1).tolist() == [4, 1, 4, 0]
     assert all(found[user, :many].all() for user, many in enumerate((4, 1, 4, 0)))
+
+
+def test_rows_of_known_and_unknown_items() -> None:
+    ids = [f"item-{number}" for number in range(500)]
+    index = ItemIndex(ids)
+    keys = np.array([[hash64("item-3"), hash64("nobody")], [0, hash64("item-499")]], np.uint64)
+    assert index.rows(keys).tolist() == [[4, 0], [0, 500]]
+    every = index.rows(np.array([hash64(each) for each in ids], np.uint64))
+    assert every.tolist() == list(range(1, 501))
+
+
+def test_an_empty_catalogue_knows_nothing() -> None:
+    assert ItemIndex([]).rows(np.array([1, 2**64 - 1], np.uint64)).tolist() == [0, 0]

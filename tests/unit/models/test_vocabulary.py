@@ -5,31 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.compact import hash64
 from models.vocabulary import (
     FIRST_WORD,
     GAP_BUCKETS,
     HASHED,
     PAD,
     START,
-    ItemIndex,
     Tokenizer,
     gap_buckets,
     words,
 )
-
-
-def test_rows_of_known_and_unknown_items() -> None:
-    ids = [f"item-{number}" for number in range(500)]
-    index = ItemIndex(ids)
-    keys = np.array([[hash64("item-3"), hash64("nobody")], [0, hash64("item-499")]], np.uint64)
-    assert index.rows(keys).tolist() == [[4, 0], [0, 500]]
-    every = index.rows(np.array([hash64(each) for each in ids], np.uint64))
-    assert every.tolist() == list(range(1, 501))
-
-
-def test_an_empty_catalogue_knows_nothing() -> None:
-    assert ItemIndex([]).rows(np.array([1, 2**64 - 1], np.uint64)).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(

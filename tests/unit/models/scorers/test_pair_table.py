@@ -138,3 +138,27 @@ def test_users_near_a_pair_are_counted_as_defined(
     nothing = np.zeros(0, np.int64)
     assert users_near(nothing, nothing, nothing, nothing).tolist() == []
     assert users_near(nothing, nothing, first[:2], second[:2]).tolist() == [0, 0]
+
+
+def test_a_table_without_its_empty_rows_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a scorer learns from the most met items, most of a large catalogue has no row."""
+    neighbours, weights = drawn(1)
+    weights[0] = weights[4:] = 0
+    table = PairTable(neighbours * (weights > 0), weights, 0.7, 15)
+    order = np.concatenate(([0], 1 + np.random.default_rng(2).permutation(ITEMS)))
+    rows = torch.randint(0, ITEMS + 1, (USERS, 15), generator=torch.Generator().manual_seed(1))
+    assert table.packed() is table  # a matrix of a small catalogue
+    monkeypatch.setattr(pair_table, "DENSE_ITEMS", ITEMS)
+    few = table.packed()
+    assert (len(few.neighbours), few.rows) == (4, ITEMS + 1)
+    for one, other in ((table, few), (table.permuted(order), few.permuted(order))):
+        assert torch.equal(one.sums(rows), other.sums(rows))
+        for mine, theirs in zip(one.given(rows), other.given(rows), strict=True):
+            assert torch.equal(mine, theirs)
+        np.testing.assert_array_equal(one.weights, other.whole().weights)
+        np.testing.assert_array_equal(one.neighbours, other.whole().neighbours)
+    assert few.packed() is few
+    neighbours, weights = drawn(1)
+    weights[0] = 0
+    full = PairTable(neighbours, weights, 0.7, 15)
+    assert full.packed() is full

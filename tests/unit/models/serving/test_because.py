@@ -34,8 +34,8 @@ def explainer() -> Explainer:
     usual = torch.linspace(0.8, -0.6, len(NAMES))
     item = torch.stack((2 * usual, usual.flip(0), usual))  # each length of history its own
     interest = torch.tensor([0.9, 0.2, 0.3, 0.4, 0.1, 0.0, 0.2])
-    membership = (torch.rand(ITEMS + 1, INTERESTS) < 0.3).float()
-    membership[0] = 0
+    membership = (torch.rand(ITEMS + 1, INTERESTS) < 0.3).numpy()
+    membership[0] = False
     rows = np.random.default_rng(3).integers(0, ITEMS + 1, 400)
     return Explainer(
         language_model=LanguageModel(1, WIDTH, 2, HEADS, 0.0, READ).eval(),
@@ -48,7 +48,7 @@ def explainer() -> Explainer:
             torch.zeros(ITEMS + 1),
             session=0.3 * torch.stack((usual, usual.flip(0), -usual)),
         ),
-        membership=Membership(membership),
+        membership=Membership(membership, whole=True),
         answers=torch.randn(ITEMS + 1, WIDTH),
         interests=torch.randn(INTERESTS, WIDTH),
     )
@@ -82,7 +82,7 @@ def reading(explainer: Explainer) -> Reading:
 
 def odds_of(explainer: Explainer, items: Tensor, which: Tensor) -> Tensor:
     return torch.logit(
-        (torch.softmax(items.double(), 1) * explainer.membership.by_interest[which]).sum(1)
+        (torch.softmax(items.double(), 1) * explainer.membership.of_all(which)).sum(1)
     )
 
 
@@ -93,7 +93,7 @@ def test_the_pull_is_the_derivative_of_the_log_odds_by_the_item_scores(
     items = reading.items.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(odds_of(explainer, items, which).sum(), items)
     torch.testing.assert_close(
-        pull_of_items(reading.items, explainer.membership.by_interest[which]), gradient
+        pull_of_items(reading.items, explainer.membership.of_all(which)), gradient
     )
 
 
@@ -102,10 +102,10 @@ def test_what_the_counters_lose_is_what_they_say_without_the_event(
 ) -> None:
     which = torch.arange(USERS) % INTERESTS
     opinion = dict(zip(blend.INTEREST_FEATURES, explainer.blend.interest.tolist(), strict=True))
-    mine, base = explainer.membership.by_interest[which], explainer.blend.base
+    mine, base = explainer.membership.of_all(which), explainer.blend.base
     about = mine.gather(1, reading.recent.rows)
     lost = lost_by_counters(reading.recent, about, base[which], opinion)
-    touched = explainer.membership.by_interest.t()[reading.recent.rows]
+    touched = explainer.membership.of(reading.recent.rows)
 
     def said(there: Tensor) -> Tensor:
         own = own_shares(touched * there[..., None], there, base)

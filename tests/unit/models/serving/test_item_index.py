@@ -20,12 +20,13 @@ def items() -> ItemVectors:
     vectors = torch.randn(GROUPS, WIDTH)[torch.randint(0, GROUPS, (ITEMS + 1,))]
     vectors += 0.3 * torch.randn(ITEMS + 1, WIDTH)
     vectors[0] = 0
-    return ItemVectors(vectors, torch.randn(ITEMS + 1), shared=True)
+    return ItemVectors.of(vectors, torch.randn(ITEMS + 1), shared=True, most=MOST)
 
 
 @pytest.fixture(scope="module")
-def priors(items: ItemVectors) -> Tensor:
-    return torch.stack((torch.randn(ITEMS + 1), items.log_popularity, items.log_popularity), 1)
+def priors(items: ItemVectors) -> tuple[Tensor, ...]:
+    popularity = items.log_popularity[None]
+    return torch.randn(1, ITEMS + 1), popularity, popularity
 
 
 @pytest.fixture(scope="module")
@@ -36,18 +37,18 @@ def query(items: ItemVectors) -> Query:
 
 
 @pytest.fixture(scope="module")
-def search(items: ItemVectors, priors: Tensor) -> CellSearch:
+def search(items: ItemVectors, priors: tuple[Tensor, ...]) -> CellSearch:
     return CellSearch(faiss_or_none(), items, priors)
 
 
-def all_products(items: ItemVectors, priors: Tensor, query: Query) -> Tensor:
-    found = query.vector @ items.vectors.t() + query.priors @ priors.t()
+def all_products(items: ItemVectors, priors: tuple[Tensor, ...], query: Query) -> Tensor:
+    found = query.vector @ items.vectors.t() + query.priors @ torch.cat(priors)
     found[:, 0] = float("-inf")
     return found
 
 
 def test_products_of_what_is_found_are_exact(
-    search: CellSearch, items: ItemVectors, priors: Tensor, query: Query
+    search: CellSearch, items: ItemVectors, priors: tuple[Tensor, ...], query: Query
 ) -> None:
     wanted = all_products(items, priors, query)
     rows = torch.randint(0, ITEMS + 1, (USERS, 50))
@@ -66,7 +67,7 @@ def test_products_of_rows_are_those_of_a_whole_product() -> None:
 
 
 def test_more_cells_find_more_until_all_is_found(
-    search: CellSearch, items: ItemVectors, priors: Tensor, query: Query
+    search: CellSearch, items: ItemVectors, priors: tuple[Tensor, ...], query: Query
 ) -> None:
     exact = all_products(items, priors, query).topk(10, dim=1).indices
     shares = []
@@ -88,7 +89,7 @@ def test_what_cells_have_too_few_of_is_no_item(search: CellSearch, query: Query)
 
 
 def test_two_searches_of_one_model_find_the_same(
-    search: CellSearch, items: ItemVectors, priors: Tensor, query: Query
+    search: CellSearch, items: ItemVectors, priors: tuple[Tensor, ...], query: Query
 ) -> None:
     again = CellSearch(faiss_or_none(), items, priors)
     for each in (search, again):

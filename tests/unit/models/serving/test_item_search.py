@@ -58,7 +58,7 @@ def test_products_are_the_blend_of_the_scorers_that_are_products(
     items, popularity = torch.randn(ITEMS + 1, WIDTH), torch.randn(ITEMS + 1)
     answers = items if shared else torch.randn(ITEMS + 1, WIDTH)
     vectors = items if shared else torch.cat((answers, items), 1)
-    search = ProductSearch(ItemVectors(vectors, popularity, shared), MOST)
+    search = ProductSearch(ItemVectors.of(vectors, popularity, shared=shared, most=MOST))
     found = search(Query.of(asked, shared=shared), asked, MOST)
     wanted = blended(asked, answers, items, popularity)
     wanted[:, 0] = float("-inf")
@@ -70,7 +70,7 @@ def test_products_are_the_blend_of_the_scorers_that_are_products(
 
 def test_another_snapshot_of_popularity_is_searched_by_its_own_numbers(asked: Asked) -> None:
     items, popularity = torch.randn(ITEMS + 1, WIDTH), torch.randn(ITEMS + 1)
-    search = ProductSearch(ItemVectors(items, popularity, shared=True), MOST)
+    search = ProductSearch(ItemVectors.of(items, popularity, shared=True, most=MOST))
     query = Query.of(asked, shared=True)
     first = search(query, asked, MOST).rows
     other = Asked(**{**vars(asked), "log_recent": -20 * asked.log_recent})

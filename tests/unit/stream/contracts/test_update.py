@@ -11,6 +11,7 @@ import pytest
 
 from models.compact import COMPACT, ITEM_ID, NO_TEXT, QUERY, RECENT, TITLE, hash64
 from models.contract import TRENDS, ModelInfo, Scores
+from stream.contracts import update
 from stream.contracts.state_record import row_dtype
 from stream.contracts.update import ScoredUsers, UpdateWriter, ensure_publishable
 from stream.errors import ModelError
@@ -148,3 +149,11 @@ def test_every_trend_has_its_name_in_the_schema() -> None:
     for trend in range(len(TRENDS)):
         scores = dataclasses.replace(SCORES, trend=np.full((2, 3), trend, np.uint8))
         assert not faults("update-1", build(scores)[0])
+
+
+def test_more_items_than_are_remembered_are_named_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = build()
+    monkeypatch.setattr(update, "ITEMS_KEPT", 1)
+    assert build() == wanted
