@@ -277,10 +277,12 @@ def _read(path: Path, hosting: Hosting) -> Predictor:
         titles=catalogue.titles,
         state_size=network.lstm.state_size,
     )
+    scorers = ScorerSet.load(tensors)
+    let_go(tensors["blend.log_popularity"], path / "weights.safetensors")
     trained = TrainedModel(
         network=network,
         tokenizer=Tokenizer(words["words"], words["length"]),
-        scorers=ScorerSet.load(tensors),
+        scorers=scorers,
         blend=_blend(tensors),
         membership=catalogue.membership,
         info=info,
@@ -288,7 +290,7 @@ def _read(path: Path, hosting: Hosting) -> Predictor:
     )
     if HOSTED[0] not in files:
         predictor = Predictor(trained)
-        let_go(trained.blend.log_popularity, path / "weights.safetensors")
+        let_go(tensors["blend.log_popularity"], path / "weights.safetensors")
         return predictor
     from models.llm.directory import host  # most models have no language model of the user's own
 
@@ -385,6 +387,7 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
                 f"{path / 'weights.safetensors'}: {key} has numbers that are not finite; "
                 "train again"
             )
+        let_go(value, path / "weights.safetensors")
     return tensors
 
 
