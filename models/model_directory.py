@@ -245,7 +245,9 @@ def _read(path: Path, hosting: Hosting) -> Predictor:
         words = json.loads(files["vocabulary.json"])
         interests = list(config["interests"])
         catalogue = read_catalogue(files.pop("catalogue.jsonl"), len(interests))
-        network = InterestNetwork(NetworkConfig(**config["network"]))
+        mapped = bool(config.get("candidates", False))
+        sizes = NetworkConfig(**config["network"])
+        network = InterestNetwork.without_weights(sizes) if mapped else InterestNetwork(sizes)
     except (ValueError, KeyError, TypeError, ModelDataError) as error:
         raise ModelDirectoryError(
             f"{path}: config.json, vocabulary.json or catalogue.jsonl cannot be used: {error}"
@@ -258,9 +260,7 @@ def _read(path: Path, hosting: Hosting) -> Predictor:
     try:
         # vectors of a large catalogue stay where the file is mapped; others are copied, since a
         # product may round differently where numbers begin at another address
-        network.load_state_dict(
-            _under(tensors, "network."), assign=bool(config.get("candidates", False))
-        )
+        network.load_state_dict(_under(tensors, "network."), assign=mapped)
     except RuntimeError as error:
         raise ModelDirectoryError(
             f"{path / 'weights.safetensors'} does not fit config.json: {error}"
@@ -286,7 +286,7 @@ def _read(path: Path, hosting: Hosting) -> Predictor:
         blend=_blend(tensors),
         membership=catalogue.membership,
         info=info,
-        candidates=bool(config.get("candidates", False)),
+        candidates=mapped,
     )
     if HOSTED[0] not in files:
         predictor = Predictor(trained)

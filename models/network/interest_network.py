@@ -96,6 +96,17 @@ class InterestNetwork(nn.Module):
             "heard", torch.zeros(0, width), persistent=False
         )  # other texts of a training: searches
 
+    @classmethod
+    def without_weights(cls, config: NetworkConfig) -> InterestNetwork:
+        """Returns a network whose weights are yet to be assigned: none are drawn by chance.
+
+        Those that are missing in `load_state_dict(..., assign=True)` are an error, as ever.
+        """
+        with torch.device("meta"):
+            network = cls(config)
+        network.heard = torch.zeros(0, config.width)
+        return network
+
     def start_items(self, log_popularity: Tensor, met: Tensor) -> None:
         """Sets biases to the log of training counts, so that popularity need not be learned.
 
