@@ -393,7 +393,7 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _finite(tensor: torch.Tensor) -> bool:
     """Returns whether all numbers are finite; a few at a time, so that it takes no memory."""
-    return all(bool(torch.isfinite(part).all()) for part in tensor.flatten().split(CHECKED))
+    return all(bool(torch.isfinite(part).all()) for part in torch.split(tensor.flatten(), CHECKED))
 
 
 def _json(value: Any) -> bytes:

@@ -71,7 +71,7 @@ class PairTable:
         """
         if self.place is not None or self.rows <= DENSE_ITEMS:
             return self
-        has = self.weights.any(1)
+        has = np.asarray(self.weights.any(1))
         if has[0] or 2 * has.sum() > len(has):  # row 0 is what all others without one get
             return self
         kept = np.concatenate(([0], np.flatnonzero(has)))

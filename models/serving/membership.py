@@ -36,7 +36,7 @@ class Membership:
         if whole:
             self._table = torch.from_numpy(belongs.astype(np.float32))
             # one row an interest: those of a user lie together
-            self._by_interest = self._table.t().contiguous()
+            self._by_interest: Tensor | None = self._table.t().contiguous()
             return
         table = np.empty((rows, self._interests + len(SCALE)), np.uint8)
         table[:, : self._interests], table[:, self._interests :] = belongs, SCALE

@@ -126,7 +126,7 @@ def _first_of_all(query: Query, items: ItemVectors) -> Tensor:
     """
     found = []
     every, at_once = items.block[: items.count + 1].t(), _at_once(items)
-    for some in items.whole(query).split(at_once):
+    for some in torch.split(items.whole(query), at_once):
         products = some @ every
         products[:, 0] = float("-inf")
         found.append(products.topk(FIRST, dim=1).indices)

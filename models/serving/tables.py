@@ -26,7 +26,7 @@ class Tables:
         self._log_popularity = log_popularity
         self.known, self.items = (torch.empty(config.items + 1, config.width) for _ in range(2))
         # some rows at a time: what lies between weights and tables is as large as they are
-        for rows in torch.arange(config.items + 1).split(AT_ONCE):
+        for rows in torch.split(torch.arange(config.items + 1), AT_ONCE):
             some = slice(int(rows[0]), int(rows[-1]) + 1)
             text = network.text_in(network.text[some])
             self.known[some] = network.item(rows) * config.width**0.5 + text

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from statistics import median
@@ -49,7 +49,7 @@ class Bench:
     def __init__(
         self,
         settings: Settings,
-        items: tuple[str, ...],
+        items: Sequence[str],
         repeats: int,
         many: int,
         sessions_s: tuple[float, ...],

@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -77,7 +77,7 @@ def run_bench(
     *,
     events: int,
     users: int,
-    items: tuple[str, ...],
+    items: Sequence[str],
     arguments: list[str],
     rate: float,
     seconds: float,
@@ -234,7 +234,7 @@ def running_worker(settings: Settings, arguments: list[str]) -> Iterator[BenchWo
 
 
 async def _paced(
-    settings: Settings, rate: float, seconds: float, users: int, items: tuple[str, ...]
+    settings: Settings, rate: float, seconds: float, users: int, items: Sequence[str]
 ) -> np.ndarray[Any, Any]:
     """Returns the latencies in seconds of a paced load."""
     async with load_on(settings) as load:

@@ -18,11 +18,11 @@ from models.scorers.registry import NAMES, ScorerSet
 from models.scorers.scorer import Histories, Pool, RecentItems, ScorerInput
 from models.serving.because import (
     Explainer,
-    Membership,
     lost_by_counters,
     lost_by_language_model,
     pull_of_items,
 )
+from models.serving.membership import Membership
 from models.serving.reading import Reading
 
 USERS, ITEMS, INTERESTS, WIDTH, READ, HEADS = 6, 30, 4, 16, 3, 2

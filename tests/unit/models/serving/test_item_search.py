@@ -8,8 +8,8 @@ from torch import Tensor
 
 from models.scorers.registry import NAMES
 from models.scorers.scorer import RecentItems
-from models.serving.item_search import GROUP, ProductSearch, best_columns
-from models.serving.retrieval import Asked, ItemVectors, Query
+from models.serving.item_search import ProductSearch, best_columns
+from models.serving.retrieval import GROUP, Asked, ItemVectors, Query
 
 USERS, ITEMS, WIDTH, MOST = 5, 700, 8, 12
 
