@@ -103,9 +103,8 @@ def pytest_collection(session: pytest.Session) -> None:
     first = int(told["workerid"].removeprefix("gw")) * len(files) // told["workercount"]
     for file in files[first:] + files[:first]:
         name = ".".join(file.relative_to(config.rootpath).with_suffix("").parts)
-        with suppress(
-            Exception, pytest.skip.Exception
-        ):  # pytest tells it when it collects the file
+        # what is wrong with a file pytest tells when it collects it
+        with suppress(Exception, pytest.skip.Exception):
             import_module(name)
 
 

@@ -58,9 +58,8 @@ def _run_once(folder: Path, draft: Path) -> str:
     )
     told = logging.getLogger("aiokafka")
     level = told.level
-    told.setLevel(
-        logging.CRITICAL
-    )  # the first member of a group waits for its topic, which it says
+    # the first member of a group waits for its topic, and says so
+    told.setLevel(logging.CRITICAL)
     try:
         kafka.start(PATIENCE_S)
         asyncio.run(_use(kafka.bootstrap))
