@@ -72,10 +72,12 @@ def _run_once(folder: Path, draft: Path) -> str:
 
 async def _use(bootstrap: str) -> None:
     """Has the broker load what a topic, a transaction and a member of a group need."""
-    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+    from aiokafka import AIOKafkaProducer
     from aiokafka.admin import NewTopic
 
+    from stream.config import Settings
     from stream.kafka.client import admin_client
+    from stream.kafka.consumer import new_consumer
 
     async with admin_client([bootstrap], timeout_s=PATIENCE_S) as admin:
         await admin.create_topics([NewTopic(TOPIC, 1, 1)])
@@ -84,8 +86,9 @@ async def _use(bootstrap: str) -> None:
         producer.transaction(),
     ):
         await producer.send_and_wait(TOPIC, b"a record")
-    async with AIOKafkaConsumer(
-        TOPIC, bootstrap_servers=bootstrap, group_id=TOPIC, auto_offset_reset="earliest"
-    ) as consumer:
+    settings = Settings(broker=bootstrap)
+    consumer = new_consumer(settings, group_id=TOPIC, auto_offset_reset="earliest")
+    consumer.subscribe([TOPIC])
+    async with consumer:
         await asyncio.wait_for(consumer.getone(), PATIENCE_S)
         await consumer.commit()

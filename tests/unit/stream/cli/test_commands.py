@@ -27,7 +27,7 @@ def ends(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str
         (["demmo"], "did you mean 'demo'?"),
         (["topics", "chekc"], "did you mean 'check'?"),
         (["broker", "sart"], "did you mean 'start'?"),
-        (["broker", "xyz"], "there are: logs, start, status, stop"),
+        (["broker", "xyz"], "there are: logs, prepare, start, status, stop"),
         (["demo", "--ratte", "3"], "--rate"),
         (["tail", "--limit", "x"], "'x' is not a valid number"),
         (["demo", "--users", "0"], "x>=1"),
