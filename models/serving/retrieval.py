@@ -132,7 +132,9 @@ class ItemVectors:
     def put_beside(self, priors: tuple[Tensor, ...]) -> None:
         """Writes the numbers beside the vectors, [1, V + 1] each; what was there is of no use."""
         columns = slice(self.width, self.width + PRIORS)
-        self.block[: self.count + 1, columns] = torch.cat(priors).t() * PRIOR_SCALE
+        # the block was made in this mode by a predictor, and a training asks one outside of it
+        with torch.inference_mode():
+            self.block[: self.count + 1, columns] = torch.cat(priors).t() * PRIOR_SCALE
 
     def whole(self, query: Query) -> Tensor:
         """Returns what rows of the block are multiplied with, [U, W]."""

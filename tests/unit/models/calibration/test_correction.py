@@ -100,9 +100,10 @@ def simulated() -> Dataset:
     return simulated_dataset(60, 5, PrepareConfig())
 
 
-def test_a_model_is_asked_as_a_worker_would_ask_it(simulated: Dataset) -> None:
+@pytest.mark.parametrize("candidates", [False, True], ids=["every item", "candidates"])
+def test_a_model_is_asked_as_a_worker_would_ask_it(simulated: Dataset, candidates: bool) -> None:
     """The answers are those of the scoring pass before each case, and the live ones differ."""
-    model = load_predictor()
+    model = Predictor(replace(load_predictor().trained, candidates=candidates))
     rows = catalogue_rows(simulated.events["key"], list(model.info.items)).astype(np.int64)
     later = later_events(replace(simulated, item_ids=list(model.info.items)), rows, seed=0)
     found = asked(model, later.dataset, later.cases)
