@@ -26,7 +26,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from functools import partial
 from hashlib import file_digest, sha256
@@ -353,13 +353,6 @@ def catalogue_of(dataset: Dataset) -> list[dict[str, Any]]:
         }
         for place, (item_id, title) in enumerate(zip(dataset.item_ids, dataset.titles, strict=True))
     ]
-
-
-def catalogue_lines(trained: TrainedModel) -> Iterator[dict[str, Any]]:
-    """Yields the lines of catalogue.jsonl of a model, one at a time."""
-    names = zip(trained.info.items, trained.info.titles, trained.membership[1:], strict=True)
-    for item_id, title, belongs in names:
-        yield {"item_id": item_id, "title": title, "interests": np.flatnonzero(belongs).tolist()}
 
 
 def membership_of(catalogue: list[dict[str, Any]], interests: int) -> Array:

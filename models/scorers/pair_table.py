@@ -176,10 +176,8 @@ class TableScorer(Scorer):
         neighbours, weights = (f"{cls.tensors_prefix}{name}" for name in ("neighbours", "weights"))
         if weights not in tensors:
             return None
-        whole = PairTable(
-            tensors[neighbours].numpy(), tensors[weights].numpy(), cls.decay, cls.look_back
-        )
-        return cls(whole.packed())
+        whole = cls.of(tensors[neighbours].numpy(), tensors[weights].numpy())
+        return cls(whole.table.packed())
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns the table as tensors."""

@@ -90,10 +90,16 @@ def _send(sender: Any, work: Callable[..., Any], *given: Any) -> None:
 def _write_synthetic(path: Path, items: int) -> None:
     """Writes the directory of a synthetic model."""
     from models.evaluation import synthetic_model
-    from models.model_directory import catalogue_lines, write_model
+    from models.model_directory import write_model
 
     model = synthetic_model(items)
-    write_model(path, model, catalogue=catalogue_lines(model), report={})
+    lines = (
+        {"item_id": item, "title": title, "interests": np.flatnonzero(belongs).tolist()}
+        for item, title, belongs in zip(
+            model.info.items, model.info.titles, model.membership[1:], strict=True
+        )
+    )
+    write_model(path, model, catalogue=lines, report={})
 
 
 def _measured(path: Path, users: int) -> CatalogueCost:

@@ -26,6 +26,7 @@ from stream.formats.decoding import (
     id_of,
     ids_in_pieces,
     moment_ms,
+    object_in,
     words_of,
 )
 from stream.formats.event_format import Headers, Reading
@@ -115,8 +116,8 @@ class DebeziumFormat:
         document = fields_of(value)
         if document is None:
             return ids_in_pieces(value, names_user)
-        rows = [document, _row_in(document.get("payload"))]
-        rows += [_row_in(each.get(name)) for each in rows for name in ("before", "after")]
+        rows = [document, object_in(document.get("payload"))]
+        rows += [object_in(each.get(name)) for each in rows for name in ("before", "after")]
         return set[str]().union(*map(users_in, map(_in_plain, rows)))
 
     def _flat(self, row: dict[str, Any]) -> Reading:
@@ -178,11 +179,6 @@ def _document(after: Any) -> dict[str, Any]:
             "wrong-type", f"after is {shown(after)}; an inserted row has its columns there"
         )
     return after
-
-
-def _row_in(value: Any) -> dict[str, Any]:
-    """Returns a row, also one that is a text of JSON; an empty one of all else."""
-    return value if isinstance(value, dict) else fields_of(value) or {}
 
 
 def _in_plain(row: Mapping[str, Any]) -> dict[str, Any]:

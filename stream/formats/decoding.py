@@ -149,6 +149,11 @@ def fields_of(value: Any) -> dict[str, Any] | None:
         return None
 
 
+def object_in(value: Any) -> dict[str, Any]:
+    """Returns an object, also one that is written as a text; an empty one of all else."""
+    return value if isinstance(value, dict) else fields_of(value) or {}
+
+
 def with_batch(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yields a document, and those in its `batch` where it is the body of several."""
     left = [document]

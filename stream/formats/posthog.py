@@ -32,6 +32,7 @@ from stream.formats.decoding import (
     id_of,
     ids_in_pieces,
     ids_of,
+    object_in,
     utc_ms,
     with_batch,
     words_of,
@@ -156,19 +157,14 @@ class PosthogFormat:
 def _named_in(event: Mapping[str, Any]) -> set[str]:
     """Returns the users that an event names, or a record of the ingestion topic with one inside."""
     found = set[str]()
-    for outer in (event, _inner(event.get("data"))):
-        for each in (outer, _inner(outer.get("properties"))):
+    for outer in (event, object_in(event.get("data"))):
+        for each in (outer, object_in(outer.get("properties"))):
             found |= ids_of(each, USER_IDS)
             # older libraries send an object that says where the id came from
             found |= ids_of(
                 {"distinct_id": child(each.get("distinct_id"), "distinct_id")}, USER_IDS
             )
     return found
-
-
-def _inner(value: Any) -> Mapping[str, Any]:
-    """Returns an object that may be written as a text, an empty one of all else."""
-    return value if isinstance(value, dict) else fields_of(value) or {}
 
 
 def _user(event: _Document, properties: _Properties) -> str:
