@@ -20,7 +20,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 PARTS = {
-    "Start": "own-data first-model python containers cluster",
+    "Start": "own-data several-processes first-model python containers cluster",
     "Understand": "architecture path-of-an-event path-of-a-model delivery decisions upstream",
     "Operate": "your-topic runbook messages security privacy serve webhook connect changes scaling "
     "popularity large-language-models",

@@ -12,3 +12,11 @@ class ModelDataError(ValueError):
 
 class ModelDirectoryError(ValueError):
     """Says that a model directory is missing, damaged or of another version; it names the file."""
+
+
+class DeviceError(RuntimeError):
+    """Says that what a training is to run on is not there; the message says what to set."""
+
+
+class LostRankError(RuntimeError):
+    """Says that another process of a training has ended, or cannot be reached."""

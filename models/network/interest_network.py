@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from models.compact import ACTIONS, RECENT
 from models.errors import ModelDataError
+from models.network.dropout import Dropout, Part, hidden_by_chance
 from models.network.language_model import LanguageModel
 from models.network.lstm import Lstm
 from models.vocabulary import GAP_BUCKETS
@@ -63,6 +64,7 @@ class InterestNetwork(nn.Module):
     text: Tensor
     interest_text: Tensor
     heard: Tensor
+    part: Part | None = None
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -77,7 +79,7 @@ class InterestNetwork(nn.Module):
         self.text_in, self.text_out = nn.Linear(width, width), nn.Linear(width, width, bias=False)
         for embedding in (self.action, self.gap):
             nn.init.normal_(embedding.weight, std=0.02)
-        self.input_dropout = nn.Dropout(config.dropout)
+        self.input_dropout = Dropout(config.dropout)
         self.lstm = Lstm(width, config.lstm_layers, config.dropout)
         self.text_model = LanguageModel(
             config.tokens, width, config.lm_layers, config.heads, 0.1, config.recent
@@ -127,6 +129,13 @@ class InterestNetwork(nn.Module):
         self.interest_text.copy_(other.interest_text)
         self.heard = other.heard
 
+    def compute_part(self, part: Part | None) -> None:
+        """Has what is hidden by chance drawn for a whole batch; None: each batch is a whole one."""
+        self.part = part
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.part = part
+
     # -- inputs
 
     def event_vectors(
@@ -143,7 +152,7 @@ class InterestNetwork(nn.Module):
         text = self.text[known]
         text[beyond] = self.heard[rows[beyond] - self.config.items - 1]
         if hide_ids:
-            known = known.masked_fill(torch.rand(rows.shape) < hide_ids, 0)
+            known = known.masked_fill(hidden_by_chance(rows, hide_ids, self.part), 0)
         item = self.item(known) * self.config.width**0.5
         summed: Tensor = item + self.text_in(text) + self.action(actions) + self.gap(gaps)
         return summed
@@ -197,12 +206,15 @@ class InterestNetwork(nn.Module):
         """Returns who sees whom when all positions train at once, [H, T + kT, T + kT]."""
         k, n = self.config.soft_tokens, self.config.recent
         # of each token: the position it belongs to, whether it is soft, which soft one it is
-        events = torch.arange(length)
+        device = self.soft_place.device
+        events = torch.arange(length, device=device)
         place = torch.cat((events, events.repeat_interleave(k)))
         is_soft = torch.cat(
             (torch.zeros(length, dtype=torch.bool), torch.ones(length * k, dtype=torch.bool))
-        )
-        order = torch.cat((torch.zeros(length, dtype=torch.long), torch.arange(k).repeat(length)))
+        ).to(device)
+        order = torch.cat(
+            (torch.zeros(length, dtype=torch.long), torch.arange(k).repeat(length))
+        ).to(device)
         # soft tokens see the last n events and the soft ones before them; events see themselves
         distance = place[:, None] - place[None, :]
         reads = is_soft[:, None] | (distance == 0) | self.config.events_see_events

@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.network.dropout import Dropout
 from models.network.lstm import FeedForward
 from models.vocabulary import PAD
 
@@ -27,7 +28,7 @@ class Block(nn.Module):
         self.heads = heads
         self.norm = nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.feed_forward = FeedForward(width, dropout)
 
     def forward(self, x: Tensor, bias: Tensor, last: int | None = None) -> Tensor:

@@ -29,6 +29,12 @@ class Negatives:
     drawn: int  # 0: the head is all that was met
     place: Tensor  # int64 [V + 1] of a row in the head
 
+    def to(self, device: torch.device) -> Negatives:
+        """Returns the same on a device."""
+        return Negatives(
+            self.head.to(device), self.tail.to(device), self.drawn, self.place.to(device)
+        )
+
     @classmethod
     def of_counts(cls, counts: Tensor, most: int) -> Negatives:
         """Returns negatives of which half of `most` is the head and half is drawn.
@@ -45,8 +51,9 @@ class Negatives:
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """Returns rows [K] and the logarithm of how many items each stands for [K]."""
-        chosen = self.tail[torch.randint(len(self.tail), (self.drawn,))]
-        weight = torch.zeros(len(self.head) + self.drawn)
+        device = self.tail.device
+        chosen = self.tail[torch.randint(len(self.tail), (self.drawn,), device=device)]
+        weight = torch.zeros(len(self.head) + self.drawn, device=device)
         weight[len(self.head) :] = math.log(len(self.tail) / self.drawn)
         return torch.cat((self.head, chosen)), weight
 

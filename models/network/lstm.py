@@ -21,6 +21,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from models.network.dropout import Dropout
+
 
 class FeedForward(nn.Module):
     """Computes x + W2 gelu(W1 LN(x)), [.., D] to [.., D]."""
@@ -29,7 +31,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.up, self.down = nn.Linear(width, factor * width), nn.Linear(factor * width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns [.., D] of x [.., D]."""
@@ -46,7 +48,7 @@ class LstmBlock(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.lstm = nn.LSTM(width, width, batch_first=True)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout, steps_first=True)
         self.feed_forward = FeedForward(width, dropout)
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> Tensor:

@@ -62,17 +62,6 @@ class Checkpoints:
         self.fill(f"{stage}.{'best' if state['done'] else 'last'}", weights)
         return state
 
-    def load_optimiser(self, stage: str, optimiser: torch.optim.Optimizer) -> None:
-        """Puts the moments of a stage back into its optimiser, if there are any."""
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in self.tensors(f"{stage}.optimiser").items():
-            number, _, name = key.partition(".")
-            state.setdefault(int(number), {})[name] = value
-        if state:
-            whole = optimiser.state_dict()
-            whole["state"] = state
-            optimiser.load_state_dict(whole)
-
     def save(
         self,
         stage: str,
@@ -121,3 +110,15 @@ class Checkpoints:
         fresh = self._folder / f"{stage}.new"
         fresh.write_text(json.dumps({"curve": curve, "done": done}), encoding="utf-8")
         fresh.rename(self._folder / f"{stage}.json")
+
+
+def put_moments(moments: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
+    """Puts the moments that were kept of a stage back into its optimiser, if there are any."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in moments.items():
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = value
+    if state:
+        whole = optimiser.state_dict()
+        whole["state"] = state
+        optimiser.load_state_dict(whole)

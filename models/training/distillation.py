@@ -28,6 +28,7 @@ from models.network.interest_network import InterestNetwork
 from models.progress import Progress
 from models.training.config import TrainConfig
 from models.training.epochs import Losses, Weights
+from models.training.ranks import ALONE, Ranks
 from models.training.stages import TEXTS, text_parameters
 from models.training.train import Training
 
@@ -45,8 +46,9 @@ class DistilledTraining(Training):
         config: TrainConfig,
         progress: Progress,
         teacher: BaseModel,
+        ranks: Ranks = ALONE,
     ) -> None:
-        super().__init__(dataset, out, config, progress)
+        super().__init__(dataset, out, config, progress, ranks)
         self.teacher = teacher
         _check_same_teacher(out / ".training" / "teacher.json", teacher.files.sha256())
 
@@ -83,11 +85,14 @@ class DistillationStage:
         batches = torch.split(torch.randperm(len(self.tokens), generator=generator), TEXTS)
         losses, shares = [], []
         for chosen in batches:
-            given = self.network.text_model.encode_text(self.tokens[chosen])
-            loss = torch.nn.functional.mse_loss(given, self.targets[chosen])
+            part = weights.part_of(torch.ones(len(chosen), dtype=torch.long))
+            tokens, targets = (
+                part.of(each[chosen]).to(weights.device) for each in (self.tokens, self.targets)
+            )
+            given = self.network.text_model.encode_text(tokens)
+            loss = torch.nn.functional.mse_loss(given, targets)
             shares.append(len(chosen) * len(batches) / len(self.tokens))
-            weights.step(loss, shares[-1])
-            losses.append(loss.item())
+            losses += weights.step([loss], shares[-1], part)
         return {"loss": float(np.average(losses, weights=shares))}
 
 

@@ -36,7 +36,7 @@ from models.scorers.registry import ScorerSet, before_last
 from models.scorers.scorer import Histories
 from models.scorers.titles import titles_that_say
 from models.serving.predictor import Predictor
-from models.training.checkpoints import Checkpoints
+from models.training.checkpoints import Checkpoints, put_moments
 from models.training.fit_blend import fit_blend
 from models.training.hosted_objective import Objective
 from models.training.hosted_windows import shares
@@ -194,7 +194,7 @@ class HostedTraining:
         if state.get("done"):
             return
         optimiser = torch.optim.AdamW(groups, weight_decay=1e-4)
-        self.checkpoints.load_optimiser(name, optimiser)
+        put_moments(self.checkpoints.tensors(f"{name}.optimiser"), optimiser)
         for number in range(len(curve), self.config.epochs):
             seed = self.config.seed * 1_000_003 + number
             torch.manual_seed(seed)

@@ -20,6 +20,7 @@ from torch import Tensor
 from models.compact import WORDS, text_of
 from models.data.prepare import Dataset, catalogue_rows, owners, previous_times
 from models.errors import ModelDataError
+from models.network.dropout import Part
 from models.vocabulary import gap_buckets, words
 
 Array = np.ndarray[Any, Any]
@@ -37,6 +38,11 @@ class Batch(NamedTuple):
     targets: Tensor
     share: float
     """Holds the number of its targets over that of an average batch."""
+
+    def of(self, part: Part, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns rows, actions, gaps and targets of a part of it, on a device."""
+        rows, actions, gaps, targets = (part.of(column).to(device) for column in self[:4])
+        return rows, actions, gaps, targets
 
 
 @dataclass

@@ -53,10 +53,10 @@ class TextStage:
         batches = torch.split(torch.randperm(len(texts), generator=generator), TEXTS)
         losses, shares = [], []
         for chosen in batches:
-            loss = self.network.text_model.text_loss(texts[chosen])
+            part = weights.part_of(asked[chosen])
+            loss = self.network.text_model.text_loss(part.of(texts[chosen]).to(weights.device))
             shares.append(int(asked[chosen].sum()) * len(batches) / int(asked.sum()))
-            weights.step(loss, shares[-1])
-            losses.append(loss.item())
+            losses += weights.step([loss], shares[-1], part)
         return {"loss": float(np.average(losses, weights=shares))}
 
 
@@ -76,15 +76,16 @@ class LstmStage:
     def epoch(self, weights: Weights, generator: torch.Generator, _: int) -> Losses:
         """Shows the LSTM every sequence once; returns its loss."""
         losses, shares = [], []
+        negatives = self.negatives.to(weights.device)
         for batch in self.sequences.batches(self.config.batch, generator):
-            rows, actions, gaps, targets, share = batch
+            part = weights.part_of((batch.targets > 0).sum(1))
+            rows, actions, gaps, targets = batch.of(part, weights.device)
             features = self.network.features(
                 self.network.event_vectors(rows, actions, gaps, self.config.hide_ids)
             )
-            loss = item_loss(features, targets, self.network, self.negatives)
-            weights.step(loss, share)
-            losses.append(loss.item())
-            shares.append(share)
+            loss = item_loss(features, targets, self.network, negatives)
+            losses += weights.step([loss], batch.share, part)
+            shares.append(batch.share)
         return {"loss": float(np.average(losses, weights=shares))}
 
 
@@ -114,13 +115,16 @@ class BridgeStage:
 
         The LSTM is frozen in the first epochs, so that only what reads it learns.
         """
-        frozen = number < FROZEN
+        frozen, factors = number < FROZEN, (1.0, self.config.interest_weight, LSTM_WEIGHT)
         losses: list[list[float]] = []
         shares = []
         for parameter in self.network.lstm.parameters():
             parameter.requires_grad_(not frozen)
+        negatives = self.negatives.to(weights.device)
+        membership = self.membership.to(weights.device)
         for batch in self.sequences.batches(self.config.batch, generator):
-            rows, actions, gaps, targets, share = batch
+            part = weights.part_of((batch.targets > 0).sum(1))
+            rows, actions, gaps, targets = batch.of(part, weights.device)
             x = self.network.event_vectors(rows, actions, gaps, self.config.hide_ids)
             features = self.network.features(x)
             answers = self.network.answers(x, features)
@@ -128,21 +132,14 @@ class BridgeStage:
             # Next items and interests from the answers; next items from the features too, once
             # the LSTM is not frozen.
             there = targets > 0
-            touched = self.membership[targets[there]]
-            parts = [
-                item_loss(answers, targets, self.network, self.negatives),
-                interest_loss(answers[there], touched, self.network),
+            found = [
+                item_loss(answers, targets, self.network, negatives),
+                interest_loss(answers[there], membership[targets[there]], self.network),
             ]
             if not frozen:
-                parts.append(item_loss(features, targets, self.network, self.negatives))
-            factors = (1.0, self.config.interest_weight, LSTM_WEIGHT)
-            loss = sum(
-                (factor * part for factor, part in zip(factors, parts, strict=False)),
-                torch.zeros(()),
-            )
-            weights.step(loss, share)
-            losses.append([part.item() for part in parts])
-            shares.append(share)
+                found.append(item_loss(features, targets, self.network, negatives))
+            losses.append(weights.step(found, batch.share, part, factors))
+            shares.append(batch.share)
         return dict(
             zip(
                 ("loss", "interest_loss", "lstm_loss"),

@@ -58,6 +58,7 @@ from models.training.config import TrainConfig
 from models.training.epochs import Epochs
 from models.training.fit_blend import blend_loss, fit_blend, gains_of_costly_scorers
 from models.training.new_network import new_info, new_network
+from models.training.ranks import ALONE, Ranks
 from models.training.sequences import TrainingData
 from models.training.stages import BridgeStage, LstmStage, TextStage
 from models.training.validation import Curve, best_epoch, stopped_improving
@@ -89,13 +90,14 @@ def train_model(
     config: TrainConfig,
     progress: Progress = ignore_progress,
     minutes: float = math.inf,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Trains and writes a model directory; returns the report.
 
     Interrupted, the same call carries on where it stopped. A stage that would take the training
-    beyond `minutes` of processor time ends with the epochs it has, and the report names it. Raises
-    ModelDataError when the data cannot be learned from, or a checkpoint belongs to other data or
-    settings.
+    beyond `minutes` of processor time ends with the epochs it has, and the report names it. ranks:
+    of the processes that share the steps, this one, which is the first. Raises ModelDataError when
+    the data cannot be learned from, or a checkpoint belongs to other data or settings.
     """
     if not dataset.interests:
         raise ModelDataError(
@@ -103,14 +105,19 @@ def train_model(
             "training"
         )
     keep_freed_memory()
-    return Training(dataset, out, config, progress).run(minutes)
+    return Training(dataset, out, config, progress, ranks).run(minutes)
 
 
 class Training:
     """Runs one training: holds the data it needs, the network, and its checkpoints."""
 
     def __init__(
-        self, dataset: Dataset, out: Path, config: TrainConfig, progress: Progress
+        self,
+        dataset: Dataset,
+        out: Path,
+        config: TrainConfig,
+        progress: Progress,
+        ranks: Ranks = ALONE,
     ) -> None:
         # Everything random is drawn from the seed, in this order.
         torch.set_num_threads(config.threads)
@@ -143,7 +150,8 @@ class Training:
         self.validation_users, self.validation = self.data.validation(
             config.validation_users, config.seed
         )
-        self.epochs = Epochs(config, checkpoints, self.validation, progress)
+        ranks.check_shared(min(config.batch, len(self.sequences.rows)))
+        self.epochs = Epochs(config, checkpoints, self.validation, progress, ranks)
 
     def run(self, minutes: float) -> dict[str, Any]:
         """Runs all stages and writes the model directory; returns the report."""

@@ -27,6 +27,7 @@ from models.progress import Progress, ignore_progress
 from models.training.checkpoints import STEPS, digest_of
 from models.training.config import TrainConfig
 from models.training.effort import Effort, alternatives
+from models.training.ranks import ALONE, Ranks
 from models.training.train import Training
 
 Clock = Callable[[], float]
@@ -40,13 +41,14 @@ def run_trials(
     start: TrainConfig,
     progress: Progress = ignore_progress,
     clock: Clock = time.process_time,
+    ranks: Ranks = ALONE,
 ) -> tuple[TrainConfig, list[dict[str, Any]]]:
     """Returns the best settings found from `start`, and every trial as a JSON object.
 
     Of a trial it has what was changed, NDCG@10 of validation, processor seconds, and whether the
     value was kept.
     """
-    trials = _Trials(dataset, out / ".training" / "trials", effort, progress, clock)
+    trials = _Trials(dataset, out / ".training" / "trials", effort, progress, clock, ranks)
     best, value = start, trials.value(start, "start", None)
     if value is None:
         return start, trials.made
@@ -64,10 +66,16 @@ class _Trials:
     """Runs trials, and remembers them in a file."""
 
     def __init__(
-        self, dataset: Dataset, folder: Path, effort: Effort, progress: Progress, clock: Clock
+        self,
+        dataset: Dataset,
+        folder: Path,
+        effort: Effort,
+        progress: Progress,
+        clock: Clock,
+        ranks: Ranks,
     ) -> None:
         self._dataset, self._folder, self._effort = dataset, folder, effort
-        self._progress, self._clock = progress, clock
+        self._progress, self._clock, self._ranks = progress, clock, ranks
         self._data = digest_of(dataset)
         self._count = 1 + sum(len(values) for _, values in effort.alternatives)
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +112,7 @@ class _Trials:
     def _run(self, config: TrainConfig, setting: str, value: Any) -> dict[str, Any]:
         """Trains up to the LSTM in a folder of its own, and returns the trial as a JSON object."""
         began, place = self._clock(), self._folder / sha256(repr(config).encode()).hexdigest()[:12]
-        training = Training(self._dataset, place, config, ignore_progress)
+        training = Training(self._dataset, place, config, ignore_progress, self._ranks)
         training.epochs.deadline = began + self._effort.trial_minutes * 60 / self._count
         found = training.learn_memory()
         shutil.rmtree(place)

@@ -30,7 +30,7 @@ def validate(network: InterestNetwork, sequences: Sequences, *, answers: bool, s
         candidates = network.item_candidates()
         for start in range(0, len(sequences.rows), USERS):
             columns = (sequences.rows, sequences.actions, sequences.gaps, sequences.targets)
-            part = [column[start : start + USERS] for column in columns]
+            part = [column[start : start + USERS].to(candidates.device) for column in columns]
             longest = int((part[3] > 0).any(0).nonzero().max()) + 1
             rows, actions, gaps, targets = (column[:, :longest] for column in part)
 

@@ -101,14 +101,20 @@ language_model = click.option(
     ),
 )
 
-device = click.option(
-    "--device",
-    envvar="INTEREST_STREAM_DEVICE",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="What a language model of your own runs on.",
-)
+
+def device_of(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Returns the option of a device for a command; what: its help."""
+    return click.option(
+        "--device",
+        envvar="INTEREST_STREAM_DEVICE",
+        type=click.Choice(["cpu", "cuda"]),
+        default="cpu",
+        show_default=True,
+        help=what,
+    )
+
+
+device = device_of("What a language model of your own runs on.")
 
 
 connection = together(

@@ -10,7 +10,7 @@ import traceback
 
 import click
 
-from models.errors import ModelDataError, ModelDirectoryError
+from models.errors import DeviceError, LostRankError, ModelDataError, ModelDirectoryError
 from stream.cli.commands import Group, with_plain_numbers
 from stream.errors import InterestStreamError
 from stream.plain_text import plain_lines
@@ -40,6 +40,10 @@ COMMANDS = {
     "audit": "Check that every event was applied exactly once.",
     "bench": "Measure throughput and latency on a fresh topic.",
 }
+
+
+OF_MODELS = ModelDataError | ModelDirectoryError | DeviceError | LostRankError
+"""Errors of the package models whose text says what to do."""
 
 
 class Commands(Group):
@@ -90,7 +94,7 @@ def _accept_any_script() -> None:
 
 def _in_words(error: Exception) -> str:
     """Returns what to say of an error."""
-    if isinstance(error, InterestStreamError | ModelDataError | ModelDirectoryError):
+    if isinstance(error, InterestStreamError | OF_MODELS):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         place = "" if error.filename is None else f"{error.filename}: "

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ from typing import Any
 import click
 from safetensors import SafetensorError
 
+from models.errors import LostRankError
 from stream.cli import options
 from stream.cli.data_options import check_split, data_options, seen_option
+from stream.cli.torchrun import Place, check_shared, place_of
 from stream.errors import Failure, UsageError
 from stream.plain_text import plain
 
@@ -192,7 +196,7 @@ _FILE = click.Path(path_type=Path)
         "Choose it without looking at the events."
     ),
 )
-@options.device
+@options.device_of("What the small model is trained on, and a language model of your own runs on.")
 @click.option(
     "--name",
     default=None,
@@ -205,7 +209,8 @@ def command(out: Path, as_json: bool, restart: bool, **given: Any) -> None:
     """Train a model directory from behaviour events and a catalogue.
 
     The report compares it with its baselines: the last event of each user is held out and asked for
-    at the end. Interrupted with Ctrl-C, the same call goes on.
+    at the end. Interrupted with Ctrl-C, the same call goes on. Started with torchrun, several
+    processes, on a GPU each or on CPUs, share the steps of the small model.
 
     \b
     Examples:
@@ -216,19 +221,29 @@ def command(out: Path, as_json: bool, restart: bool, **given: Any) -> None:
           --items items.jsonl --interests taxonomy.txt --out model
       interest-stream train --events log.jsonl --items items.jsonl --out large \\
           --language-model ~/models/SmolLM2-135M --start-from model
+      torchrun --standalone --nproc-per-node 2 -m interest_stream train \\
+          --device cuda --events events.tsv.gz --items items.jsonl --out model
 
     Exit codes: 0 trained, 1 the data cannot be used, 2 wrong use, 130 interrupted and saved.
     """
     _check_options(given)
+    place = place_of(os.environ)
+    if place.size > 1:
+        check_shared(given)
+    if place.rank:
+        _follow(place, given["device"])
+        return
     # what cannot be written is known before anything is learned
     _prepare_out(out, restart)
     try:
         from stream.cli.train_report import train  # takes seconds, so not for --help
 
-        report = train(out, given, as_json)
+        report = train(out, given, as_json, place)
     except KeyboardInterrupt:
         click.echo(f"\nStopped; {_kept(out, given)}.", err=True)
         raise click.exceptions.Exit(130) from None
+    except LostRankError as error:
+        raise Failure(f"{error}; {_kept(out, given)}") from error
     except (OSError, SafetensorError) as error:
         reason = _unwritable(error)
         if reason is None:
@@ -239,6 +254,21 @@ def command(out: Path, as_json: bool, restart: bool, **given: Any) -> None:
         ) from error
     if as_json:
         click.echo(plain(json.dumps(report, ensure_ascii=False)))
+
+
+def _follow(place: Place, device: str) -> None:
+    """Computes the part of a process that is not the first; it prints nothing.
+
+    Ctrl-C is for the first one, whose end is the end of this one too.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from models.training import follow, joined
+
+    try:
+        with joined(*place, device) as ranks:
+            follow(ranks)
+    except LostRankError:
+        raise click.exceptions.Exit(1) from None
 
 
 def _check_options(given: dict[str, Any]) -> None:
@@ -286,6 +316,8 @@ def _check_private(given: dict[str, Any]) -> None:
     ]
     if given["effort"] != "quick":
         others.append(f"--effort {given['effort']}")
+    if given["device"] != "cpu":
+        others.append(f"--device {given['device']}")
     if others:
         raise UsageError(f"--dp-epsilon has no account of {', '.join(others)}; leave it out")
     if given["protocol"] != "leave-one-out" and given["cut"] is None:

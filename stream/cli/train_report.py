@@ -36,6 +36,7 @@ from models.training import (
     HostedConfig,
     effort_of,
     exact_softmax,
+    joined,
     run_trials,
     settings_for,
     train_hosted,
@@ -65,11 +66,21 @@ if TYPE_CHECKING:
     from models.data.prepare import Dataset
     from models.data.splits import Split
     from models.llm.base_model import BaseModel
-    from models.training import TrainConfig
+    from models.training import Ranks, TrainConfig
+    from stream.cli.torchrun import Place
 
 
-def train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
-    """Trains, measures and writes the model directory; returns its report."""
+def train(out: Path, given: dict[str, Any], as_json: bool, place: Place) -> dict[str, Any]:
+    """Trains, measures and writes the model directory; returns its report.
+
+    place: of this process, the first of a training.
+    """
+    with joined(*place, given["device"]) as ranks:
+        return _whole(out, given, as_json, ranks)
+
+
+def _whole(out: Path, given: dict[str, Any], as_json: bool, ranks: Ranks) -> dict[str, Any]:
+    """Does what `train` does, with the other processes of the training."""
     # What is wrong with the user's own models should be known before anything takes long.
     base = _language_model(given)
     teacher = load(given["encode_with"], device=given["device"]) if given["encode_with"] else None
@@ -88,7 +99,8 @@ def train(out: Path, given: dict[str, Any], as_json: bool) -> dict[str, Any]:
         report = _started(out, given["start_from"], dataset)
         if report is None:
             settings = config, reasons
-            config, report = _trained(out, cut, given["effort"], settings, teacher, view)
+            effort = given["effort"]
+            config, report = _trained(out, cut, effort, settings, teacher, view, ranks)
         # Then the user's language model on top of it.
         if base is not None:
             started = time.perf_counter()
@@ -227,21 +239,22 @@ def _trained(
     settings: tuple[TrainConfig, list[str]],
     teacher: BaseModel | None,
     view: Any,
+    ranks: Ranks,
 ) -> tuple[TrainConfig, dict[str, Any]]:
     """Trains the small model; returns the settings that it got in the end, and its report."""
     effort, (config, reasons) = effort_of(effort_name), settings
     config = replace(config, all_events=cut.protocol != "leave-one-out")
     trials: list[dict[str, Any]] = []
     if effort.alternatives:
-        config, trials = run_trials(cut.train, out, effort, config, view)
+        config, trials = run_trials(cut.train, out, effort, config, view, ranks=ranks)
     exact = exact_softmax(effort, cut.train, config)
     if exact != config:
         reasons.append("full softmax after the trials: the budget has room for it")
     minutes = effort.minutes - effort.trial_minutes
     if teacher is None:
-        report = train_model(cut.train, out, exact, view, minutes)
+        report = train_model(cut.train, out, exact, view, minutes, ranks)
     else:
-        report = DistilledTraining(cut.train, out, exact, view, teacher).run(minutes)
+        report = DistilledTraining(cut.train, out, exact, view, teacher, ranks).run(minutes)
     reasons += [
         f"dropout {each['dropout']}: the blend loses {each['blend_loss']:.3f} nats on validation"
         + ", kept" * each["kept"]

@@ -27,9 +27,9 @@ def test_short_and_long_histories_move_the_weights_in_proportion_to_their_target
     moved = {}
     for batch in Sequences(*[targets] * 4).batches(4, torch.Generator().manual_seed(0)):
         before = network.item_bias[2].item()
-        weights.step(
-            -steepness * network.item_bias[batch.targets[batch.targets > 0]].mean(), batch.share
-        )
+        loss = -steepness * network.item_bias[batch.targets[batch.targets > 0]].mean()
+        part = weights.part_of((batch.targets > 0).sum(1))
+        assert weights.step([loss], batch.share, part) == [loss.item()]
         moved[batch.targets.shape[1]] = network.item_bias[2].item() - before
     assert moved[LONG] / moved[SHORT] == pytest.approx(LONG / SHORT)
     usual = min(steepness, CLIPPED_AT)

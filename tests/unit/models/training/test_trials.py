@@ -14,6 +14,7 @@ from models.data.prepare import Dataset
 from models.training import trials
 from models.training.config import TrainConfig
 from models.training.effort import Effort
+from models.training.ranks import Ranks
 from models.training.trials import run_trials
 
 EFFORT = Effort(
@@ -34,7 +35,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
 
     class Training:
         def __init__(
-            self, dataset: Dataset, out: Path, config: TrainConfig, progress: object
+            self, dataset: Dataset, out: Path, config: TrainConfig, progress: object, ranks: Ranks
         ) -> None:
             out.mkdir()
             made.append(config)

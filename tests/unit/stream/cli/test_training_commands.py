@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import re
 import signal
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,10 @@ from safetensors.torch import load_file
 
 from models.data.known_events import read_known_events
 from models.model_directory import fingerprint_of
+from stream.broker.ports import free_ports
 from stream.cli.root import main
+from tests.support.pipelines import wait_until
+from tests.support.processes import HANG_S, Process, spawn
 
 pytestmark = pytest.mark.slow
 
@@ -415,28 +418,105 @@ def test_sequences_without_times_are_trained_on_and_evaluated(tmp_path: Path) ->
     assert json.loads(again.stdout)["items"][0] == json.loads(done.stdout)["evaluation"]["items"][0]
 
 
-def test_interrupted_and_resumed_equals_uninterrupted(shop: Path) -> None:
+FEW = ("--name", "model", "--epochs", 2)
+
+
+@pytest.fixture(scope="module")
+def alone(shop: Path) -> Path:
+    """Returns a model of FEW epochs that one process has trained in one go."""
+    done = run(*training(shop, shop / "alone", *FEW))
+    assert done.returncode == 0, done.stderr
+    return shop / "alone"
+
+
+def like(found: Path, wanted: Path) -> None:
+    """Checks that two trainings had the same losses and left the same networks, but for rounding.
+
+    The bias of attention's keys changes no answer: its gradient is rounding and nothing else, from
+    which Adam makes steps like those of any other, so it is left out.
+    """
+    curves = [json.loads((each / "report.json").read_text())["curves"] for each in (found, wanted)]
+    losses = [
+        [
+            (stage, part, figure)
+            for stage, epochs in curve.items()
+            for figures in epochs
+            for part, figure in figures.items()
+            if part != "ndcg@10"
+        ]
+        for curve in curves
+    ]
+    assert [each[:2] for each in losses[0]] == [each[:2] for each in losses[1]]
+    assert [each[2] for each in losses[0]] == pytest.approx(
+        [each[2] for each in losses[1]], abs=2e-4
+    )
+    weights = [load_file(each / "weights.safetensors") for each in (found, wanted)]
+    networks = [name for name in weights[1] if name.startswith("network.")]
+    assert networks
+    for name in networks:
+        apart = (weights[0][name] - weights[1][name]).abs()
+        if name.endswith("qkv.bias"):
+            apart.view(3, -1)[1] = 0
+        assert apart.max() < 1e-4, name
+
+
+@pytest.mark.usefixtures("forks")
+def test_two_processes_train_the_model_that_one_trains(shop: Path, alone: Path) -> None:
+    done, out = ranks(shop, shop / "two", *FEW)
+    assert [each.wait(HANG_S) for each in done] == [0, 0], out[0].read_text()
+    assert "lstm 2/2" in out[0].read_text()
+    assert out[1].read_text() == ""  # the first one alone speaks
+    like(shop / "two", alone)
+
+
+@pytest.mark.usefixtures("forks")
+def test_a_process_that_dies_ends_the_others(shop: Path) -> None:
+    (first, other), out = ranks(shop, shop / "died", "--epochs", 10_000)
+    try:
+        wait_until(lambda: "lstm 1/" in out[0].read_text(), "an epoch", moved=out[0].read_text)
+        other.kill()
+        assert first.wait(HANG_S) == 1
+    finally:
+        first.kill()
+        other.kill()
+    said = out[0].read_text()
+    assert "another process of this training has ended" in said
+    assert "The same command goes on from there" in said
+    assert "Traceback" not in said
+
+
+def ranks(shop: Path, out: Path, *more: object) -> tuple[list[Process], list[Path]]:
+    """Starts a training of two processes, as torchrun does; returns them and what they print to."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_ports(1)[0]), "WORLD_SIZE": "2"}
+    words = [str(word) for word in training(shop, out, *more)]
+    logs = [shop / f"{out.name}-{rank}.log" for rank in range(2)]
+    for log in logs:
+        log.touch()
+    started = [
+        spawn(words, {**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)}, log)
+        for rank, log in enumerate(logs)
+    ]
+    return started, logs
+
+
+@pytest.mark.usefixtures("forks")
+def test_what_ctrl_c_stopped_of_two_processes_one_finishes(shop: Path, alone: Path) -> None:
     out = shop / "interrupted"
-    few = ("--name", "model", "--epochs", 2)
-    words = [sys.executable, "-m", "stream.cli", *map(str, training(shop, out, *few))]
-    with subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("lstm 1/2"):
-                process.send_signal(signal.SIGINT)
-                break
-        rest = process.stderr.read()
-    assert process.returncode == 130
-    assert "The same command goes on from there" in rest
-    again = run(*training(shop, out, *few))
+    started, logs = ranks(shop, out, *FEW)
+    try:
+        wait_until(lambda: "lstm 1/2" in logs[0].read_text(), "an epoch", moved=logs[0].read_text)
+        for each in started:  # as torchrun hands it on
+            each.send_signal(signal.SIGINT)
+        assert [each.wait(HANG_S) for each in started] == [130, 1]
+    finally:
+        for each in started:
+            each.kill()
+    assert logs[0].read_text().count("The same command goes on from there") == 1
+    assert logs[1].read_text() == ""
+    again = run(*training(shop, out, *FEW))
     assert again.returncode == 0, again.stderr
     assert "lstm 1/2" not in again.stderr  # that epoch is not run again
-    whole = shop / "uninterrupted"
-    assert run(*training(shop, whole, *few)).returncode == 0
-    weights = [(each / "weights.safetensors").read_bytes() for each in (out, whole)]
-    assert weights[0] == weights[1]
+    like(out, alone)
 
 
 @pytest.mark.parametrize(
@@ -464,6 +544,11 @@ def test_interrupted_and_resumed_equals_uninterrupted(shop: Path) -> None:
             "is a file; name a directory",
         ),
         (["train", "--events", "{}/events.csv", "--out", "{}"], 2, "holds other files"),
+        (
+            ["train", "--events", "{}/events.csv", "--out", "{}/m", "--device", "cuda"],
+            1,
+            "torch sees no GPU; set it to cpu",
+        ),
         (["evaluate"], 2, "name event files with --events, or simulated users with --drift"),
         (["evaluate", "--model", "{}", "--events", "{}/events.csv"], 1, "is not a model directory"),
         (["evaluate", "--events", "{}/events.csv"], 2, "or take the one of the simulated shop"),
@@ -640,6 +725,7 @@ def test_an_interrupted_training_with_a_budget_begins_anew_and_says_so(
         (("--effort", "normal"), "no account of --effort normal"),
         (("--hold-out-validation",), "no account of --hold-out-validation"),
         (("--protocol", "time-split"), "give --cut"),
+        (("--device", "cuda"), "no account of --device cuda"),
     ],
 )
 def test_what_would_read_users_past_the_budget_is_refused(
