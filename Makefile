@@ -48,7 +48,7 @@ lock: ## write the locked dependencies anew from pyproject.toml (needs uv)
 	uv pip compile --group docs $(LOCKED) -c requirements.lock -o docs/requirements.lock
 
 demo-model: $(INSTALLED) ## train again the small model that the package ships
-	$(BIN)/interest-stream train --simulate 2000 --seed 7 --hide-ids 0.1 --name demo --restart --out models/demo_model $(ARGS)
+	$(BIN)/interest-stream train --simulate 2000 --seed 7 --hide-ids 0.1 --name demo --protocol time-split --restart --out models/demo_model $(ARGS)
 
 faults: $(INSTALLED) ## the fault campaign, each scenario once or twice, under an hour; resumes; ARGS="--scenario W1 --seed 7" for one
 	$(BIN)/python -m tests.faults.campaign $(ARGS)

@@ -62,7 +62,7 @@ WEIGHTS: Final = {
     "titles": 0.1,
 }
 """As trainings on sets of the documentation found them, rounded."""
-OPINION: Final = {"items": 0.7, "language_model": 0.1, "own_16": 0.3, "base": 0.1}
+OPINION: Final = {"items": 0.7, "language_model": 0.1, "own_16": 0.3, "base": 0.1, "current": 0.4}
 """Weights of the interest features, as found likewise."""
 
 
@@ -212,4 +212,5 @@ def _blend(base: torch.Tensor, popularity: torch.Tensor, lately: torch.Tensor) -
     blend = Blend.start(base, popularity)
     blend.item[:] = torch.tensor([WEIGHTS.get(name, 0.0) for name in NAMES])
     blend.interest[:] = torch.tensor([OPINION.get(name, 0.0) for name in INTEREST_FEATURES])
-    return Blend(blend.item, blend.interest, base, popularity, lately)
+    rates = torch.tensor([0.04, 0.7])
+    return Blend(blend.item, blend.interest, base, popularity, lately, rates=rates)

@@ -4,7 +4,9 @@ Items: softmax of a weighted sum of the scores of each scorer; the weights depen
 history there is, since a network needs more of it than co-occurrence does, and on how much of this
 session, since who has just come begins with what was met before. Interests: one logistic function
 of features, fitted to whether the next event touched the interest; interests overlap, so they need
-not sum to one. `fit_weights` finds the weights, and `calibration` corrects the first interests.
+not sum to one. The items have less of a say where an interest is believed to be the current one,
+and more where it is not. `fit_weights` finds the weights, and `calibration` corrects the first
+interests.
 
 Glossary: U users, V items (row 0: unknown), C interests, F scorers or features, L lengths of
 history, S of a session, R = 32 recent events, newest first.
@@ -19,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.scorers import current_interest
+from models.scorers.current_interest import Followed
 from models.scorers.registry import NAMES
 from models.scorers.scorer import RecentItems
 
@@ -42,7 +46,12 @@ INTEREST_FEATURES: Final = (
     "base",
     "one",
     "own_16_sure",
+    "current",
+    "current_items",
+    "current_first",
 )
+"""The last three are of `current_interest`: how sure it is, that times what the items say, and 1 at
+the interest of which it is surest."""
 
 
 class Counter(NamedTuple):
@@ -97,18 +106,20 @@ class Blend:
     # [S, F] what the weights differ by with the length of the session; None: not at all
     session: Tensor | None = None
     live_session: Tensor | None = None
+    # [2] how often the current interest changes, and how many events are about it; None: not known
+    rates: Tensor | None = None
     # what corrects the log-odds of the first interests (calibration); None: nothing does
     calibration: Tensor | None = None
     live_calibration: Tensor | None = None
 
     @classmethod
-    def start(cls, base: Tensor, log_popularity: Tensor) -> Blend:
+    def start(cls, base: Tensor, log_popularity: Tensor, rates: Tensor | None = None) -> Blend:
         """Returns a blend before anything is fitted: the first scorer and feature alone."""
         item = torch.zeros(1 + len(LENGTHS), len(NAMES))
         interest = torch.zeros(len(INTEREST_FEATURES))
         item[:, 0], interest[0] = 1, 1
         # a copy: data without times keeps it, and a model file holds no two tensors of one memory
-        return cls(item, interest, base, log_popularity, log_popularity.clone())
+        return cls(item, interest, base, log_popularity, log_popularity.clone(), rates=rates)
 
     def live(self) -> Blend | None:
         """Returns the blend for a recent popularity that comes in live; None: not fitted to one."""
@@ -190,23 +201,34 @@ def own_shares(touched: Tensor, there: Tensor, base: Tensor) -> dict[str, Tensor
     }
 
 
+def follow(touched: Tensor, base: Tensor, rates: Tensor | None) -> Followed:
+    """Returns what events [U, R, C] say of the current interest; without rates nothing at all."""
+    if rates is not None:
+        return current_interest.followed(touched, base, rates)
+    nothing = torch.zeros(1, 1).expand(touched.shape[0], touched.shape[2])
+    return Followed(nothing, nothing, (), ())
+
+
 def interest_features(
-    items: Tensor, language_model: Tensor, own: dict[str, Tensor], base: Tensor
+    items: Tensor, language_model: Tensor, own: dict[str, Tensor], base: Tensor, current: Followed
 ) -> Tensor:
-    """Returns the logits of each feature, [U, C, F] in the order of INTEREST_FEATURES.
+    """Returns the features of each interest, [U, C, F] in the order of INTEREST_FEATURES.
 
     items: probability [U, C] from the item scores; language_model: logits [U, C] of its answer.
     """
-    logits = {name: _logit(each) for name, each in {"items": items, **own}.items()}
-    logits |= {
+    features = {name: logit(each) for name, each in {"items": items, **own}.items()}
+    features |= {
         "language_model": language_model,
-        "base": _logit(base).expand_as(items),
+        "base": logit(base).expand_as(items),
         "one": torch.ones_like(items),
+        "current": current.belief,
+        "current_items": current.belief * features["items"],
+        "current_first": current.first,
     }
-    return torch.stack([logits[name] for name in INTEREST_FEATURES], dim=2)
+    return torch.stack([features[name] for name in INTEREST_FEATURES], dim=2)
 
 
-def _logit(probability: Tensor) -> Tensor:
+def logit(probability: Tensor) -> Tensor:
     """Returns the log-odds, of certainty a large number that is finite."""
     bounded = probability.clamp(1e-5, 1 - 1e-5)
     return torch.log(bounded) - torch.log1p(-bounded)

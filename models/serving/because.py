@@ -8,11 +8,13 @@ event not been read:
     what followed    the item before the last one is the newest instead of the last
     seen, lately     the event's own item is no longer one that was seen, or seen in this session
     own counters     one event less touches the interest
+    current one      the event says nothing of which interest is the current one
 
-All but the counters are taken as linear at their values. What reached the answer through the LSTM's
+All but the last two are taken as linear at their values; that an interest is the surest one of all
+is credited to no event. What reached the answer through the LSTM's
 memory or an earlier block is credited to no event. How well this agrees with replaying the history
 without the event: models/evaluation/explanations.py measures it. What each scorer loses is in its
-own file (models/scorers); here they are added up, with the two that are no scorers of items alone.
+own file (models/scorers); here they are added up, with the three that are no scorers of items.
 
 Glossary: U users, V items (row 0: unknown), K places of a pool, C interests, D width, n events read
 as tokens, S items of the rest of a pool, R = 32 recent events, newest first, F scorers.
@@ -29,6 +31,7 @@ from torch import Tensor
 from models.network.language_model import Block, LanguageModel
 from models.scorers import blend as blending
 from models.scorers.blend import Blend
+from models.scorers.current_interest import Followed, without_each
 from models.scorers.registry import EXPLAINED, NAMES, ScorerSet
 from models.scorers.scorer import Pull, RecentItems
 from models.serving.membership import Membership
@@ -58,7 +61,12 @@ class Explainer:
         opinion = dict(zip(blending.INTEREST_FEATURES, self.blend.interest.tolist(), strict=True))
         # how the interest moves with each item's score, and with the items of the events
         pool, mine = reading.pool, self._mine(reading, which)
-        pull = opinion["items"] * (
+        chances, current = self._asked_before(reading)
+        by_items, believed = (
+            each.gather(1, which.unsqueeze(1)).squeeze(1) for each in (chances, current.belief)
+        )
+        of_items = opinion["items"] + opinion["current_items"] * believed
+        pull = of_items.unsqueeze(1) * (
             pull_of_items(reading.items, mine)
             if reading.rest is None
             else pull_of_candidates(reading, mine, self.membership.of(reading.rest.rows).t()[which])
@@ -68,6 +76,11 @@ class Explainer:
         # the user's own counters, then each scorer by its weight
         touched = self.membership.among(recent.rows, which)
         lost = lost_by_counters(recent, touched, self.blend.base[which], opinion)
+        if self.blend.rates is not None:
+            belief = without_each(current, self.blend.base, self.blend.rates, which)
+            weight = opinion["current"] + opinion["current_items"] * blending.logit(by_items)
+            given = weight.unsqueeze(1) * (believed.unsqueeze(1) - belief)
+            lost[:, : given.shape[1]] += given
         for place in EXPLAINED:
             scorer = self.scorers.each[place]
             if scorer is None:
@@ -86,6 +99,17 @@ class Explainer:
             read = reading.there.shape[1]
             lost[:, :read] += lost_by_language_model(reading, towards, self.language_model)
         return lost.masked_fill_(~recent.held, 0)
+
+    def _asked_before(self, reading: Reading) -> tuple[Tensor, Followed]:
+        """Returns what is known since interests were asked for, or makes it now.
+
+        It is how likely the next item is one of each interest [U, C], and which is the current one.
+        """
+        if reading.by_items is not None and reading.current is not None:
+            return reading.by_items, reading.current
+        touched = self.membership.of(reading.recent.rows)
+        followed = blending.follow(touched, self.blend.base, self.blend.rates)
+        return reading.chances(self.membership), followed
 
     def _mine(self, reading: Reading, which: Tensor) -> Tensor:
         """Returns 1 at the items of the pool that belong to interests [U], float32 [U, K]."""

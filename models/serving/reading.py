@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from models.scorers.current_interest import Followed
 from models.scorers.scorer import EVERYTHING, Pool, RecentItems, Scored
 from models.serving.membership import Membership
 
@@ -63,6 +64,8 @@ class Reading:
     items: Tensor  # [U, K] the blend of their scores
     pool: Pool = EVERYTHING  # which items that are
     rest: Rest | None = None  # what the other items have, if those are not all
+    by_items: Tensor | None = None  # [U, C] the chances of the interests, once they were asked for
+    current: Followed | None = None  # likewise, what is believed of the current interest
 
     def chances(self, membership: Membership) -> Tensor:
         """Returns how likely the next item is one of each group, [U, C]."""

@@ -344,9 +344,10 @@ class ScoringPass:
         touched = self._membership.of(reading.recent.rows)
         there = reading.recent.held.float()
         own = blending.own_shares(touched, there, base)
-        by_items = reading.chances(self._membership)
+        reading.by_items = by_items = reading.chances(self._membership)
+        reading.current = current = blending.follow(touched, base, self._blend.rates)
         direct = linear(reading.answer, tables.interests, tables.interest_bias)
-        features = blending.interest_features(by_items, direct, own, base)
+        features = blending.interest_features(by_items, direct, own, base, current)
         return features, own[SLOW]
 
     def _phrase_probabilities(self, reading: Reading) -> Tensor:
@@ -358,7 +359,7 @@ class ScoringPass:
             reading.chances(self._phrases.membership),
             reading.answer,
             reading.recent,
-            self._blend.interest,
+            self._blend,
         )
 
     def _trend(self, reading: Reading, which: Tensor, change: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from models.scorers import blend as blending
+from models.scorers.blend import Blend
+from models.scorers.current_interest import Followed
 from models.scorers.scorer import RecentItems
 from models.serving.membership import Membership
 
@@ -30,6 +32,9 @@ UNUSUAL: Final = 2.5
 
 MOST_SHARE: Final = 0.05
 """Of the catalogue, at most, for one phrase."""
+
+LEAST_NONE: Final = 0.05
+"""Of events about no phrase, at least, however much the phrases overlap."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +70,32 @@ def probabilities(
     by_items: Tensor,
     answer: Tensor,
     recent: RecentItems,
-    weights: Tensor,
+    blend: Blend,
 ) -> Tensor:
     """Returns the probability that the next event touches each phrase, [U, P].
 
-    by_items: the same by the item scores alone; answer: of the language model [U, D]; weights:
-    those of the trained interests.
+    by_items: the same by the item scores alone; answer: of the language model [U, D]; blend: its
+    weights are those of the trained interests.
     """
     touched = phrases.membership.of(recent.rows)
     own = blending.own_shares(touched, recent.held.float(), phrases.base)
     direct = torch.nn.functional.linear(answer, phrases.candidates, torch.logit(phrases.base))
-    found: Tensor = torch.sigmoid(
-        blending.interest_features(by_items, direct, own, phrases.base) @ weights
-    )
+    current = _current(touched, recent.rows > 0, phrases.base, blend.rates)
+    features = blending.interest_features(by_items, direct, own, phrases.base, current)
+    found: Tensor = torch.sigmoid(features @ blend.interest)
     return found
+
+
+def _current(touched: Tensor, known: Tensor, base: Tensor, rates: Tensor | None) -> Followed:
+    """Returns what is believed of each phrase, where the current interest may be none of them.
+
+    touched: 0/1 [U, R, P]; known: bool [U, R], events about an item of the catalogue. Those that
+    touch no phrase are about something else.
+    """
+    of_none = (known.unsqueeze(2) * (1 - touched)).amin(2, keepdim=True)
+    left = (1 - base.sum()).clamp(min=LEAST_NONE).unsqueeze(0)
+    found = blending.follow(torch.cat((touched, of_none), 2), torch.cat((base, left)), rates)
+    return found._replace(belief=found.belief[:, :-1], first=found.first[:, :-1])
 
 
 def base_rates(membership: Tensor, log_popularity: Tensor) -> Tensor:

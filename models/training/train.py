@@ -46,6 +46,7 @@ from models.network.interest_network import InterestNetwork
 from models.network.losses import Negatives
 from models.progress import Progress, ignore_progress
 from models.scorers.blend import Blend
+from models.scorers.current_interest import fit_rates
 from models.scorers.popularity import log_shares
 from models.scorers.registry import ScorerSet, before_last
 from models.scorers.scorer import Histories
@@ -343,7 +344,9 @@ class Training:
 
         # Scorers that know no validation event; what is not worth its cost is left out.
         scorers = ScorerSet.learn(before_last(histories))
-        blend = Blend.start(self.base, self.log_popularity)
+        learned = np.where(self.learned, self.data.rows, 0)
+        rates = fit_rates(learned, self.dataset.user_start, self.membership, self.base)
+        blend = Blend.start(self.base, self.log_popularity, rates)
         tried = self._try_more_dropout(
             lambda: blend_loss(self._predictor(scorers, blend), blend, *fitted_to)
         )

@@ -49,9 +49,9 @@ def test_the_length_of_a_history_is_that_of_the_events_a_state_keeps(
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_opinions_that_are_certain_stay_finite(value: float) -> None:
     items, base = torch.full((2, 3), value), torch.full((3,), value)
-    features = blend.interest_features(
-        items, torch.zeros(2, 3), {each.name: items for each in blend.COUNTERS}, base
-    )
+    current = blend.follow(torch.ones(2, 32, 3), torch.full((3,), 0.3), torch.tensor([0.1, 0.9]))
+    own = {each.name: items for each in blend.COUNTERS}
+    features = blend.interest_features(items, torch.zeros(2, 3), own, base, current)
     assert features.shape == (2, 3, len(blend.INTEREST_FEATURES))
     assert torch.isfinite(features).all()
 
@@ -86,8 +86,9 @@ def test_users_who_keep_to_one_interest_are_believed_after_one_event() -> None:
     ).float()
     there = (torch.arange(32) < 1 + torch.arange(users)[:, None] % 20).float()
     own = blend.own_shares(happened[:, None] * there[..., None], there, base)
+    nothing = blend.follow(happened[:, None], base, None)
     features = blend.interest_features(
-        base.expand(users, -1), torch.zeros(users, interests), own, base
+        base.expand(users, -1), torch.zeros(users, interests), own, base, nothing
     )
     said = torch.sigmoid(features @ fit_interest_weights(features, happened))
     assert said[happened > 0].min() > 0.97

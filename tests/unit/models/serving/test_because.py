@@ -11,8 +11,9 @@ from torch import Tensor
 
 from models.network.language_model import Block, LanguageModel
 from models.scorers import blend
-from models.scorers.blend import Blend, own_shares, weighted
+from models.scorers.blend import INTEREST_FEATURES, Blend, follow, own_shares, weighted
 from models.scorers.cooccurrence import Cooccurrence
+from models.scorers.current_interest import WINDOW
 from models.scorers.ease import Ease
 from models.scorers.registry import NAMES, ScorerSet
 from models.scorers.scorer import Histories, Pool, RecentItems, ScorerInput
@@ -33,7 +34,7 @@ def explainer() -> Explainer:
     torch.manual_seed(3)
     usual = torch.linspace(0.8, -0.6, len(NAMES))
     item = torch.stack((2 * usual, usual.flip(0), usual))  # each length of history its own
-    interest = torch.tensor([0.9, 0.2, 0.3, 0.4, 0.1, 0.0, 0.2])
+    interest = torch.tensor([0.9, 0.2, 0.3, 0.4, 0.1, 0.0, 0.2, 0.6, -0.3, 0.4])
     membership = (torch.rand(ITEMS + 1, INTERESTS) < 0.3).numpy()
     membership[0] = False
     rows = np.random.default_rng(3).integers(0, ITEMS + 1, 400)
@@ -47,6 +48,7 @@ def explainer() -> Explainer:
             torch.zeros(ITEMS + 1),
             torch.zeros(ITEMS + 1),
             session=0.3 * torch.stack((usual, usual.flip(0), -usual)),
+            rates=torch.tensor([0.1, 0.6]),
         ),
         membership=Membership(membership, whole=True),
         answers=torch.randn(ITEMS + 1, WIDTH),
@@ -119,6 +121,28 @@ def test_what_the_counters_lose_is_what_they_say_without_the_event(
         left = whole.clone()
         left[:, place] = 0
         torch.testing.assert_close(lost[:, place], said(whole) - said(left), atol=1e-5, rtol=1e-4)
+
+
+def test_what_the_belief_loses_is_what_is_believed_without_the_event(
+    explainer: Explainer, reading: Reading
+) -> None:
+    only = torch.tensor([0.6 * (name == "current") for name in INTEREST_FEATURES])
+    told = replace(explainer.blend, interest=only)
+    alone = replace(explainer, blend=told, looks_inside=False)
+    which = torch.arange(USERS) % INTERESTS
+    lost = alone.log_odds_lost(reading, which)
+    touched = explainer.membership.of(reading.recent.rows)
+
+    def said(touched: Tensor) -> Tensor:
+        belief = follow(touched, told.base, told.rates).belief
+        return 0.6 * belief.gather(1, which[:, None])[:, 0]
+
+    for place in range(WINDOW):
+        left = touched.clone()
+        left[:, place] = 0
+        wanted = (said(touched) - said(left)) * reading.recent.held[:, place]
+        torch.testing.assert_close(lost[:, place], wanted, atol=1e-5, rtol=1e-4)
+    assert not lost[:, WINDOW:].any()
 
 
 def test_what_the_language_model_loses_is_its_last_block_with_the_event_hidden(
