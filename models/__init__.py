@@ -15,6 +15,7 @@ and a worker loads it and runs one scoring pass a batch (`serving/`). The rooms:
     network/           the neural networks and their losses
     data/              events to data sets: cleaning, splits, interests
     scorers/           one file a scorer of the blend, behind one interface
+    current_interest   which interest of a user is the current one, by the last events
     contract           what a worker knows of a model; no torch
     vocabulary, compact, errors    numbers for texts and items, the compact event, the errors
 """

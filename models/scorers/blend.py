@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.scorers import current_interest
-from models.scorers.current_interest import Followed
+from models import current_interest
+from models.current_interest import Followed
 from models.scorers.registry import NAMES
 from models.scorers.scorer import RecentItems
 
@@ -50,8 +50,8 @@ INTEREST_FEATURES: Final = (
     "current_items",
     "current_first",
 )
-"""The last three are of `current_interest`: how sure it is, that times what the items say, and 1 at
-the interest of which it is surest."""
+"""The last three are of `models.current_interest`: how sure it is, that times what the items say,
+and 1 at the interest of which it is surest."""
 
 
 class Counter(NamedTuple):

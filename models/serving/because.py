@@ -28,10 +28,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from models.current_interest import Followed, without_each
 from models.network.language_model import Block, LanguageModel
 from models.scorers import blend as blending
 from models.scorers.blend import Blend
-from models.scorers.current_interest import Followed, without_each
 from models.scorers.registry import EXPLAINED, NAMES, ScorerSet
 from models.scorers.scorer import Pull, RecentItems
 from models.serving.membership import Membership

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.scorers.current_interest import Followed
+from models.current_interest import Followed
 from models.scorers.scorer import EVERYTHING, Pool, RecentItems, Scored
 from models.serving.membership import Membership
 

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.current_interest import Followed
 from models.scorers import blend as blending
 from models.scorers.blend import Blend
-from models.scorers.current_interest import Followed
 from models.scorers.scorer import RecentItems
 from models.serving.membership import Membership
 

@@ -39,6 +39,7 @@ from torch import Tensor
 
 from models.calibration.correction import calibrated
 from models.calibration.later_events import later_events
+from models.current_interest import fit_rates
 from models.data.prepare import Dataset
 from models.errors import ModelDataError
 from models.model_directory import catalogue_of, membership_of, write_model
@@ -46,7 +47,6 @@ from models.network.interest_network import InterestNetwork
 from models.network.losses import Negatives
 from models.progress import Progress, ignore_progress
 from models.scorers.blend import Blend
-from models.scorers.current_interest import fit_rates
 from models.scorers.popularity import log_shares
 from models.scorers.registry import ScorerSet, before_last
 from models.scorers.scorer import Histories

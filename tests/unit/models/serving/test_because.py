@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.current_interest import WINDOW
 from models.network.language_model import Block, LanguageModel
 from models.scorers import blend
 from models.scorers.blend import INTEREST_FEATURES, Blend, follow, own_shares, weighted
 from models.scorers.cooccurrence import Cooccurrence
-from models.scorers.current_interest import WINDOW
 from models.scorers.ease import Ease
 from models.scorers.registry import NAMES, ScorerSet
 from models.scorers.scorer import Histories, Pool, RecentItems, ScorerInput

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.scorers import current_interest
-from models.scorers.current_interest import WINDOW, fit_rates, followed, without_each
+from models import current_interest
+from models.current_interest import WINDOW, fit_rates, followed, without_each
 
 INTERESTS = 3
 BASE = torch.tensor([0.5, 0.2, 0.1])
