@@ -107,13 +107,15 @@ class Predictor(ScoringPass):
     def randomised(self, seed: int) -> Predictor:
         """Returns the same model as if it had learned nothing.
 
-        Its network has weights as before any training, and its tables are of other items.
+        Its network has weights as before any training, its tables are of other items, and how long
+        users keep to an interest is not known.
         """
         torch.manual_seed(seed)
         items = np.random.default_rng(seed).permutation(len(self.info.items))
         scorers = self.trained.scorers.permuted(np.concatenate(([0], 1 + items)))
         fresh = InterestNetwork(self._network.config)
-        return Predictor(replace(self.trained, network=fresh, scorers=scorers, blend=self._blend))
+        blend = replace(self._blend, rates=None)
+        return Predictor(replace(self.trained, network=fresh, scorers=scorers, blend=blend))
 
     # -- memory
 
