@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -91,6 +92,7 @@ def pytest_collection(session: pytest.Session) -> None:
     pytest rewrites the assertions of each file, which is half of a collection, and keeps the
     result. Processes that begin with files of their own find the others done.
     """
+    gc.disable()  # nothing of what is imported goes away
     config = session.config
     told = getattr(config, "workerinput", None)
     if (
@@ -106,6 +108,12 @@ def pytest_collection(session: pytest.Session) -> None:
         # what is wrong with a file pytest tells when it collects it
         with suppress(Exception, pytest.skip.Exception):
             import_module(name)
+
+
+def pytest_collection_finish() -> None:
+    """Has Python look for garbage again, but not among what was imported."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -148,9 +156,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def forks() -> None:
+def forks(request: pytest.FixtureRequest) -> None:
     """A server that has imported everything, from which commands are forked."""
-    processes.prepare()
+    processes.prepare_shared(request.config.stash[FOLDERS] / "forks")
 
 
 @pytest.fixture(scope="session")

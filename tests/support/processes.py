@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -91,17 +93,63 @@ Spawn = Callable[[list[str], Mapping[str, str], Path], Process]
 """Starts a command with these arguments and this environment, its output in a file."""
 
 
+class OthersServer(forkserver.ForkServer):
+    """A server that another process of the suite has started.
+
+    It ends when no process holds the other end of its pipe any more; this one does from now on.
+    """
+
+    def __init__(self, address: str, pipe: str) -> None:
+        super().__init__()
+        held = os.open(pipe, os.O_WRONLY)
+        vars(self).update(_forkserver_address=address, _forkserver_alive_fd=held)
+
+    def ensure_running(self) -> None:
+        """Leaves it to the process that started it, unlike the method of the base class."""
+        resource_tracker.ensure_running()
+
+
 def prepare() -> None:
     """Starts the server. It ends by itself when this process ends."""
-    CONTEXT.set_forkserver_preload(list(PRELOADED))
-    forkserver.ensure_running()
+    _fork_from(_started(PRELOADED))
+
+
+def prepare_shared(folder: Path) -> None:
+    """Has the processes of a suite fork from one server, which ends with the last of them.
+
+    The first that asks starts it. Where the system has no /proc each starts its own.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / "server.json"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(OSError):  # none was started, or the process that has started it is gone
+            joined = OthersServer(**json.loads(note.read_text(encoding="utf-8")))
+            joined.ensure_running()  # else the first test that forks would seem to leave a tracker
+            _fork_from(joined)
+            return
+        # the server's address lies here, not in a folder that goes away with this process
+        vars(multiprocessing.current_process())["_config"]["tempdir"] = str(folder)
+        server = _started(PRELOADED)
+        _fork_from(server)
+        pipe = f"/proc/{os.getpid()}/fd/{vars(server)['_forkserver_alive_fd']}"
+        told = {"address": vars(server)["_forkserver_address"], "pipe": pipe}
+        note.write_text(json.dumps(told), encoding="utf-8")
 
 
 def prepare_with(*modules: str) -> None:
     """Starts another server, which has imported these as well, and forks from it from now on."""
+    _fork_from(_started((*PRELOADED, *modules)))
+
+
+def _started(modules: Iterable[str]) -> forkserver.ForkServer:
     server = forkserver.ForkServer()
-    server.set_forkserver_preload([*PRELOADED, *modules])
+    server.set_forkserver_preload(list(modules))
     server.ensure_running()
+    return server
+
+
+def _fork_from(server: forkserver.ForkServer) -> None:
     # the way of `CONTEXT` to a server, which is given by a method of the one that it has
     forkserver.connect_to_new_process = server.connect_to_new_process
 
