@@ -60,6 +60,8 @@ Content = bytes | Callable[[Path], Any]
 
 CHECKED: Final = 1 << 20
 """Numbers of a tensor that are looked at together: they stay in the cache of the processor."""
+HELD: Final = 1 << 24
+"""Bytes of weights that are checked before they are let go; to do that takes a millisecond."""
 
 log = logging.getLogger("interest_stream")
 
@@ -374,13 +376,17 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
         tensors: dict[str, torch.Tensor] = load_tensors(path / "weights.safetensors")
     except SafetensorError as error:
         raise ModelDirectoryError(f"{path / 'weights.safetensors'} is damaged: {error}") from error
+    touched = 0
     for key, value in tensors.items():
         if value.is_floating_point() and not _finite(value):
             raise ModelDirectoryError(
                 f"{path / 'weights.safetensors'}: {key} has numbers that are not finite; "
                 "train again"
             )
-        let_go(value, path / "weights.safetensors")
+        touched += value.nbytes
+        if touched >= HELD:
+            let_go(value, path / "weights.safetensors")
+            touched = 0
     return tensors
 
 
