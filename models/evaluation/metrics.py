@@ -32,6 +32,8 @@ BINS: Final = 15
 """Bins of the calibration error."""
 RESAMPLES: Final = 1_000
 """Samples of a bootstrap."""
+DRAWN_AT_ONCE: Final = 65_536
+"""Users that are drawn together: one sample after the other costs few users ten times as much."""
 HISTORY_BUCKETS: Final = ((0, 0), (1, 3), (4, 10), (11, None))
 """Events before a case, from and to, by which measures are broken down."""
 _TINY: Final = 1e-7
@@ -178,8 +180,10 @@ def interval(values: Array, user: Array, seed: int = 0) -> tuple[float, float]:
     total = np.bincount(place, values)
     random = np.random.default_rng(seed)
     means = np.empty(RESAMPLES)
-    for each in range(RESAMPLES):
-        drawn = random.integers(len(count), size=len(count))
-        means[each] = total[drawn].sum() / count[drawn].sum()
+    at_once = max(1, DRAWN_AT_ONCE // len(count))
+    for first in range(0, RESAMPLES, at_once):
+        some = means[first : first + at_once]
+        drawn = random.integers(len(count), size=(len(some), len(count)))
+        some[:] = total[drawn].sum(1) / count[drawn].sum(1)
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)

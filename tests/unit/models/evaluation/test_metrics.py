@@ -84,3 +84,17 @@ def test_intervals_keep_a_users_cases_together() -> None:
         0.5 - 1.96 * 0.0158, abs=0.005
     )  # standard error of a share: sqrt(0.25 / 1000)
     assert together == (0.0, 1.0)  # two users say next to nothing
+
+
+def test_samples_drawn_together_are_those_drawn_one_after_the_other() -> None:
+    random = np.random.default_rng(4)
+    values, user = random.normal(size=900), random.integers(400, size=900)
+    _, place = np.unique(user, return_inverse=True)
+    count, total = np.bincount(place), np.bincount(place, values)
+    drawing, means = np.random.default_rng(7), []
+    for _ in range(metrics.RESAMPLES):
+        drawn = drawing.integers(len(count), size=len(count))
+        means.append(total[drawn].sum() / count[drawn].sum())
+    assert metrics.interval(values, user, seed=7) == pytest.approx(
+        np.quantile(means, (0.025, 0.975))
+    )
