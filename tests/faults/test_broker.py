@@ -42,7 +42,7 @@ def wait_for_batches(worker: Worker) -> None:
 def test_restarts_under_load(kafka: LocalKafka, pipeline: Pipeline) -> None:
     """One worker outlives a broker that is stopped in order, and then one that is killed."""
     worker = pipeline.start(*PATIENT)
-    load = pipeline.produce_in_background(2_000_000, rate=500)
+    load = pipeline.produce_in_background(2_000_000, rate=200)
     for end in (LocalKafka.stop, LocalKafka.kill):
         wait_for_batches(worker)
         end(kafka)
@@ -65,7 +65,7 @@ def test_an_outage_longer_than_the_session_timeout(kafka: LocalKafka, pipeline: 
     """
     pipeline.session_s = SHORT_SESSION_S
     worker = pipeline.start("--null-model", *PATIENT)
-    load = pipeline.produce_in_background(2_000_000, rate=500)
+    load = pipeline.produce_in_background(2_000_000, rate=200)
     wait_for_batches(worker)
     kafka.kill()
     time.sleep(SHORT_SESSION_S + 4)  # the outage itself

@@ -6,14 +6,16 @@ They are real workers, and the points are those of a batch. The rest: make fault
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from stream.broker.local_kafka import LocalKafka
-from tests.faults.campaign.__main__ import one
+from tests.faults.campaign.__main__ import SCENARIOS, one
 from tests.faults.campaign.clusters import cluster
 from tests.faults.campaign.proxy import Proxy
+from tests.faults.campaign.scenarios_kills import w1
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -27,10 +29,14 @@ def campaign(
         yield broker, proxy, folder
 
 
-@pytest.mark.parametrize(("scenario", "trials"), [("W1", 4), ("W4", 11)])
+@pytest.mark.parametrize(("scenario", "trials"), [("W1", 2), ("W4", 11)])
 def test_kills_lose_and_double_nothing(
-    campaign: tuple[LocalKafka, Proxy, Path], scenario: str, trials: int
+    campaign: tuple[LocalKafka, Proxy, Path],
+    scenario: str,
+    trials: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(SCENARIOS, "W1", partial(w1, kills=2))
     broker, proxy, folder = campaign
     result = one(scenario, 1, broker, proxy, folder, sits_out=False)
     assert result["violations"] == {}, result

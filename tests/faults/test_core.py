@@ -17,7 +17,7 @@ from tests.faults.oracle.history import History
 from tests.faults.oracle.numbers import t2_numbers_are_right
 from tests.faults.planted import BUGS, plant
 
-SEEDS = 40
+SEEDS = 20
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -39,7 +39,7 @@ def test_any_crash_keeps_every_invariant_while_users_are_erased(seed: int) -> No
 
 
 @pytest.mark.parametrize("erasures", [0.0, 0.15])
-@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4, 6])
+@pytest.mark.parametrize("seed", range(3))
 def test_any_crash_keeps_every_invariant_where_records_hold_several_events(
     seed: int, erasures: float
 ) -> None:

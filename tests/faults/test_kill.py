@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kafka
 def test_kill_in_the_middle_of_a_load_and_restart(pipeline: Pipeline) -> None:
     pipeline.session_s = SHORT_SESSION_S
     worker = pipeline.start("--max-batch-events", "500")
-    load = pipeline.produce_in_background(400_000, rate=4_000)
+    load = pipeline.produce_in_background(2_000_000, rate=1_000)
     wait_until(lambda: worker.metric("batches_total") > 5, "some batches are durable")
     worker.kill()
     assert load.is_alive(), "void: the load had ended before the kill"
@@ -34,7 +34,7 @@ def test_the_second_worker_takes_over(pipeline: Pipeline) -> None:
     first = pipeline.start()
     second = pipeline.start()
     pipeline.wait_ready(first, second)
-    load = pipeline.produce_in_background(2_000_000, rate=4_000)
+    load = pipeline.produce_in_background(2_000_000, rate=1_000)
     wait_until(
         lambda: first.metric("batches_total") > 3 and second.metric("batches_total") > 3,
         "both work",
@@ -50,7 +50,7 @@ def test_the_second_worker_takes_over(pipeline: Pipeline) -> None:
 def test_a_third_joins_and_leaves(pipeline: Pipeline) -> None:
     pipeline.start()
     pipeline.start()
-    load = pipeline.produce_in_background(400_000, rate=2_500)
+    load = pipeline.produce_in_background(2_000_000, rate=500)
     third = pipeline.start()
     wait_until(
         lambda: third.metric("batches_total") > 0,
@@ -66,7 +66,7 @@ def test_a_third_joins_and_leaves(pipeline: Pipeline) -> None:
 
 def test_sigterm_under_load_leaves_nothing_to_replay(pipeline: Pipeline) -> None:
     worker = pipeline.start("--max-batch-events", "500")
-    load = pipeline.produce_in_background(2_000_000, rate=6_000)
+    load = pipeline.produce_in_background(2_000_000, rate=1_000)
     wait_until(lambda: worker.metric("batches_total") > 5, "some batches are durable")
     assert worker.stop() == 0, worker.log
     pipeline.stop_load()

@@ -34,7 +34,7 @@ def works(*workers: Worker) -> None:
 
 def test_a_restart_moves_nothing_and_ctrl_c_leaves_for_good(pipeline: Pipeline) -> None:
     long_session = ("--session-timeout-s", "1000", "--null-model", *LEASE)  # beyond any patience
-    load = pipeline.produce_in_background(2_000_000, rate=500)
+    load = pipeline.produce_in_background(2_000_000, rate=100)
     stays, restarted = (pipeline.start(*long_session, "--instance-id", name) for name in ("a", "b"))
     pipeline.wait_ready(stays, restarted)
     works(stays, restarted)
@@ -56,7 +56,7 @@ def test_a_restart_moves_nothing_and_ctrl_c_leaves_for_good(pipeline: Pipeline) 
 
 
 def test_the_first_of_two_with_one_id_ends_and_says_why(pipeline: Pipeline) -> None:
-    load = pipeline.produce_in_background(2_000_000, rate=500)
+    load = pipeline.produce_in_background(2_000_000, rate=100)
     first = pipeline.start("--null-model", "--instance-id", "same", *LEASE)
     works(first)
     second = pipeline.start("--null-model", "--instance-id", "same", *LEASE)

@@ -122,7 +122,7 @@ def test_the_job_makes_its_topic_counts_and_has_nothing_to_say_twice(pipeline: P
 
 
 def test_a_job_that_is_killed_again_and_again_counts_every_event_once(pipeline: Pipeline) -> None:
-    load = pipeline.produce_in_background(2_000_000, rate=2_500)
+    load = pipeline.produce_in_background(2_000_000, rate=500)
     for _ in range(3):
         before = len(snapshots(pipeline)) if pipeline.workers else 0
         job = start_job(pipeline, "--every", "0.1")

@@ -28,7 +28,7 @@ from tests.support.topics import read
 
 pytestmark = pytest.mark.kafka
 
-KILLS = 4
+KILLS = 2
 
 
 @dataclass

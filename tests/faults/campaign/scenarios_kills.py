@@ -21,12 +21,12 @@ MANY = 25
 """Kills in one run of W4many."""
 
 
-def w1(run: Run) -> None:
+def w1(run: Run, kills: int = 4) -> None:
     """SIGKILL at random times, one worker, with the real model."""
     run.null_model = False
     worker = run.worker()
     run.begin_load()
-    for _ in range(4):
+    for _ in range(kills):
         run.works(worker)
         run.pause(0, 3)
         since, hit = time.monotonic(), run.kill(worker)

@@ -191,7 +191,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
 ) -> None:
     from models.training import hosted
 
-    words = ("--language-model", base, "--start-from", small, "--json", *FEW)
+    words = ("--language-model", base, "--start-from", small, "--json", "--epochs", 2)
     whole = json.loads(run(*training(shop, tmp_path / "whole", *words)).stdout)["language_model"]
     epoch, calls = hosted.HostedTraining.train_epoch, []
 
@@ -213,7 +213,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
 
 def test_a_teacher_is_asked_once_and_not_needed_when_serving(shop: Path, tmp_path: Path) -> None:
     teacher, out = write_tiny_model(tmp_path / "teacher"), tmp_path / "taught"
-    done = run(*training(shop, out, "--encode-with", teacher, "--json"))
+    done = run(*training(shop, out, "--encode-with", teacher, "--json", *FEW))
     assert done.returncode == 0, done.stderr
     losses = [each["loss"] for each in json.loads(done.stdout)["curves"]["taught"]]
     assert losses[-1] < losses[0]
