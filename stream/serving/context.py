@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 import re
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from stream.serving.guard import Caller, DeniedError, Guard, Rates
 from stream.serving.ingest import Ingest
 from stream.serving.meters import Meters
 from stream.serving.overview.parts import Overview
-from stream.serving.store import DAY_MS, open_reader
+from stream.serving.store import DAY_MS, Reader, open_reader
 
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
@@ -60,10 +59,10 @@ class Readers:
         """`path` is that of the file, which is there."""
         self._path = path
         self.of_loop = open_reader(path)
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[Reader] = []
 
     @contextmanager
-    def borrowed(self) -> Iterator[sqlite3.Connection]:
+    def borrowed(self) -> Iterator[Reader]:
         """Yields a connection that nobody else has meanwhile; as many are made as are needed."""
         try:
             db = self._idle.pop()

@@ -6,17 +6,23 @@ profiles change under a reader nobody comes twice; who joins or leaves meanwhile
 
 from __future__ import annotations
 
+import heapq
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
 from typing import Any, Final
+
+import orjson
 
 from models.contract import TRENDS
 from stream.serving.store import begin_of
-from stream.serving.store.tables import TREND_COLUMNS
+from stream.serving.store.finding import Wanted
+from stream.serving.store.tables import TREND_COLUMNS, Reader
 from stream.serving.store.tallies import MILLION
-from stream.serving.updates import number_of
+from stream.serving.updates import NUMBERS, number_of
 
 ANY_RANK: Final = 1_000
 """No profile names more interests."""
@@ -24,11 +30,19 @@ ANY_RANK: Final = 1_000
 EXPORT_ROWS: Final = 5_000
 """Members that an export reads at once: between two such reads the file may be written."""
 
-_MEMBERS: Final = """
+_REST: Final = """
 FROM interest WHERE interest = (SELECT interest FROM name WHERE name = :interest)
 AND probability >= :min_probability AND rank <= :max_rank AND time >= :active_since
 AND (:trend IS NULL OR trend = :trend)
 """
+
+_IDS: Final = """
+SELECT number, user FROM json_each(?) AS wanted CROSS JOIN profile
+ON profile.number = wanted.value
+"""
+
+_Row = tuple[int, float, int, int, int]
+"""Number of a user, probability, rank, number of the trend, time of the last event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,35 +152,84 @@ def interest_names(db: sqlite3.Connection) -> list[str]:
     return [name for (name,) in db.execute("SELECT name FROM name ORDER BY name")]
 
 
-def count_of(db: sqlite3.Connection, segment: Segment) -> int:
+def count_of(db: Reader, segment: Segment) -> int:
     """Returns how many users a segment has now; its `active_since_ms` has to be a whole one."""
     counted = segment.counted_as
     if counted is None:
-        found = db.execute(f"SELECT count(*) {_MEMBERS}", segment.bound()).fetchone()
-    else:
-        found = db.execute(
-            f"SELECT total({counted}) FROM tally WHERE begin >= :active_since "
-            "AND interest = (SELECT interest FROM name WHERE name = :interest)",
-            segment.bound(),
-        ).fetchone()
-    return int(found[0])
+        wanted = _wanted(db, segment)
+        if wanted is None:
+            return 0
+        (rest,) = db.execute(f"SELECT count(*) {_REST}", segment.bound()).fetchone()
+        return int(db.finder.count(wanted) + rest)
+    (found,) = db.execute(
+        f"SELECT total({counted}) FROM tally WHERE begin >= :active_since "
+        "AND interest = (SELECT interest FROM name WHERE name = :interest)",
+        segment.bound(),
+    ).fetchone()
+    return int(found)
 
 
-def members(db: sqlite3.Connection, segment: Segment, after: int, most: int) -> list[Member]:
+def members(db: Reader, segment: Segment, after: int, most: int) -> list[Member]:
     """Returns users of a segment behind a number (-1: from the first), in the order of numbers."""
-    rows = db.execute(
-        "SELECT found.number, profile.user, found.probability, found.rank, found.trend, found.time "
-        f"FROM (SELECT * {_MEMBERS} AND number > :after ORDER BY number LIMIT :most) AS found "
-        "JOIN profile ON profile.number = found.number ORDER BY found.number",
-        {**segment.bound(), "after": after, "most": most},
+    rows, found = _rows(db, segment, after), list[Member]()
+    # the array may have users of a batch whose profiles are not in the file yet
+    while some := list(islice(rows, most - len(found))):
+        numbers = orjson.dumps([row[0] for row in some]).decode()
+        users = dict(db.execute(_IDS, [numbers]).fetchall())
+        found += [
+            Member(number, users[number], probability, rank, TRENDS[trend], time)
+            for number, probability, rank, trend, time in some
+            if number in users
+        ]
+    return found
+
+
+def _rows(db: Reader, segment: Segment, after: int) -> Iterator[_Row]:
+    """Yields rows of a segment in the order of numbers, each user once."""
+    wanted = _wanted(db, segment)
+    if wanted is None:
+        return
+    bound = {**segment.bound(), "after": min(after, NUMBERS - 1)}
+    rest = db.execute(
+        f"SELECT number, probability, rank, trend, time {_REST} AND number > :after "
+        "ORDER BY number",
+        bound,
     )
-    return [
-        Member(number, user, probability, rank, TRENDS[trend], time)
-        for number, user, probability, rank, trend, time in rows
-    ]
+    last = -1
+    for row in heapq.merge(_marked(db, wanted, after), rest, key=itemgetter(0)):
+        if row[0] != last:  # else the user's interests are being written: it was in both
+            yield row
+        last = row[0]
 
 
-def all_members(db: sqlite3.Connection, segment: Segment) -> Iterator[list[Member]]:
+def _marked(db: Reader, wanted: Wanted, after: int) -> Iterator[_Row]:
+    for found in db.finder.stretches(wanted, after):
+        yield from zip(
+            found.number.tolist(),
+            # as the profile has it: a number of up to six digits is found again
+            (float(str(each)) for each in found.probability),
+            found.rank.tolist(),
+            found.trend.tolist(),
+            found.time.tolist(),
+            strict=True,
+        )
+
+
+def _wanted(db: Reader, segment: Segment) -> Wanted | None:
+    """Returns what is looked for in the array, None if no profile has named the interest."""
+    row = db.execute("SELECT interest FROM name WHERE name = ?", [segment.interest]).fetchone()
+    if row is None:
+        return None
+    return Wanted(
+        interest=row[0],
+        min_probability=segment.min_probability,
+        max_rank=segment.max_rank,
+        trend=None if segment.trend is None else TRENDS.index(segment.trend),
+        active_since_ms=segment.active_since_ms,
+    )
+
+
+def all_members(db: Reader, segment: Segment) -> Iterator[list[Member]]:
     """Yields all users of a segment, some thousands at a time."""
     after = -1
     while found := members(db, segment, after, EXPORT_ROWS):

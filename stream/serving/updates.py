@@ -23,7 +23,8 @@ LATE_WRITE_MS: Final = 3_600_000
 A profile from a lower offset that was made later than this is of another topic of that name.
 """
 
-_MASK: Final = 2**63 - 1
+NUMBERS: Final = 2**63
+"""Users are numbered below this."""
 
 Whole = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 """What SQLite can hold; a stranger may write any number."""
@@ -116,7 +117,7 @@ def read_update(key: bytes | None, value: bytes | None) -> Update | None:
 
 def number_of(user: bytes) -> int:
     """Returns the number that stands for a user."""
-    return int.from_bytes(blake2b(user, digest_size=8).digest(), "big") & _MASK
+    return int.from_bytes(blake2b(user, digest_size=8).digest(), "big") % NUMBERS
 
 
 def is_older(source: Source, published_at: int, held: Source, held_published_at: int) -> bool:

@@ -20,7 +20,15 @@ Who asks reads over connections of their own (`stream.serving.queries`). Begin w
 
 from stream.serving.store.histories import HISTORY_ENTRIES, HISTORY_MS
 from stream.serving.store.store import PRUNED_PARTS, Changes, Known, Store
-from stream.serving.store.tables import DAY_MS, OWNER, Place, claim, file_in, open_reader
+from stream.serving.store.tables import (
+    DAY_MS,
+    OWNER,
+    Place,
+    Reader,
+    claim,
+    file_in,
+    open_reader,
+)
 from stream.serving.store.tallies import begin_of
 
 __all__ = [
@@ -32,6 +40,7 @@ __all__ = [
     "Changes",
     "Known",
     "Place",
+    "Reader",
     "Store",
     "begin_of",
     "claim",

@@ -10,14 +10,19 @@ from typing import Any, Final
 import orjson
 
 from stream.serving.store.tables import DAY_MS
-from stream.serving.updates import Update, names_in, number_of, read_update, starts_anew, top_json
+from stream.serving.updates import (
+    NUMBERS,
+    Update,
+    names_in,
+    number_of,
+    read_update,
+    starts_anew,
+    top_json,
+)
 
 HISTORY_MS: Final = 7 * DAY_MS
 HISTORY_ENTRIES: Final = 50
 """How far back a user's history goes, and how many changes it has at most."""
-
-NUMBERS: Final = 2**63
-"""Users are numbered below this."""
 
 _LAST: Final = """
 SELECT number, offset, seen, top FROM json_each(?) AS wanted CROSS JOIN history

@@ -1,34 +1,28 @@
 """Makes what follows from the profiles at the end of a first reading, all at once.
 
-While everything is read anew nobody asks, so profiles alone are written. Rows of interests would
-come in the order of users, and each would write a page of its own; here they are sorted and written
-from the first to the last page. The tallies are then a sum over them, and the index by id is sorted
-likewise. What is left is what profiles written one by one leave.
+While everything is read anew nobody asks, so profiles alone are written. What else there is follows
+from them in one pass: the array of interests, which is written once and not user by user, the
+tallies, which are sums over it, and the index by id, which is sorted. What is left is what profiles
+written one by one leave.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from stream.serving.store.profiles import rows_of
-from stream.serving.store.tables import DAY_MS, INDEX_BY_USER, TREND_COLUMNS
-from stream.serving.store.tallies import HOUR_MS, MILLION
+from stream.serving.store.marks_file import OF_RANKS, Rows
+from stream.serving.store.profiles import rest_of, rows_of
+from stream.serving.store.tables import INDEX_BY_USER
+from stream.serving.store.tallies import Row, Tallies
 from stream.serving.updates import read_held
 
 AT_ONCE: Final = 2_000
 """Profiles that are in memory at once."""
 
-_BEGIN: Final = "time - (time % {0} + {0}) % {0}"  # of a stretch; a time may be below 0
-_TALLY: Final = f"""
-INSERT INTO tally SELECT interest,
-CASE WHEN time >= :hours_from THEN {_BEGIN.format(HOUR_MS)} ELSE {_BEGIN.format(DAY_MS)} END
-AS begin,
-count(*), sum(rank = 1), sum(CAST(probability * {MILLION} + 0.5 AS INTEGER)),
-{", ".join(f"sum(trend = {code})" for code in range(len(TREND_COLUMNS)))}
-FROM interest GROUP BY interest, begin
-"""
+Marked = tuple[int, int, dict[int, Row]]
+"""Number of a user, time of the last event, and interests by their numbers."""
 
 
 def begin(db: sqlite3.Connection) -> None:
@@ -36,25 +30,63 @@ def begin(db: sqlite3.Connection) -> None:
     db.execute("DROP INDEX profile_by_user")
 
 
-def finish(db: sqlite3.Connection, name_of: Callable[[str], int], hours_from_ms: int) -> None:
-    """Writes interests, tallies and the index by id, in the caller's transaction.
+def finish(db: sqlite3.Connection, name_of: Callable[[str], int], hours_from_ms: int) -> Rows:
+    """Writes tallies, the index by id and what the array has no room for; returns its rows.
 
-    `name_of` gives the number of an interest.
+    It does so in the caller's transaction. `name_of` gives the number of an interest.
     """
-    db.execute("CREATE TEMP TABLE row (interest, number, probability, rank, trend, time)")
+    tallies = Tallies(hours_from_ms)
+
+    def counted() -> Iterator[list[Marked]]:
+        for some in _all_profiles(db, name_of):
+            for _, time_ms, rows in some:
+                tallies.count(rows, time_ms, 1)
+            _write_rest(db, some)
+            yield some
+
+    rows = _rows_of(db, counted())
+    tallies.write(db)
+    db.execute(INDEX_BY_USER)
+    return rows
+
+
+def all_marks(db: sqlite3.Connection, name_of: Callable[[str], int]) -> Rows:
+    """Returns the rows of the array as they follow from the profiles."""
+    return _rows_of(db, _all_profiles(db, name_of))
+
+
+def _all_profiles(db: sqlite3.Connection, name_of: Callable[[str], int]) -> Iterator[list[Marked]]:
+    """Yields what the profiles say, some at a time."""
     place = -1
     while found := db.execute(
         "SELECT place, number, value FROM profile WHERE place > ? ORDER BY place LIMIT ?",
         [place, AT_ONCE],
     ).fetchall():
         place = found[-1][0]
-        rows = []
+        some = []
         for _, number, value in found:
             held = read_held(value)
-            for interest, row in rows_of(held.interests, name_of).items():
-                rows.append((interest, number, *row, held.time))
-        db.executemany("INSERT INTO temp.row VALUES (?, ?, ?, ?, ?, ?)", rows)
-    db.execute("INSERT INTO interest SELECT * FROM temp.row ORDER BY interest, number")
-    db.execute("DROP TABLE temp.row")
-    db.execute(_TALLY, {"hours_from": hours_from_ms})
-    db.execute(INDEX_BY_USER)
+            some.append((number, held.time, rows_of(held.interests, name_of)))
+        yield some
+
+
+def _rows_of(db: sqlite3.Connection, profiles: Iterator[list[Marked]]) -> Rows:
+    """Returns the rows of profiles that come some at a time; all that there are."""
+    (users,) = db.execute("SELECT count(*) FROM profile").fetchone()
+    rows, end = Rows.blank(users), 0
+    for some in profiles:
+        part, begin, end = Rows.of(some), end, end + len(some)
+        for name in ("number", "time", *OF_RANKS):
+            getattr(rows, name)[begin:end] = getattr(part, name)
+    return rows
+
+
+def _write_rest(db: sqlite3.Connection, some: list[Marked]) -> None:
+    db.executemany(
+        "INSERT INTO interest VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (interest, number, *row, time_ms)
+            for number, time_ms, rows in some
+            for interest, row in rest_of(rows).items()
+        ],
+    )

@@ -16,6 +16,7 @@ import orjson
 
 from models.contract import TRENDS
 from stream.serving.overview.pulse import Beat
+from stream.serving.store.marks_file import RANKS, Rows
 from stream.serving.store.tallies import Row, Tallies
 from stream.serving.updates import (
     Held,
@@ -85,6 +86,11 @@ def rows_of(interests: Iterable[Interest], name_of: Callable[[str], int]) -> dic
     return rows
 
 
+def rest_of(rows: dict[int, Row]) -> dict[int, Row]:
+    """Returns the interests that the array has no room for."""
+    return {interest: row for interest, row in rows.items() if row[1] > RANKS}
+
+
 class Profiles:
     """Takes the profiles of one transaction."""
 
@@ -127,13 +133,29 @@ class Profiles:
         users = sorted(self._users.items())
         if self._tallies is not None:
             self._count(users, self._tallies)
-            self._write_interests(users)
+            self._write_rest(users)
         self._write_values(users)
         self._db.executemany(
             "INSERT OR REPLACE INTO erased VALUES (?, ?, ?, ?, ?, ?)",
             sorted((name, *hidden) for name, hidden in self._hidden.items()),
         )
         return [number for number, user in users if user.was_erased]
+
+    def marks(self, before: bool = False) -> Rows:
+        """Returns what each user that was named has now, or had before, for the array.
+
+        Users whom an older record names are among them: what a killed process has left of them in
+        the array is overwritten.
+        """
+        found = [
+            (number, user.before if before else user.now) for number, user in self._users.items()
+        ]
+        return Rows.of(
+            [
+                (number, 0, {}) if each is None else (number, each.time, each.rows)
+                for number, each in found
+            ]
+        )
 
     @property
     def more(self) -> int:
@@ -230,14 +252,15 @@ class Profiles:
                 now = set() if has is None else set(has.rows)
                 self._beat.moved(before, now, user.changed_at)
 
-    def _write_interests(self, users: Sequence[tuple[int, _User]]) -> None:
+    def _write_rest(self, users: Sequence[tuple[int, _User]]) -> None:
+        """Writes the interests that the array has no room for."""
         gone, new = [], []
         for number, user in users:
             before, now = user.before, user.now
             if before is now:
                 continue
-            had = {} if before is None else before.rows
-            has = {} if now is None else now.rows
+            had = {} if before is None else rest_of(before.rows)
+            has = {} if now is None else rest_of(now.rows)
             gone += [(interest, number) for interest in had if interest not in has]
             if now is not None:
                 new += [(interest, number, *row, now.time) for interest, row in has.items()]

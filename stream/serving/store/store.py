@@ -7,12 +7,14 @@ that comes behind the null brings nobody back.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -21,12 +23,17 @@ from stream.errors import Failure
 from stream.serving.overview.pulse import Beat, Pulse
 from stream.serving.store import system_runs, tables
 from stream.serving.store.histories import Histories
+from stream.serving.store.loading import all_marks
 from stream.serving.store.loading import begin as begin_loading
 from stream.serving.store.loading import finish as finish_loading
+from stream.serving.store.marks import Marks
+from stream.serving.store.marks_file import ID_BYTES, Rows, file_beside
 from stream.serving.store.profiles import Counts, Profiles
 from stream.serving.store.tables import DAY_MS, LAYOUT, Place
 from stream.serving.store.tallies import HOURS_MS, Tallies, join_hours
 from stream.serving.updates import Update
+
+log = logging.getLogger("interest_stream")
 
 WAIT_FOR_DISK: Final = "NORMAL"
 """SQLite's word: a power cut may lose the last transactions, whole; they are read again."""
@@ -82,19 +89,26 @@ class Store:
         self._is_loading = False
         self._names: dict[str, int] = {}  # numbers of interests
         self._new_names: list[str] = []  # of them, those of the transaction that is open
-        if self._meta("layout") != LAYOUT:
+        self._former: Callable[[], Rows] | None = None  # what it overwrites in the array
+        is_known = self._meta("layout") == LAYOUT
+        id = self._meta("marks") if is_known else bytes(ID_BYTES)
+        self._marks = Marks(file_beside(self.path), id, may_be_open=bool(run))
+        if not is_known:
             self.begin_anew({})
         self._names = dict(self._db.execute("SELECT name, interest FROM name"))
         self._salt: bytes = self._meta("salt")
+        if not self._marks.is_whole:
+            self._make_marks_anew(id)
 
     def close(self) -> None:
         """Closes the file and lets another process have the folder."""
         self._db.close()
+        self._marks.close()
         system_runs.end(self.path)
         os.close(self._lock)
 
-    def reader(self) -> sqlite3.Connection:
-        """Returns a new connection that sees what was committed, and writes nothing."""
+    def reader(self) -> tables.Reader:
+        """Returns a new connection that only reads."""
         return tables.open_reader(self.path)
 
     def known(self) -> Known:
@@ -113,15 +127,18 @@ class Store:
 
         loading: nobody asks until `finish_loading`, so until then profiles alone are written.
         """
+        id = secrets.token_bytes(ID_BYTES)
         with self._transaction():
             tables.make_tables(self._db)
             if loading:
                 begin_loading(self._db)
             self._salt = secrets.token_bytes(16)
             self._set_meta(layout=LAYOUT, salt=self._salt, as_of_ms=0, users=0, hours_from_ms=0)
+            self._set_meta(marks=id)
             self._set_meta(**{f"topic:{name}": each for name, each in topic_ids.items()})
         self._names, self._is_loading = {}, loading
         self._db.execute("VACUUM")
+        self._marks.fill(id, Rows.blank(0))  # behind the rest: one of another id is not trusted
         self.empty_log()
 
     @property
@@ -133,7 +150,8 @@ class Store:
         """Writes what follows from the profiles, if nobody could ask until now."""
         if self._is_loading:
             with self._transaction():
-                finish_loading(self._db, self._name, self._meta("hours_from_ms"))
+                rows = finish_loading(self._db, self._name, self._meta("hours_from_ms"))
+                self._marks.fill(self._meta("marks"), rows)
             self._is_loading = False
 
     def apply(
@@ -149,7 +167,7 @@ class Store:
         was read up to its end of that moment.
         """
         with self._transaction():
-            changes = self._take(profiles, updates)
+            taken, changes = self._take(profiles, updates)
             self._db.executemany(
                 "INSERT INTO position VALUES (?, ?, ?) ON CONFLICT (topic, partition) "
                 "DO UPDATE SET offset = excluded.offset",
@@ -159,6 +177,9 @@ class Store:
                 if as_of_ms and not self._meta("as_of_ms"):
                     self._set_meta(counted_since=as_of_ms)
                 self._set_meta(as_of_ms=as_of_ms)
+            if not self._is_loading:  # at last: what fails before has not touched it
+                self._former = partial(taken.marks, before=True)
+                self._marks.write(taken.marks())
         if changes.erased or self._log_holds_erased:
             self.empty_log()
         return changes
@@ -166,8 +187,10 @@ class Store:
     def empty_log(self) -> None:
         """Writes the log beside the file into it, on the disk, and empties it.
 
-        Where a reader is in the way for long, the next batch tries again.
+        The disk has then overwritten rows of the array, too. Where a reader is in the way for long,
+        the next batch tries again.
         """
+        self._marks.to_disk()
         self._db.execute(f"PRAGMA synchronous = {WAIT_FOR_DISK}")
         (busy, _, _) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         self._db.execute(f"PRAGMA synchronous = {self._synchronous}")
@@ -190,7 +213,16 @@ class Store:
 
     # -- the file
 
-    def _take(self, profiles: Iterable[Any], updates: Iterable[Any]) -> Changes:
+    def _make_marks_anew(self, id: bytes) -> None:
+        """Makes the array from the profiles: it is missing, or may not have all that was written.
+
+        The latter is where nobody knows whether the system went down while it was open.
+        """
+        log.info("%s is made anew from the profiles", file_beside(self.path).name)
+        with self._transaction():
+            self._marks.fill(id, all_marks(self._db, self._name))
+
+    def _take(self, profiles: Iterable[Any], updates: Iterable[Any]) -> tuple[Profiles, Changes]:
         """Judges the records of a transaction and writes what is left of them."""
         counted, beat = Tallies(self._meta("hours_from_ms")), Beat()
         # who comes and goes is counted from a whole first reading on
@@ -210,7 +242,7 @@ class Store:
             beat.heard(update, self._name)
         self._pulse.write(beat)
         found = taken.counts
-        return Changes(
+        return taken, Changes(
             found.kept,
             found.older,
             found.erased,
@@ -245,13 +277,18 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """Commits what a block does, or takes it back where it fails."""
         self._db.execute("BEGIN IMMEDIATE")
         self._new_names.clear()
+        self._former = None
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             for name in self._new_names:  # they are gone
                 del self._names[name]
+            if self._former is not None:
+                self._marks.write(self._former())
             raise
-        self._db.execute("COMMIT")

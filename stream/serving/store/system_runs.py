@@ -16,6 +16,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from stream.serving.store.marks_file import file_beside
+
 log = logging.getLogger("interest_stream")
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -58,7 +60,8 @@ def end(file: Path) -> None:
 
 
 def _parts_of(file: Path) -> list[Path]:
-    return [file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")]
+    wal, shm = (file.with_name(f"{file.name}-{end}") for end in ("wal", "shm"))
+    return [file, wal, shm, file_beside(file)]
 
 
 def _sync(paths: list[Path]) -> None:

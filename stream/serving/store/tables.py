@@ -12,8 +12,10 @@ from typing import Final
 from models.contract import TRENDS
 from stream.errors import UsageError
 from stream.serving.overview import pulse
+from stream.serving.store.finding import Finder
+from stream.serving.store.marks_file import file_beside
 
-LAYOUT: Final = 4
+LAYOUT: Final = 5
 """Of the file; another number begins it anew."""
 
 DAY_MS: Final = 86_400_000
@@ -46,6 +48,7 @@ INDEX_BY_USER: Final = "CREATE INDEX profile_by_user ON profile (user)"
 
 # A profile keeps its place when its bytes change, and new ones come at the end: so a start that
 # reads everything writes the bytes, nine tenths of the file, from the front to the back.
+# `interest` has what the array `marks` has no room for: interests behind the first five of a user.
 TABLES: Final = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE position (
@@ -97,15 +100,41 @@ def open_writer(path: Path) -> sqlite3.Connection:
     return db
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
-    """Returns a new connection that sees what was committed, and writes nothing."""
+class Reader(sqlite3.Connection):
+    """Sees what was committed, and the array `marks` beside it; writes nothing.
+
+    The array may be a batch ahead, of which the follower has not written the end yet.
+    """
+
+    path: Path
+    _finder: Finder | None = None
+
+    @property
+    def finder(self) -> Finder:
+        """Returns what finds users in the array; it is mapped when it is first asked for."""
+        if self._finder is None:
+            self._finder = Finder(file_beside(self.path))
+        return self._finder
+
+    def close(self) -> None:
+        """Closes the file, and lets go of the array."""
+        if self._finder is not None:
+            self._finder.close()
+            self._finder = None
+        super().close()
+
+
+def open_reader(path: Path) -> Reader:
+    """Returns a new connection that only reads."""
     db = sqlite3.connect(
         f"file:{path}?mode=ro",
         uri=True,
         timeout=BUSY_S,
         isolation_level=None,
         check_same_thread=False,
+        factory=Reader,
     )
+    db.path = path
     db.execute("PRAGMA query_only = ON")
     db.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
     return db

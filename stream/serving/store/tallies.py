@@ -58,7 +58,7 @@ class Tallies:
             change[0] += sign
             if rank == 1:
                 change[1] += sign
-            change[2] += sign * int(probability * MILLION + 0.5)  # as SQL has it, in `loading`
+            change[2] += sign * int(probability * MILLION + 0.5)
             change[3 + trend] += sign
 
     def write(self, db: sqlite3.Connection) -> None:
