@@ -7,16 +7,18 @@ moment, as a page of a segment and the next one are: who does not change is in i
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
 from stream.serving.store.marks_file import (
     RANKS,
     REPLACED,
+    SLOTS,
     Array,
     Mapped,
     bucket_of,
@@ -24,7 +26,9 @@ from stream.serving.store.marks_file import (
 )
 from stream.serving.updates import NUMBERS
 
-FEWEST, MOST = 8, 128
+T = TypeVar("T")
+
+FEWEST, MOST = 16, 256
 """Buckets of one look: the first is short, as a page is soon full, and others are longer."""
 
 WAIT_S: Final = 10.0
@@ -70,24 +74,34 @@ class Finder:
         """Yields who is found behind a number, from each stretch up to the last number."""
         size = FEWEST
         while after < NUMBERS - 1:
-            found, after = self._look(wanted, after, size)
+            found, after = self._look(partial(_found, wanted, after), after, size)
             yield found
             size = min(2 * size, MOST)
 
     def count(self, wanted: Wanted) -> int:
         """Returns how many users there are."""
-        return sum(len(each.number) for each in self.stretches(wanted))
+        count, after = 0, -1
+        while after < NUMBERS - 1:
+            more, after = self._look(partial(_count, wanted), after, MOST)
+            count += more
+        return count
 
-    def _look(self, wanted: Wanted, after: int, size: int) -> tuple[Found, int]:
-        """Returns who is found in so many buckets behind a number, and up to which number."""
+    def _look(self, work: Callable[[Array], T], after: int, size: int) -> tuple[T, int]:
+        """Returns what is made of so many buckets behind a number, and their last number.
+
+        Rows may be written meanwhile. Then what was made is of no use, and it is made again.
+        """
         while True:
             moves = self._settled()
             mapped = self._mapped
             mapped.fence()
-            found, end = _search(mapped.buckets, wanted, after, size)
+            count = len(mapped.buckets)
+            low = int(bucket_of(np.array([after + 1]), count)[0])
+            high = min(low + size, count)
+            made = work(mapped.buckets[low:high])
             mapped.fence()
             if mapped.moves == moves:
-                return found, end
+                return made, first_number_of(high, count) - 1
 
     def _settled(self) -> int:
         """Returns the moves of the array when none is being made; raises TimeoutError."""
@@ -105,27 +119,39 @@ class Finder:
                 time.sleep(LOOK_S)
 
 
-def _search(buckets: Array, wanted: Wanted, after: int, size: int) -> tuple[Found, int]:
-    """Returns who is found behind a number in so many buckets, and the last number of these.
+def _is_wanted(buckets: Array, wanted: Wanted) -> Array:
+    """Returns which interests of which users are wanted, bool [B, R, SLOTS] of so many ranks.
 
-    Rows may be written meanwhile: then the answer is of no use, but it is one.
+    Whole arrays are compared: with a quarter of all users that takes less than looking them up.
     """
-    low = int(bucket_of(np.array([after + 1]), len(buckets))[0])
-    high = min(low + size, len(buckets))
-    some = buckets[low:high]
     ranks = min(wanted.max_rank, RANKS)
-    bucket, rank, slot = np.nonzero(some["interest"][:, :ranks] == wanted.interest)
-    number = some["name"][bucket, slot].astype(np.int64) - 1
-    probability, trend = some["probability"][bucket, rank, slot], some["trend"][bucket, rank, slot]
-    moment = some["time"][bucket, slot]
-    is_wanted = (
-        (number > after)
-        & (probability >= np.float32(wanted.min_probability))
-        & (moment >= wanted.active_since_ms)
-    )
+    found: Array = buckets["interest"][:, :ranks] == wanted.interest
+    if wanted.min_probability > 0:
+        found &= buckets["probability"][:, :ranks] >= np.float32(wanted.min_probability)
     if wanted.trend is not None:
-        is_wanted &= trend == wanted.trend
-    kept = np.flatnonzero(is_wanted)
-    kept = kept[np.argsort(number[kept])]
-    found = Found(number[kept], probability[kept], rank[kept] + 1, trend[kept], moment[kept])
-    return found, first_number_of(high, len(buckets)) - 1
+        found &= buckets["trend"][:, :ranks] == wanted.trend
+    found &= (buckets["time"] >= wanted.active_since_ms)[:, None]
+    return found
+
+
+def _count(wanted: Wanted, buckets: Array) -> int:
+    return int(np.count_nonzero(_is_wanted(buckets, wanted)))
+
+
+def _found(wanted: Wanted, after: int, buckets: Array) -> Found:
+    """Returns who is found in buckets behind a number."""
+    is_wanted = _is_wanted(buckets, wanted)
+    # over one dimension this takes a fraction of what it takes over three
+    bucket, at = np.divmod(np.flatnonzero(is_wanted.ravel()), is_wanted[0].size)
+    rank, slot = np.divmod(at, SLOTS)
+    number = buckets["name"][bucket, slot].astype(np.int64) - 1
+    order = np.argsort(number)
+    order = order[np.searchsorted(number[order], after, "right") :]
+    bucket, rank, slot = bucket[order], rank[order], slot[order]
+    return Found(
+        number[order],
+        buckets["probability"][bucket, rank, slot],
+        rank + 1,
+        buckets["trend"][bucket, rank, slot],
+        buckets["time"][bucket, slot],
+    )

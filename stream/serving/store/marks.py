@@ -40,11 +40,11 @@ from stream.serving.store.marks_file import (
     rows_in,
 )
 
-FILL: Final = 0.62
-"""Of a new array that is taken. Numbers are random: at 0.8 or so a first bucket is full."""
+FILL: Final = 0.55
+"""Of a new array that is taken. Numbers are random: from 0.75 on a first bucket may be full."""
 
 AT_ONCE: Final = 256
-"""Users that are searched for at once: the names in their buckets are a megabyte."""
+"""Users that are searched for at once: the names in their buckets are half a megabyte."""
 
 
 class Marks:
@@ -53,10 +53,11 @@ class Marks:
     def __init__(self, path: Path, id: bytes, may_be_open: bool) -> None:
         """Opens the array of that id, or makes an empty one; `is_whole` says which.
 
-        may_be_open: one that no process has closed has all the same what was written, as the system
-        has not gone down since.
+        may_be_open: one that no process has closed has what was written all the same, as somebody
+        else sees to it that the system has not gone down since. Else the disk is waited for.
         """
         self._path, self._new = path, path.with_name(f"{path.name}.new")
+        self._waits = not may_be_open
         self._blanked: set[int] = set()  # buckets whose erased rows the disk may have still
         if self._new.exists():  # of a process that was killed while it made this one larger
             overwrite(self._new)
@@ -74,14 +75,17 @@ class Marks:
         head = self._array.head
         head["moves"] += head["moves"] % 2  # of a process that was killed while it wrote
         head["is_open"] = 1
-        self._array.flush_head()
+        if self._waits:
+            self._array.flush_head()
 
     def close(self) -> None:
-        """Waits until the disk has everything, and lets go of the file."""
+        """Says that the array is whole, and lets go of the file."""
         array = self._array
-        array.flush()
+        if self._waits:
+            array.flush()
         array.head["is_open"] = 0
-        array.flush_head()
+        if self._waits:
+            array.flush_head()
         array.close()
 
     def fill(self, id: bytes, rows: Rows) -> None:
@@ -89,6 +93,10 @@ class Marks:
 
         Raises OSError where a larger array has no room.
         """
+        array = self._mapped
+        if array is not None and not len(rows.number) and not array.buckets["name"].any():
+            array.head["id"] = np.void(id)  # nothing is in it already
+            return
         self._replace(id, rows, _room_for(len(rows.number)))
 
     def write(self, rows: Rows) -> None:
@@ -96,7 +104,7 @@ class Marks:
 
         Raises OSError where a larger array has no room; then nothing was written.
         """
-        has = rows.interest.any(axis=1)
+        has: Array = np.asarray(rows.interest.any(axis=1))
         bucket, slot = self._places_of(rows.number)
         while (free := self._free_slots(bucket, slot, has)) is None:
             self._grow()

@@ -21,8 +21,8 @@ Array = np.ndarray[Any, Any]
 RANKS: Final = 5
 """Interests of a user that the array has: as many as a profile names unless told otherwise."""
 
-SLOTS: Final = 512
-"""Of a bucket: a user is searched for in four kilobytes."""
+SLOTS: Final = 256
+"""Of a bucket: a user is searched for in two kilobytes."""
 
 ID_BYTES: Final = 16
 HEAD_BYTES: Final = 4_096

@@ -69,6 +69,7 @@ CREATE TABLE tally (
     millionths INTEGER NOT NULL, {", ".join(f"{name} INTEGER NOT NULL" for name in TREND_COLUMNS)},
     PRIMARY KEY (interest, begin)
 ) WITHOUT ROWID;
+CREATE INDEX tally_of_nobody ON tally (interest, begin) WHERE users = 0;
 CREATE TABLE history (
     number INTEGER, offset INTEGER, time INTEGER NOT NULL, published INTEGER NOT NULL,
     seen INTEGER NOT NULL, top BLOB NOT NULL, PRIMARY KEY (number, offset)

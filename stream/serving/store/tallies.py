@@ -65,10 +65,7 @@ class Tallies:
         """Adds the changes to the tallies; those that count nobody any more go."""
         changes = sorted((key, change) for key, change in self._changes.items() if any(change))
         db.executemany(_ADD, [(*key, *change) for key, change in changes])
-        db.executemany(
-            "DELETE FROM tally WHERE interest = ? AND begin = ? AND users = 0",
-            [key for key, change in changes if change[0] < 0],
-        )
+        db.execute("DELETE FROM tally INDEXED BY tally_of_nobody WHERE users = 0")
         self._changes.clear()
 
 
