@@ -2,6 +2,7 @@
 
 A page of a segment goes on behind a number (see `updates`), not behind a place in a list, so while
 profiles change under a reader nobody comes twice; who joins or leaves meanwhile is there or not.
+Segments are found in the array beside the file, which may be a batch ahead of it.
 """
 
 from __future__ import annotations

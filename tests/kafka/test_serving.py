@@ -20,6 +20,7 @@ from urllib.parse import quote
 import orjson
 import pytest
 
+from stream.serving.store import file_in, open_reader
 from tests.support import processes
 from tests.support.pipelines import Pipeline, wait_until
 from tests.support.programs import printed, running, shown_on
@@ -194,7 +195,7 @@ def test_killed_under_load_it_answers_as_the_topic_does_and_forgets_whom_it_must
         assert "anew" not in server.said(), "it goes on, though a partition may hold no profile"
     wait_until(lambda: pipeline.committed() >= 1_503, "the load is applied")
     wait_until(lambda: equals_the_topic(server), "the service has read everything")
-    with closing(sqlite3.connect(server.data / "profiles.sqlite")) as db:
+    with closing(open_reader(file_in(server.data))) as db:
         check_counts(db)
     interests = server.ask("/v1/interests?active_since=all")[1]["interests"]
     for each in interests[:3]:

@@ -1,13 +1,17 @@
-"""Keeps the newest profile of each user in one SQLite file, together with what was read so far.
+"""Keeps the newest profile of each user in an SQLite file, together with what was read so far.
 
 A batch of records and the positions behind it are one transaction. So whenever the process is
 killed, the file holds the topic as of its positions, and the next start goes on there. The file can
 always be made anew from the topics, so nothing is migrated: another layout, another topic behind
-the same name or a gap in what was read begins it anew.
+the same name or a gap in what was read begins it anew. What segments ask of each user changes with
+every event, so it is in an array beside the file and not in rows of it.
 
     store       opens the file and writes batches into it; the only door for who writes
     profiles    what a batch does to profiles: which of two is the newer one, who is erased
     histories   what a batch does to histories: when the first interests of a user have changed
+    marks       what segments ask of each user: the array, written with each batch
+    marks_file  the layout of the array, and how it is mapped into memory
+    finding     who of the array is in a segment; for who reads
     tallies     how many users each interest has, counted along with every change
     system_runs whether the system went down while the file was open
     loading     what follows from the profiles, made at once at the end of a first reading

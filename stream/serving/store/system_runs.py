@@ -4,7 +4,8 @@ A page takes microseconds to hand to the system and, thousands of times a second
 see on the disk. So the disk is not waited for. What a killed process has handed over is written all
 the same, in its order: the file is whole. Where power is cut it may not be, and SQLite could not
 tell. So a marker beside the file holds the id of this run of the system while the file is open, and
-a file that another run has left open is deleted: it can always be made anew from the topics.
+a file that another run has left open is deleted: it can always be made anew from the topics. So is
+the array beside it.
 
 Where the system has no such id, the disk is waited for.
 """
