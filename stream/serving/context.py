@@ -67,7 +67,7 @@ class Readers:
         try:
             db = self._idle.pop()
         except IndexError:
-            db = open_reader(self._path)
+            db = open_reader(self._path, self.of_loop.finder)
         try:
             yield db
         finally:

@@ -22,6 +22,7 @@ from stream.serving.store.marks_file import (
     Array,
     Mapped,
     bucket_of,
+    fence,
     first_number_of,
 )
 from stream.serving.updates import NUMBERS
@@ -60,15 +61,11 @@ class Found:
 
 
 class Finder:
-    """Reads the array; one thread at a time does."""
+    """Reads the array; any number of threads may share one, and so one mapping of the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._mapped = Mapped(path, writes=False)
-
-    def close(self) -> None:
-        """Lets go of the file."""
-        self._mapped.close()
 
     def stretches(self, wanted: Wanted, after: int = -1) -> Iterator[Found]:
         """Yields who is found behind a number, from each stretch up to the last number."""
@@ -92,27 +89,26 @@ class Finder:
         Rows may be written meanwhile. Then what was made is of no use, and it is made again.
         """
         while True:
-            moves = self._settled()
-            mapped = self._mapped
-            mapped.fence()
+            mapped, moves = self._settled()
+            fence()
             count = len(mapped.buckets)
             low = int(bucket_of(np.array([after + 1]), count)[0])
             high = min(low + size, count)
             made = work(mapped.buckets[low:high])
-            mapped.fence()
+            fence()
             if mapped.moves == moves:
                 return made, first_number_of(high, count) - 1
 
-    def _settled(self) -> int:
-        """Returns the moves of the array when none is being made; raises TimeoutError."""
+    def _settled(self) -> tuple[Mapped, int]:
+        """Returns the array and its moves when none is being made; raises TimeoutError."""
         until = time.monotonic() + WAIT_S
         while True:
-            moves = self._mapped.moves
-            if moves == REPLACED:
-                old, self._mapped = self._mapped, Mapped(self._path, writes=False)
-                old.close()
+            mapped = self._mapped
+            moves = mapped.moves
+            if moves == REPLACED:  # the old one goes when the last thread that reads it is done
+                self._mapped = Mapped(self._path, writes=False)
             elif moves % 2 == 0:
-                return moves
+                return mapped, moves
             elif time.monotonic() > until:
                 raise TimeoutError("a batch is being written for too long")
             else:

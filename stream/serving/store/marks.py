@@ -35,6 +35,7 @@ from stream.serving.store.marks_file import (
     Mapped,
     Rows,
     bucket_of,
+    fence,
     make,
     overwrite,
     rows_in,
@@ -113,11 +114,11 @@ class Marks:
         there = np.flatnonzero(slot >= 0)  # who had nothing and has nothing needs no place
         array = self._array
         array.head["moves"] += 1
-        array.fence()
+        fence()
         try:
             _set(array.buckets, rows, there, bucket[there], slot[there], has[there])
         finally:
-            array.fence()
+            fence()
             array.head["moves"] += 1
         self._blanked.update(bucket[there][~has[there]].tolist())
 
@@ -179,12 +180,13 @@ class Marks:
         Readers are somewhere in the old one. It is whole until its head says that it was replaced.
         """
         make(self._new, id, rows, count)
-        old, self._mapped = self._mapped, Mapped(self._new, writes=True)
+        new = Mapped(self._new, writes=True)
         self._new.replace(self._path)
+        old, self._mapped = self._mapped, new
         self._blanked.clear()
         if old is not None:
             old.head["moves"] = REPLACED
-            old.fence()
+            fence()
             old.buckets.view(np.uint8)[:] = 0
             old.flush()
             old.close()

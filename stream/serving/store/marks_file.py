@@ -10,6 +10,7 @@ import mmap
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -116,21 +117,11 @@ class Mapped:
         if int(self.head["magic"]) != MAGIC or len(self._bytes) != _size_of(count) or not count:
             raise ValueError(f"{path.name} has another layout")
         self.buckets: Array = np.ndarray((count,), BUCKET, self._bytes, HEAD_BYTES)
-        self._lock = threading.Lock()
-        self._lock.acquire()
 
     @property
     def moves(self) -> int:
         """Returns the count in the head; odd while rows are written."""
         return int(self.head["moves"])
-
-    def fence(self) -> None:
-        """Keeps what is read or written before it and behind it in order.
-
-        Some processors change the order (ARM), though not around a lock that is let go and taken.
-        """
-        self._lock.release()
-        self._lock.acquire()
 
     def flush(self) -> None:
         """Waits until the disk has everything."""
@@ -147,9 +138,21 @@ class Mapped:
         self._bytes.flush(page, begin + BUCKET.itemsize - page)
 
     def close(self) -> None:
-        """Lets go of the file; nobody may look at its arrays any more."""
+        """Lets go of the file, when nobody looks at its arrays any more."""
         del self.head, self.buckets
-        self._bytes.close()
+        with suppress(BufferError):  # somebody does: it goes with the last of them
+            self._bytes.close()
+
+
+def fence() -> None:
+    """Keeps what is read or written before it and behind it in order.
+
+    Some processors change the order (ARM), though not around a lock that is let go and taken again.
+    """
+    lock = threading.Lock()
+    lock.acquire()
+    lock.release()
+    lock.acquire()
 
 
 def file_beside(path: Path) -> Path:

@@ -108,25 +108,11 @@ class Reader(sqlite3.Connection):
     """
 
     path: Path
-    _finder: Finder | None = None
-
-    @property
-    def finder(self) -> Finder:
-        """Returns what finds users in the array; it is mapped when it is first asked for."""
-        if self._finder is None:
-            self._finder = Finder(file_beside(self.path))
-        return self._finder
-
-    def close(self) -> None:
-        """Closes the file, and lets go of the array."""
-        if self._finder is not None:
-            self._finder.close()
-            self._finder = None
-        super().close()
+    finder: Finder  # of users in the array
 
 
-def open_reader(path: Path) -> Reader:
-    """Returns a new connection that only reads."""
+def open_reader(path: Path, finder: Finder | None = None) -> Reader:
+    """Returns a new connection that only reads; `finder`: one that others have, too."""
     db = sqlite3.connect(
         f"file:{path}?mode=ro",
         uri=True,
@@ -135,7 +121,7 @@ def open_reader(path: Path) -> Reader:
         check_same_thread=False,
         factory=Reader,
     )
-    db.path = path
+    db.path, db.finder = path, finder or Finder(file_beside(path))
     db.execute("PRAGMA query_only = ON")
     db.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
     return db

@@ -49,7 +49,6 @@ def test_users_come_in_the_order_of_numbers_behind_any_of_them(
     assert all_found(finder, Wanted(1, 3 / 256, 1, 3, 3)) == there
     for wanted in (Wanted(1, 0.5, 1, 3, 3), Wanted(1, 0, 1, 2, 3), Wanted(1, 0, 1, 3, 4)):
         assert all_found(finder, wanted) == []
-    finder.close()
     array.close()
 
 
@@ -66,7 +65,6 @@ def test_one_that_has_grown_is_looked_at_anew(tmp_path: Path) -> None:
     assert all_found(finder) == numbers
     array.fill(ID, rows(numbers[:7], 3))
     assert all_found(finder) == numbers[:7]
-    finder.close()
     array.close()
 
 
@@ -106,7 +104,6 @@ def test_no_row_is_seen_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert found.number.tolist() == numbers
     assert set(found.time.tolist()) == set(found.trend.tolist()) == {2}
     assert set((found.probability * 256).tolist()) == {2.0}
-    finder.close()
     array.close()
 
 
@@ -119,10 +116,8 @@ def test_a_process_that_stands_still_is_not_waited_for_for_ever(
     finder = Finder(tmp_path / "marks")
     with pytest.raises(TimeoutError, match="too long"):
         all_found(finder)
-    finder.close()
     # a killed one leaves it so; the next start goes on
     array.close()
     Marks(tmp_path / "marks", ID, may_be_open=True).close()
     after = Finder(tmp_path / "marks")
     assert all_found(after) == []
-    after.close()

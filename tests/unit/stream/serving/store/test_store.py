@@ -11,8 +11,9 @@ import pytest
 from stream.errors import Failure, UsageError
 from stream.serving.store import Store
 from stream.serving.store.histories import Histories
+from stream.serving.updates import number_of
 from tests.support.serving import NOW_MS, PROFILES, null, record
-from tests.support.stored import PLACE, check_counts, in_segment, offset, profile, reading
+from tests.support.stored import PLACE, check_counts, in_segment, marked, offset, profile, reading
 
 
 def test_records_and_positions_are_one_transaction(
@@ -69,6 +70,8 @@ def test_another_layout_begins_anew(tmp_path: Path) -> None:
     db.close()
     again = Store(tmp_path)
     assert (profile(again, "anna"), again.known().positions) == (None, {})
+    with reading(again) as db:
+        assert marked(db) == {}
     again.close()
 
 
@@ -80,7 +83,10 @@ def test_no_byte_of_an_erased_user_stays(tmp_path: Path) -> None:
     mine = [record(canary, 9_000 + number, {f"of-{number}": 0.1}) for number in range(60)]
     for some in (crowd[:1_000], mine, crowd[1_000:]):
         store.apply(some, some, {PLACE: 1})
-    assert canary.encode() in b"".join(each.read_bytes() for each in tmp_path.iterdir())
+    traces = (canary.encode(), (number_of(canary.encode()) + 1).to_bytes(8, "little"))
+    held = b"".join(each.read_bytes() for each in tmp_path.iterdir())
+    assert all(each in held for each in traces)
     store.apply([null(canary)], [], {PLACE: 2})
     store.close()
-    assert canary.encode() not in b"".join(each.read_bytes() for each in tmp_path.iterdir())
+    held = b"".join(each.read_bytes() for each in tmp_path.iterdir())
+    assert not any(each in held for each in traces)
