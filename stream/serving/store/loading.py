@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from stream.serving.store.marks_file import OF_RANKS, Rows
 from stream.serving.store.profiles import rest_of, rows_of
@@ -36,15 +36,19 @@ def finish(db: sqlite3.Connection, name_of: Callable[[str], int], hours_from_ms:
     It does so in the caller's transaction. `name_of` gives the number of an interest.
     """
     tallies = Tallies(hours_from_ms)
+    db.execute("CREATE TEMP TABLE rest (interest, number, probability, rank, trend, time)")
 
     def counted() -> Iterator[list[Marked]]:
         for some in _all_profiles(db, name_of):
             for _, time_ms, rows in some:
                 tallies.count(rows, time_ms, 1)
-            _write_rest(db, some)
+            db.executemany("INSERT INTO temp.rest VALUES (?, ?, ?, ?, ?, ?)", _rest_of(some))
             yield some
 
     rows = _rows_of(db, counted())
+    # in the order of users each row would write a page of its own
+    db.execute("INSERT INTO interest SELECT * FROM temp.rest ORDER BY interest, number")
+    db.execute("DROP TABLE temp.rest")
     tallies.write(db)
     db.execute(INDEX_BY_USER)
     return rows
@@ -81,12 +85,10 @@ def _rows_of(db: sqlite3.Connection, profiles: Iterator[list[Marked]]) -> Rows:
     return rows
 
 
-def _write_rest(db: sqlite3.Connection, some: list[Marked]) -> None:
-    db.executemany(
-        "INSERT INTO interest VALUES (?, ?, ?, ?, ?, ?)",
-        [
-            (interest, number, *row, time_ms)
-            for number, time_ms, rows in some
-            for interest, row in rest_of(rows).items()
-        ],
-    )
+def _rest_of(some: list[Marked]) -> list[tuple[Any, ...]]:
+    """Returns rows of the table `interest`."""
+    return [
+        (interest, number, *row, time_ms)
+        for number, time_ms, rows in some
+        for interest, row in rest_of(rows).items()
+    ]

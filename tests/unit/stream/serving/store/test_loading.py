@@ -23,7 +23,7 @@ def some_records(chance: random.Random, count: int) -> list[Record]:
         if chance.random() < 0.1:
             records.append(null(user, timestamp=NOW_MS + number))
             continue
-        names = [chance.choice("abcdef") for _ in range(chance.randrange(6))]  # some come twice
+        names = [chance.choice("abcdefghi") for _ in range(chance.randrange(9))]  # some come twice
         interests = [
             {"interest": name, "probability": chance.random(), "trend": "new", "change": 0.1}
             for name in names
