@@ -234,10 +234,9 @@ def test_killed_under_load_it_answers_as_the_topic_does_and_forgets_whom_it_must
         assert b"of%20http" not in file.read_bytes()
 
     # away for so long that a null may be missed: what is not in the topic any more is gone
-    with sqlite3.connect(server.data / "profiles.sqlite") as db:
-        db.execute("UPDATE meta SET value = value - 864000000 WHERE name = 'as_of_ms'")
-        db.execute("INSERT INTO profile SELECT -1, 1, 'a ghost', value FROM profile LIMIT 1")
-    db.close()
+    with closing(sqlite3.connect(file_in(server.data))) as changed, changed:
+        changed.execute("UPDATE meta SET value = value - 864000000 WHERE name = 'as_of_ms'")
+        changed.execute("INSERT INTO profile SELECT -1, 1, 'a ghost', value FROM profile LIMIT 1")
     server.start()
     assert "it may have missed that users were erased" in server.said()
     assert server.ask("/v1/users/a%20ghost")[0] == 404

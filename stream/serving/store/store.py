@@ -289,6 +289,10 @@ class Store:
                 self._db.execute("ROLLBACK")
             for name in self._new_names:  # they are gone
                 del self._names[name]
-            if self._former is not None:
-                self._marks.write(self._former())
+            self._restore_marks()
             raise
+
+    def _restore_marks(self) -> None:
+        """Writes what the transaction may have overwritten in the array."""
+        if self._former is not None:
+            self._marks.write(self._former())

@@ -96,7 +96,7 @@ def test_no_row_is_seen_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(marks, "_set", in_two)
     monkeypatch.setattr(finding, "_found", first_half_then)
     monkeypatch.setattr(finding, "WAIT_S", 600.0)
-    monkeypatch.setattr(finding.time, "sleep", lambda _: go_on.set())
+    monkeypatch.setattr("time.sleep", lambda _: go_on.set())
     writer = threading.Thread(target=array.write, args=[rows(numbers, 2)])
     finder = Finder(tmp_path / "marks")
     (found,) = finder.stretches(ALL)

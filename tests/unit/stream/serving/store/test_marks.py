@@ -175,7 +175,12 @@ def left_behind(folder: Path, copied: Path, monkeypatch: pytest.MonkeyPatch, poi
 
     write, put = Marks.write, marks._set
     if point == "behind the array":
-        monkeypatch.setattr(Marks, "write", lambda *each: (write(*each), die()))
+
+        def whole(array: Marks, rows: Rows) -> None:
+            write(array, rows)
+            die()
+
+        monkeypatch.setattr(Marks, "write", whole)
     elif point == "in the array":
 
         def half(buckets: np.ndarray, rows: Rows, users: np.ndarray, *places: np.ndarray) -> None:
@@ -242,12 +247,10 @@ def test_a_batch_that_fails_leaves_the_array_as_it_was(
 
         monkeypatch.setattr(marks, "_set", fail)
     else:
-        store._db = Refusing(store._db)  # type: ignore[assignment]
+        monkeypatch.setattr(store, "_db", Refusing(store._db))
     with pytest.raises((ZeroDivisionError, sqlite3.OperationalError)):
         store.apply(after, [], {PLACE: 2})
     monkeypatch.undo()
-    if isinstance(store._db, Refusing):
-        store._db = store._db.db
     with reading(store) as db:
         assert everything(db) == held_before
         check_counts(db)
