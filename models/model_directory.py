@@ -5,6 +5,9 @@
     vocabulary.json      words of the tokenizer
     catalogue.jsonl      item_id, title, interests of each item, in row order
     weights.safetensors  network, what the scorers learned, blend
+    cells.safetensors    where the items of a large catalogue lie (models/serving/item_index.py);
+                         found when the directory is written, since one that serves is never
+                         written to: processes share it, often where nobody may write
     report.json          what training measured
     language_model.*     which language model of the user's own scores, and the bridge to it
                          (models/llm/directory.py); most have none
@@ -36,6 +39,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
@@ -43,14 +47,16 @@ from models.contract import Hosting, ModelInfo
 from models.data.prepare import Dataset
 from models.errors import ModelDataError, ModelDirectoryError
 from models.llm import HOSTED
-from models.model_files import FORMAT, MEANING, checked_files, read_catalogue
+from models.model_files import CELLS, FORMAT, MEANING, checked_files, read_catalogue
 from models.network.interest_network import InterestNetwork, NetworkConfig
 from models.scorers import calibration
 from models.scorers.blend import Blend
 from models.scorers.registry import SCORERS, ScorerSet
 from models.serving.allocator import keep_freed_memory
+from models.serving.item_index import Cells
 from models.serving.mapped import let_go
 from models.serving.predictor import Predictor
+from models.serving.search_choice import cells_to_store
 from models.serving.trained_model import TrainedModel
 from models.vocabulary import Tokenizer
 
@@ -58,6 +64,8 @@ Array = np.ndarray[Any, Any]
 Content = bytes | Callable[[Path], Any]
 """What a file is to hold: its bytes, or what writes them to a place. Weights may be gigabytes."""
 
+OPTIONAL: Final = (*HOSTED, CELLS)
+"""Files that only some models have."""
 CHECKED: Final = 1 << 20
 """Numbers of a tensor that are looked at together: they stay in the cache of the processor."""
 HELD: Final = 1 << 24
@@ -99,6 +107,9 @@ def write_model(
         "weights.safetensors": partial(save_tensors, tensors),
         "report.json": _json(report),
     }
+    cells = cells_to_store(Predictor(trained)) if trained.candidates else None
+    if cells is not None:
+        files[CELLS] = partial(save_tensors, vars(cells))
     _put(path, files)
 
 
@@ -154,7 +165,7 @@ def _put_in_one(path: Path, files: Mapping[str, Content]) -> bool:
             return False
         # training checkpoints and reports of other commands move along
         for kept in old.iterdir():
-            if not (fresh / kept.name).exists() and kept.name not in (*HOSTED, "__pycache__"):
+            if not (fresh / kept.name).exists() and kept.name not in (*OPTIONAL, "__pycache__"):
                 shutil.move(str(kept), fresh / kept.name)
     fresh.rename(path)
     if old is not None:
@@ -173,7 +184,7 @@ def _put_one_by_one(path: Path, files: Mapping[str, Content]) -> None:
         (fresh / file).replace(path / file)
     (fresh / "manifest.json").replace(path / "manifest.json")
     fresh.rmdir()
-    for file in HOSTED:
+    for file in OPTIONAL:
         if file not in files:
             (path / file).unlink(missing_ok=True)
 
@@ -239,7 +250,7 @@ def load(path: Path, threads: int = 1, hosting: Hosting | None = None) -> Predic
 
 def _read(path: Path, hosting: Hosting) -> Predictor:
     """Returns the predictor of a directory after checking hashes, sizes and numbers."""
-    files = checked_files(path, unread=("weights.safetensors",))
+    files = checked_files(path, (*MEANING, *OPTIONAL), unread=("weights.safetensors",))
 
     # the readable files
     try:
@@ -289,6 +300,7 @@ def _read(path: Path, hosting: Hosting) -> Predictor:
         membership=catalogue.membership,
         info=info,
         candidates=mapped,
+        cells=_cells(files),
     )
     if HOSTED[0] not in files:
         predictor = Predictor(trained)
@@ -297,6 +309,14 @@ def _read(path: Path, hosting: Hosting) -> Predictor:
     from models.llm.directory import host  # most models have no language model of the user's own
 
     return host(path, files, trained, hosting)
+
+
+def _cells(files: dict[str, bytes]) -> Cells | None:
+    """Returns the cells that a directory has; None: it has none, or of another form."""
+    try:
+        return Cells(**read_tensors(files[CELLS])) if CELLS in files else None
+    except (SafetensorError, TypeError):
+        return None
 
 
 def _of_blend(blend: Blend) -> dict[str, torch.Tensor]:

@@ -28,6 +28,8 @@ Array = np.ndarray[Any, Any]
 FORMAT: Final = 2
 MEANING: Final = ("config.json", "vocabulary.json", "catalogue.jsonl", "weights.safetensors")
 """Files that say what a state or a score means; the fingerprint is of them."""
+CELLS: Final = "cells.safetensors"
+"""Says where the items of a large catalogue lie; who lacks it finds the same at each start."""
 MAX_BYTES: Final = 4 << 30
 """A larger file is none of ours."""
 AGAIN: Final = "copy the directory again, or train again"
@@ -64,8 +66,9 @@ def checked_files(
 ) -> dict[str, bytes]:
     """Returns the manifest and the wanted files by name, each as the manifest says.
 
-    Those of a language model are left out where there is none. unread: files that are checked as
-    well, piece by piece, and not returned. Raises ModelDirectoryError, which names the file.
+    Those of a language model, and the cells, are left out where there are none. unread: files that
+    are checked as well, piece by piece, and not returned. Raises ModelDirectoryError, which names
+    the file.
     """
     # the manifest says which files there are
     if not (path / "manifest.json").is_file():
@@ -87,8 +90,11 @@ def checked_files(
             f"{path / 'manifest.json'} is damaged: {error}; {AGAIN}"
         ) from error
     # each of them has to be what it was when it was written
-    for file in (each for each in wanted if each not in HOSTED or each in hashes):
+    optional = (*HOSTED, CELLS)
+    for file in (each for each in wanted if each not in optional or each in hashes):
         place = path / file
+        if file == CELLS and not place.exists():
+            continue
         if not place.is_file() or place.is_symlink() or place.stat().st_size > MAX_BYTES:
             raise ModelDirectoryError(f"{place} is missing, a link, or too large; {AGAIN}")
         if file in unread:

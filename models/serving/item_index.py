@@ -7,12 +7,16 @@ too; with the vectors alone a third of the best items was in cells that nobody l
 found is nearly always the best, so a model is served this way only where enough was found for
 users made up from its own items (`found_share`); else the product with all items is there.
 
-The cells are made anew at each start, by one thread and one seed: two processes have the same.
+Finding the cells takes most of the start of a large model, so whoever writes a model finds them
+once, by one thread and one seed, and the directory holds them (`Cells`), with how many are worth a
+look. Where it has none they are
+found at the start; two processes find the same.
 
 [1] Sivic, Zisserman: Video Google (ICCV 2003); Jegou, Douze, Schmid: Product Quantization for
     Nearest Neighbor Search (PAMI 2011), section IV. faiss has both.
 
-Glossary: U users, V items (row 0: unknown), D width, P numbers beside a vector, N items found.
+Glossary: U users, V items (row 0: unknown), D width, P numbers beside a vector and zeros behind
+them, N items found, C cells.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import importlib.util
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -54,19 +59,55 @@ def faiss_or_none() -> Any:
     return importlib.import_module("faiss")
 
 
+@dataclass(frozen=True)
+class Cells:
+    """Says where the items of a model lie; nothing of it depends on the library of cells."""
+
+    middles: Tensor  # float32 [C, D + P]
+    cell: Tensor  # int32 [V] of each item
+    looked_at: Tensor  # int32 [1], cells of a user that hold enough of the best; 0: none do
+    share: Tensor  # float32 [1], of the exact first ten of made-up users that they hold
+
+    def fit(self, items: ItemVectors) -> bool:
+        """Returns whether they are cells of so many items and numbers, as many as are made here."""
+        middles, cell = self.middles, self.cell
+        return (
+            middles.dtype == torch.float32
+            and middles.shape == (cells_for(items.count), items.block.shape[1])
+            and cell.dtype == self.looked_at.dtype == torch.int32
+            and cell.shape == (items.count,)
+            and self.looked_at.shape == self.share.shape == (1,)
+            and int(self.looked_at) in (0, *LOOKED_AT)
+            and bool(((cell >= 0) & (cell < len(middles))).all())
+            and bool(torch.isfinite(middles).all())
+        )
+
+
 class CellSearch:
     """Multiplies with the items of some cells of each user."""
 
-    def __init__(self, faiss: Any, items: ItemVectors, priors: tuple[Tensor, ...]) -> None:
+    def __init__(
+        self,
+        faiss: Any,
+        items: ItemVectors,
+        priors: tuple[Tensor, ...],
+        stored: Cells | None = None,
+    ) -> None:
         """Takes the numbers beside the vectors too, [1, V + 1] each.
 
         They stay as they are: with another snapshot of popularity the search is another one.
+        stored: cells that were found before; None: they are found now.
         """
         items.put_beside(priors)
         self._items = items
         self._faiss = faiss
         faiss.omp_set_num_threads(1)
-        self._index = _cells(faiss, items.block[1 : items.count + 1].numpy())
+        vectors = items.block[1 : items.count + 1].numpy()
+        if stored is None:
+            self.middles, self.cell = _found(faiss, vectors)
+        else:
+            self.middles, self.cell = stored.middles, stored.cell
+        self._index = _index(faiss, vectors, self.middles, self.cell)
         self.looks_at(LOOKED_AT[0])
         self._products = _products_of_rows()
 
@@ -96,10 +137,15 @@ class CellSearch:
         return Found(rows, products)
 
 
-def _cells(faiss: Any, vectors: Array) -> Any:
-    """Returns the items in their cells, of vectors float32 [V, D + P]."""
+def cells_for(items: int) -> int:
+    """Returns how many cells there are of so many items (C)."""
+    return 1 << round(math.log2(CELLS_OF_ROOT * math.sqrt(items)))
+
+
+def _found(faiss: Any, vectors: Array) -> tuple[Tensor, Tensor]:
+    """Returns the middles of cells and the cell of each item, of vectors float32 [V, D + P]."""
     items, width = vectors.shape
-    cells = 1 << round(math.log2(CELLS_OF_ROOT * math.sqrt(items)))
+    cells = cells_for(items)
     drawn = np.random.default_rng(SEED).choice(items, min(items, SAMPLE * cells), replace=False)
     means = faiss.Kmeans(
         width,
@@ -111,19 +157,25 @@ def _cells(faiss: Any, vectors: Array) -> Any:
     )
     means.train(vectors[np.sort(drawn)])
     _, nearest = means.index.search(vectors, 1)
+    return torch.from_numpy(means.centroids), torch.from_numpy(nearest[:, 0].astype(np.int32))
+
+
+def _index(faiss: Any, vectors: Array, middles: Tensor, cell: Tensor) -> Any:
+    """Returns the items of vectors float32 [V, D + P] in their cells."""
     # an item lies where it is near; cells are looked at where the product is large
-    middles = faiss.IndexFlatIP(width)
-    middles.add(means.centroids)
+    cells, width = middles.shape
+    coarse = faiss.IndexFlatIP(width)
+    coarse.add(middles.numpy())
     index = faiss.IndexIVFScalarQuantizer(
-        middles, width, cells, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
+        coarse, width, cells, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
     )
     index.train(vectors[:1])
-    _fill(faiss, index, vectors, nearest[:, 0])
+    _fill(faiss, index, vectors, cell.numpy())
     return index
 
 
 def _fill(faiss: Any, index: Any, vectors: Array, cell: Array) -> None:
-    """Puts vectors float32 [V, D + P] into cells int64 [V].
+    """Puts vectors float32 [V, D + P] into cells int32 [V].
 
     Each cell is made as large as it has to be; one that grows takes up to twice as much.
     """

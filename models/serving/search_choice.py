@@ -1,4 +1,6 @@
-"""Chooses how the items of a large catalogue are searched when a model is loaded.
+"""Chooses how the items of a large catalogue are searched, once, when a model is written.
+
+A directory without the choice has it made when the model is loaded, each time.
 
 Cells of like items are looked at only if enough of the best is found so, for users made up from
 the model's own items: half of them met items that are like one another, half met popular ones.
@@ -21,6 +23,7 @@ from models.serving.item_index import (
     LEAST_FOUND,
     LEAST_ITEMS,
     LOOKED_AT,
+    Cells,
     CellSearch,
     faiss_or_none,
     found_share,
@@ -71,15 +74,55 @@ class Answering(Protocol):
 
 def cells_of(predictor: Answering) -> CellSearch | None:
     """Returns the cells that find enough of a model's items; None: multiply with all of them."""
-    items = predictor.item_vectors
-    if items is None or items.count < LEAST_ITEMS or not items.shared:
+    items, faiss = _searched(predictor), faiss_or_none()
+    if items is None:
         return None
-    faiss = faiss_or_none()
     if faiss is None:
         log.info(
             "items are searched by a product with all %d; extra 'index' is faster", items.count
         )
         return None
+    stored = _stored(predictor.trained, items)
+    if stored is None:
+        search, stored = _found(predictor, items, faiss)
+    elif int(stored.looked_at):
+        search = CellSearch(faiss, items, _priors(predictor, items), stored)
+    cells, share = int(stored.looked_at), float(stored.share)
+    if not cells:
+        log.info("items are searched by a product with all: cells find %.4f of the best", share)
+        return None
+    search.looks_at(cells)
+    log.info("items are searched in %d cells a user: %.4f found", cells, share)
+    return search
+
+
+def cells_to_store(predictor: Answering) -> Cells | None:
+    """Returns the cells that a directory should hold, so that no start has to find them.
+
+    None where a start would look at none, and where the library of cells is not installed.
+    """
+    items, faiss = _searched(predictor), faiss_or_none()
+    if items is None or faiss is None:
+        return None
+    with torch.inference_mode():
+        return _found(predictor, items, faiss)[1]
+
+
+def _searched(predictor: Answering) -> ItemVectors | None:
+    """Returns the items of a model that are worth cells; None: they are too few, or differ."""
+    items = predictor.item_vectors
+    return None if items is None or items.count < LEAST_ITEMS or not items.shared else items
+
+
+def _priors(predictor: Answering, items: ItemVectors) -> tuple[Tensor, ...]:
+    """Returns the numbers beside the vectors, as a user without events has them: as anybody."""
+    recent = np.zeros((1, RECENT), COMPACT)
+    known = predictor.known(predictor.rebuild(recent), recent)
+    return items.priors(predictor.asked(known, predictor.networks(known)))
+
+
+def _found(predictor: Answering, items: ItemVectors, faiss: Any) -> tuple[CellSearch, Cells]:
+    """Returns cells that are found now, and as they are stored: with how many are looked at."""
     recent = made_up_users(predictor.trained, items)
     known = predictor.known(predictor.rebuild(recent), recent)
     asked = predictor.asked(known, predictor.networks(known))
@@ -90,9 +133,26 @@ def cells_of(predictor: Answering) -> CellSearch | None:
         search.looks_at(cells)
         share = found_share(search, query, exact)
         if share >= LEAST_FOUND:
-            log.info("items are searched in %d cells a user: %.4f found", cells, share)
-            return search
-    log.info("items are searched by a product with all: cells find %.4f of the best", share)
+            break
+    else:
+        cells = 0
+    looked_at = torch.tensor([cells], dtype=torch.int32)
+    return search, Cells(search.middles, search.cell, looked_at, torch.tensor([share]))
+
+
+def _stored(trained: TrainedModel, items: ItemVectors) -> Cells | None:
+    """Returns the cells that a model was stored with; None if there are none that fit."""
+    if trained.cells is None:
+        why = "the model directory has none"
+    elif not trained.cells.fit(items):
+        why = "those of the model directory are of another shape"
+    else:
+        return trained.cells
+    log.info(
+        "cells of %d items are found now, as at each start: %s; a new training stores them",
+        items.count,
+        why,
+    )
     return None
 
 

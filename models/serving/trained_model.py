@@ -12,6 +12,7 @@ from models.network.interest_network import InterestNetwork
 from models.scorers.blend import Blend
 from models.scorers.pair_table import DENSE_ITEMS
 from models.scorers.registry import ScorerSet
+from models.serving.item_index import Cells
 from models.vocabulary import Tokenizer
 
 Array = np.ndarray[Any, Any]
@@ -35,3 +36,5 @@ class TrainedModel:
     info: ModelInfo
     candidates: bool = False
     """Whether only candidates are scored; the weights of the interests are fitted to them then."""
+    cells: Cells | None = None
+    """Where the items of a large catalogue lie, as they were found when the model was written."""

@@ -54,7 +54,7 @@ def measure_catalogues(
         with tempfile.TemporaryDirectory(prefix="interest-stream-catalogue-") as folder:
             path = Path(folder) / "model"
             announce(f"{items:,} items: making a model ...")
-            _apart(_write_synthetic, path, items)
+            _apart(write_synthetic, path, items)
             announce(f"{items:,} items: loading it, and answering {users:,} users ...")
             yield _apart(_measured, path, users)
     for path in directories:
@@ -87,7 +87,7 @@ def _send(sender: Any, work: Callable[..., Any], *given: Any) -> None:
     sender.send(work(*given))
 
 
-def _write_synthetic(path: Path, items: int) -> None:
+def write_synthetic(path: Path, items: int) -> None:
     """Writes the directory of a synthetic model."""
     from models.evaluation import synthetic_model
     from models.model_directory import write_model

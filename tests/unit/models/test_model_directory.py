@@ -16,15 +16,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from models.contract import DEMO_MODEL
+from models.contract import DEMO_MODEL, Hosting
 from models.errors import ModelDirectoryError
+from models.evaluation import wandering_users
+from models.evaluation.explanations import remembered
 from models.model_directory import fingerprint_of, write_model
 from models.model_directory import load as read_model
-from models.model_files import MEANING
+from models.model_files import CELLS, MEANING
 from models.scorers.calibration import identity
 from models.scorers.registry import SCORERS, ScorerSet
 from models.scorers.scorer import Histories
+from models.serving import search_choice
 from models.serving.predictor import Predictor
+from stream.bench.catalogue import write_synthetic
 from stream.offline.explanations import simulated_histories
 
 
@@ -44,8 +48,6 @@ def sign_again(path: Path) -> None:
 
 
 def test_written_and_read_again_it_says_the_same(tmp_path: Path) -> None:
-    from models.evaluation.explanations import remembered
-
     first = read_model(DEMO_MODEL)
     # written again it has weights of the scorers that came after it, which are 0
     again = _written_again(first, tmp_path / "again")
@@ -65,6 +67,53 @@ def test_whether_candidates_are_scored_is_read_back(tmp_path: Path) -> None:
         config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
         assert config.get("candidates", False) is candidates
     assert "candidates" not in config  # a small catalogue's directory is as it was
+
+
+def test_cells_are_written_checked_and_found_again_where_they_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Checks it with a catalogue of 5,000 items, which a start takes for a large one."""
+    monkeypatch.setattr(search_choice, "LEAST_ITEMS", 5_000)
+    caplog.set_level("INFO", "interest_stream")
+    place = tmp_path / "model"
+    write_synthetic(place, 5_000)
+
+    def said() -> list[Any]:
+        """Returns what a model says that is loaded now; what it logs is in caplog."""
+        caplog.clear()
+        served = read_model(place, hosting=Hosting(precision="float32"))
+        recent = wandering_users(served.trained, 10)
+        return _scores(served, (served.rebuild(recent), recent))
+
+    wanted = said()
+    assert "cells a user" in caplog.text
+    assert "are found now" not in caplog.text
+    stored = load_file(place / CELLS)
+
+    # another shape, as of another version, is left alone, and so is another form
+    save_file({**stored, "cell": stored["cell"][1:]}, place / CELLS)
+    with pytest.raises(ModelDirectoryError, match=f"{CELLS} is not what manifest.json says"):
+        read_model(place)
+    sign_again(place)
+    cells, items = read_model(place).trained.cells, read_model(place).item_vectors
+    assert cells is not None
+    assert items is not None
+    assert not cells.fit(items)
+    (place / CELLS).write_bytes(b"of another form")
+    sign_again(place)
+    assert read_model(place).trained.cells is None
+
+    # without them a start finds the same
+    (place / CELLS).unlink()
+    for one, other in zip(said(), wanted, strict=True):
+        assert (one == other).all()
+    assert "are found now" in caplog.text
+
+    # a model that has none leaves none of the model before it
+    write_model(
+        place, read_model(DEMO_MODEL).trained, catalogue=catalogue_lines(DEMO_MODEL), report={}
+    )
+    assert not (place / CELLS).exists()
 
 
 def test_weights_for_live_popularity_are_read_back(tmp_path: Path) -> None:

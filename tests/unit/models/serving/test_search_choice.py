@@ -13,7 +13,7 @@ from models.evaluation.synthetic_catalogue import synthetic_model, wandering_use
 from models.serving import search_choice
 from models.serving.item_index import LEAST_FOUND, LOOKED_AT
 from models.serving.predictor import Predictor
-from models.serving.search_choice import cells_of
+from models.serving.search_choice import cells_of, cells_to_store
 from models.serving.trained_model import TrainedModel
 
 ITEMS, USERS = 6_000, 24
@@ -92,9 +92,13 @@ def test_cells_that_find_too_little_are_not_looked_at(
 def test_a_smaller_catalogue_and_one_without_candidates_have_no_cells(
     trained: TrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with torch.inference_mode():
-        assert cells_of(Predictor(trained)) is None
-        monkeypatch.setattr(search_choice, "LEAST_ITEMS", ITEMS)
-        assert cells_of(Predictor(replace(trained, candidates=False))) is None
-        monkeypatch.setattr(search_choice, "faiss_or_none", lambda: None)
-        assert cells_of(Predictor(trained)) is None
+    def none(model: TrainedModel) -> bool:
+        with torch.inference_mode():
+            searched = cells_of(Predictor(model))
+        return searched is None and cells_to_store(Predictor(model)) is None
+
+    assert none(trained)
+    monkeypatch.setattr(search_choice, "LEAST_ITEMS", ITEMS)
+    assert none(replace(trained, candidates=False))
+    monkeypatch.setattr(search_choice, "faiss_or_none", lambda: None)
+    assert none(trained)
