@@ -58,9 +58,8 @@ def followed(touched: Tensor, base: Tensor, rates: Tensor) -> Followed:
     likelihoods = _likelihoods(read, prior, rates).unbind(1)[::-1]
     belief, before = prior.expand(touched.shape[0], -1), []
     for likelihood in likelihoods:
-        before.append(torch.lerp(belief, prior, rates[0]))
-        belief = before[-1] * likelihood
-        belief = belief / belief.sum(1, keepdim=True)
+        passed, _, belief = _told(belief, likelihood, prior, rates[0])
+        before.append(passed)
     first = (belief == belief.amax(1, keepdim=True)) * read.amax((1, 2)).unsqueeze(1)
     return Followed(belief, first, tuple(before), likelihoods)
 
@@ -103,9 +102,11 @@ def fit_rates(rows: Array, user_start: Array, belongs: Array, base: Tensor) -> T
 
 def _newest(rows: Array, user_start: Array) -> Array:
     """Returns the rows of the newest events of some users, int64 [U, T], oldest first."""
-    users = np.flatnonzero(np.diff(user_start) > 1)
+    lengths = np.diff(user_start)
+    users = np.flatnonzero(lengths > 1)
     users = users[:: max(1, len(users) // FIT_USERS)][:FIT_USERS]
-    places = user_start[1:][users, None] - np.arange(FIT_EVENTS, 0, -1)
+    events = min(FIT_EVENTS, int(lengths[users].max(initial=0)))
+    places = user_start[1:][users, None] - np.arange(events, 0, -1)
     inside = places >= user_start[:-1][users, None]
     found: Array = np.where(inside, rows[np.maximum(places, 0)], 0)
     return found
@@ -116,14 +117,25 @@ def _log_likelihood(touched: Tensor, prior: Tensor, rates: Tensor) -> float:
     belief = prior.expand(touched.shape[0], -1)
     total = 0.0
     for event in touched.unbind(1):
-        passed = torch.lerp(belief, prior, rates[0])
         # against what is expected of an event about anything, which no rate changes
         likelihood = _likelihoods(event.unsqueeze(1), prior, rates)[:, 0]
         anything = (1 - rates[1]).log() * event.amax(1)
-        expected = (passed * likelihood).sum(1, keepdim=True)
+        _, expected, belief = _told(belief, likelihood, prior, rates[0])
         total += float((expected.log().squeeze(1) + anything).sum())
-        belief = passed * likelihood / expected
     return total
+
+
+def _told(
+    belief: Tensor, likelihood: Tensor, prior: Tensor, switch: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns one step of the forward pass: the belief before an event, and after it, [U, C].
+
+    Time has passed before it. Between the two stands how likely the event was, [U, 1].
+    """
+    before = torch.lerp(belief, prior, switch)
+    after = before * likelihood
+    expected = after.sum(1, keepdim=True)
+    return before, expected, after / expected
 
 
 def _prior(base: Tensor) -> Tensor:

@@ -139,8 +139,8 @@ def load(path: Path, *, device: str = "cpu", precision: str = "", layers: int = 
 
     precision: "" for bfloat16, and for float32 if it is a sentence encoder: these are small, and a
     CPU without instructions for bfloat16 takes five times as long with it. layers: only the first
-    so many are kept, 0: all. Raises ModelDirectoryError for files that
-    cannot be loaded, saying what to do.
+    so many are kept, 0: all. Raises ModelDirectoryError for files that cannot be loaded, saying
+    what to do.
     """
     # What is there, before transformers says it in its own words.
     files, transformers = find(path), library()

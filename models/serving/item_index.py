@@ -9,8 +9,7 @@ users made up from its own items (`found_share`); else the product with all item
 
 Finding the cells takes most of the start of a large model, so whoever writes a model finds them
 once, by one thread and one seed, and the directory holds them (`Cells`), with how many are worth a
-look. Where it has none they are
-found at the start; two processes find the same.
+look. Where it has none they are found at the start; two processes find the same.
 
 [1] Sivic, Zisserman: Video Google (ICCV 2003); Jegou, Douze, Schmid: Product Quantization for
     Nearest Neighbor Search (PAMI 2011), section IV. faiss has both.

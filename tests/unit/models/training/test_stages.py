@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from models.network.interest_network import InterestNetwork, NetworkConfig
 from models.network.losses import Negatives
 from models.training.config import TrainConfig
 from models.training.distillation import DistillationStage
-from models.training.epochs import Losses, Stage
+from models.training.epochs import Losses, Stage, Weights
 from models.training.ranks import Ranks
 from models.training.sequences import Sequences
 from models.training.stages import FROZEN, BridgeStage, LstmStage, TextStage
@@ -28,18 +29,13 @@ ELSEWHERE = torch.device("meta")
 """Its tensors hold no numbers, and as those of a GPU they do not mix with tensors of the CPU."""
 
 
-class Noted:
+class Noted(Weights):
     """Takes steps without a move, and adds up what they would have moved by."""
 
     def __init__(self, network: InterestNetwork, ranks: Ranks | None = None) -> None:
         self.losses: list[float] = []
-        self.device = next(network.parameters()).device
-        self._network, self._ranks = network, ranks or Ranks()
-
-    def part_of(self, targets: Tensor) -> Part:
-        part = self._ranks.part_of(targets)
-        self._network.compute_part(part if self._ranks.size > 1 else None)
-        return part
+        device = next(network.parameters()).device
+        self._network, self._ranks = network, replace(ranks or Ranks(), device=device)
 
     def step(
         self, losses: Sequence[Tensor], share: float, part: Part, factors: Sequence[float] = (1.0,)
@@ -86,7 +82,7 @@ def test_the_losses_of_small_batches_are_that_of_all_targets_at_once(name: str) 
     network = _network(tokens=5, dropout=0.0)
 
     def shown(batch: int) -> tuple[float, Losses]:
-        noted: Any = Noted(network)
+        noted = Noted(network)
         found = _stage(name, network, batch).epoch(noted, torch.Generator().manual_seed(0), FROZEN)
         return float(np.mean(noted.losses)), found
 
@@ -102,7 +98,7 @@ def test_a_word_counts_the_same_in_a_small_last_batch(monkeypatch: pytest.Monkey
 
     def moved(batch: int) -> float:
         monkeypatch.setattr("models.training.stages.TEXTS", batch)
-        noted: Any = Noted(network)
+        noted = Noted(network)
         _stage("text", network, batch).epoch(noted, torch.Generator().manual_seed(0), 0)
         return float(np.mean(noted.losses))
 
@@ -123,7 +119,7 @@ def test_the_gradients_of_processes_add_up_to_that_of_one(name: str, size: int) 
     def learned(ranks: Ranks) -> tuple[list[Tensor], list[float]]:
         torch.manual_seed(1)
         network.zero_grad()
-        noted: Any = Noted(network, ranks)
+        noted = Noted(network, ranks)
         losses = stage.epoch(noted, torch.Generator().manual_seed(0), FROZEN)
         drawn = torch.rand(1)  # the generators are at the same place afterwards
         gradients = [each.grad for each in network.parameters() if each.grad is not None]
@@ -140,7 +136,7 @@ def test_the_gradients_of_processes_add_up_to_that_of_one(name: str, size: int) 
 @pytest.mark.slow
 def test_stages_read_nothing_of_another_device_than_their_networks() -> None:
     network = _network(tokens=Tokenizer.learn(TEXTS).size).to(ELSEWHERE)
-    noted: Any = Noted(network, Ranks(1, 2))
+    noted = Noted(network, Ranks(1, 2))
     # with no numbers nobody knows which are zero; none is taken for it
     settings: Any = _config  # its methods come with its import
     with settings.patch(meta_nonzero_assume_all_nonzero=True):
