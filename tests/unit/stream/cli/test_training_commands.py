@@ -433,6 +433,25 @@ def alone(shop: Path) -> Path:
     return shop / "alone"
 
 
+@pytest.mark.usefixtures("forks")
+def test_interrupted_and_resumed_equals_uninterrupted(shop: Path, alone: Path) -> None:
+    out, log = shop / "stopped", shop / "stopped.log"
+    log.touch()
+    process = spawn([str(word) for word in training(shop, out, *FEW)], dict(os.environ), log)
+    try:
+        wait_until(lambda: "lstm 1/2" in log.read_text(), "an epoch", moved=log.read_text)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(HANG_S) == 130
+    finally:
+        process.kill()
+    assert "The same command goes on from there" in log.read_text()
+    again = run(*training(shop, out, *FEW))
+    assert again.returncode == 0, again.stderr
+    assert "lstm 1/2" not in again.stderr  # that epoch is not run again
+    weights = [(each / "weights.safetensors").read_bytes() for each in (out, alone)]
+    assert weights[0] == weights[1]
+
+
 def like(found: Path, wanted: Path) -> None:
     """Checks that two trainings had the same losses and left the same networks, but for rounding.
 
