@@ -27,6 +27,7 @@ from stream.serving.guard import Caller, DeniedError, Guard, Rates
 from stream.serving.ingest import Ingest
 from stream.serving.meters import Meters
 from stream.serving.overview.parts import Overview
+from stream.serving.queries import Segment
 from stream.serving.store import DAY_MS, Reader, open_reader
 
 JSON: Final = "application/json"
@@ -47,6 +48,9 @@ class Following(Protocol):
 
     def lag_ms(self, now_ms: int) -> int:
         """Returns how old an answer of now may be."""
+
+    async def users_of(self, segment: Segment) -> int:
+        """Returns how many users a segment has that no tally counts; raises TimeoutError."""
 
     def why_not_ready(self, now_ms: int) -> list[str]:
         """Returns what keeps this process from being asked."""

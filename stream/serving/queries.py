@@ -153,15 +153,23 @@ def interest_names(db: sqlite3.Connection) -> list[str]:
     return [name for (name,) in db.execute("SELECT name FROM name ORDER BY name")]
 
 
-def count_of(db: Reader, segment: Segment) -> int:
-    """Returns how many users a segment has now; its `active_since_ms` has to be a whole one."""
+def users_of(db: Reader, segment: Segment) -> int:
+    """Returns how many users a segment has now, counted one by one: 20 ms of a million."""
+    wanted = _wanted(db, segment)
+    if wanted is None:
+        return 0
+    (rest,) = db.execute(f"SELECT count(*) {_REST}", segment.bound()).fetchone()
+    return int(db.finder.count(wanted) + rest)
+
+
+def tallied(db: Reader, segment: Segment) -> int | None:
+    """Returns how many users a segment has now, None where they have to be counted one by one.
+
+    Its `active_since_ms` has to be a whole one.
+    """
     counted = segment.counted_as
     if counted is None:
-        wanted = _wanted(db, segment)
-        if wanted is None:
-            return 0
-        (rest,) = db.execute(f"SELECT count(*) {_REST}", segment.bound()).fetchone()
-        return int(db.finder.count(wanted) + rest)
+        return None
     (found,) = db.execute(
         f"SELECT total({counted}) FROM tally WHERE begin >= :active_since "
         "AND interest = (SELECT interest FROM name WHERE name = :interest)",

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 
 from stream.clients.user_ids import user_key
@@ -32,9 +33,15 @@ from stream.serving.context import (
 )
 from stream.serving.feed import TooManyError, Wanted
 from stream.serving.guard import PROFILE, SEGMENT
-from stream.serving.queries import ANY_RANK, Segment
+from stream.serving.queries import ANY_RANK, Member, Segment
 
 MOST_MEMBERS: Final = 1_000
+AT_ONCE: Final = 100
+SPARSE: Final = 20
+"""So many members are read in the event loop, in a millisecond, if the array has so many times as
+many of them: a page is then full after a twentieth of it. For others there are threads, though a
+thread that computes holds up every other request."""
+
 NEAR: Final = 5
 COLUMNS: Final = ("user_id", "probability", "rank", "trend", "time")
 EXPORTS: Final = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
@@ -87,10 +94,11 @@ async def get_history(serving: Served, key: Key) -> Response:
 
 
 @router.get("/interests", summary="Every interest and its users", dependencies=[needs(SEGMENT)])
-def get_interests(serving: Served, active_since: ActiveSince = "30d") -> Response:
+async def get_interests(serving: Served, active_since: ActiveSince = "30d") -> Response:
     """Returns how many users have each interest among their first five, and how it moves."""
     asked_ms = since_of(active_since, now_ms())
-    with serving.readers.borrowed() as db, queries.snapshot(db):
+    db = serving.readers.of_loop
+    with queries.snapshot(db):
         since_ms = queries.whole_since(db, asked_ms)
         found = queries.interests(db, since_ms)
     return answer(serving, active_since=since_ms, interests=found)
@@ -102,7 +110,7 @@ def get_interests(serving: Served, active_since: ActiveSince = "30d") -> Respons
     dependencies=[needs(SEGMENT)],
     responses={200: {"content": {kind: {} for kind in EXPORTS.values()}}},
 )
-def get_segment(
+async def get_segment(
     serving: Served,
     interest: Annotated[str, Query(max_length=2_048)],
     min_probability: Annotated[float, Query(ge=0, le=1)] = 0.0,
@@ -120,13 +128,11 @@ def get_segment(
     While profiles change no user comes on two pages.
     """
     asked_ms = since_of(active_since, now_ms())
-    with serving.readers.borrowed() as db, queries.snapshot(db):
+    db = serving.readers.of_loop
+    with queries.snapshot(db):
         _ensure_known(db, interest)
         since_ms = queries.whole_since(db, asked_ms)
-        segment = Segment(interest, min_probability, max_rank, trend, since_ms)
-        after = int(cursor, 16) if cursor else -1
-        found = queries.members(db, segment, after, limit + 1) if format == "json" else []
-        count = queries.count_of(db, segment) if format == "json" else 0
+    segment = Segment(interest, min_probability, max_rank, trend, since_ms)
     if format != "json":
         lines = _as_csv(serving, segment) if format == "csv" else _as_ndjson(serving, segment)
         headers = {
@@ -134,12 +140,19 @@ def get_segment(
             **{f"X-{name.replace('_', '-').title()}": str(at) for name, at in age(serving).items()},
         }
         return StreamingResponse(lines, headers=headers, media_type=EXPORTS[format])
+    after, told = int(cursor, 16) if cursor else -1, age(serving)
+    count = queries.tallied(db, segment)
+    if count is not None and limit <= AT_ONCE and count >= SPARSE * limit:
+        found = queries.members(db, segment, after, limit + 1)
+    else:
+        found = await run_in_threadpool(_members_apart, serving, segment, after, limit + 1)
     page = found[:limit]
     return answer(
         serving,
+        **told,  # what comes in while members are counted is not in the page
         interest=interest,
         active_since=since_ms,
-        count=count,
+        count=await _counted(serving, segment) if count is None else count,
         users=[each.as_json() for each in page],
         cursor=f"{page[-1].number:016x}" if len(found) > limit else None,
     )
@@ -173,11 +186,10 @@ async def get_feed(
 
 
 @router.get("/status", summary="What is served, and how old", dependencies=[needs(SEGMENT)])
-def get_status(serving: Served) -> Response:
+async def get_status(serving: Served) -> Response:
     """Returns how many users there are, by which models, and what is behind."""
     following = serving.following
-    with serving.readers.borrowed() as db:
-        users = queries.profiles(db)
+    users = queries.profiles(serving.readers.of_loop)
     return answer(
         serving,
         ready=not following.why_not_ready(now_ms()),
@@ -196,6 +208,22 @@ def _ensure_known(db: sqlite3.Connection, interest: str) -> None:
         raise ProblemError(
             HTTPStatus.UNPROCESSABLE_ENTITY, "no profile names this interest", near=near
         )
+
+
+async def _counted(serving: Serving, segment: Segment) -> int:
+    """Returns how many users a segment has; raises ProblemError where that takes too long."""
+    try:
+        return await serving.following.users_of(segment)
+    except TimeoutError:
+        raise ProblemError(
+            HTTPStatus.SERVICE_UNAVAILABLE, "too many segments are being counted; ask again"
+        ) from None
+
+
+def _members_apart(serving: Serving, segment: Segment, after: int, most: int) -> list[Member]:
+    """Returns users of a segment, over a connection that nobody else has meanwhile."""
+    with serving.readers.borrowed() as db:
+        return queries.members(db, segment, after, most)
 
 
 def _as_csv(serving: Serving, segment: Segment) -> Iterator[str]:

@@ -179,7 +179,7 @@ def page_service(
     try:
         assert started.wait(STARTED_S)
         address = address_of(listening)
-        with urllib.request.urlopen(f"{address}/v1/interests", timeout=STARTED_S):
+        with urllib.request.urlopen(f"{address}/v1/pulse", timeout=STARTED_S):
             pass  # the thread is there before a test begins
         yield PageService(made, address, loop)
     finally:

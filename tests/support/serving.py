@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from starlette.types import ASGIApp
 
 from stream.config import Settings
+from stream.serving import queries
 from stream.serving.app import build_app
 from stream.serving.bodies import Incoming
 from stream.serving.context import Readers, Serving
@@ -27,7 +28,8 @@ from stream.serving.meters import Meters
 from stream.serving.overview.outcomes import Outcomes
 from stream.serving.overview.parts import Overview
 from stream.serving.process import Server, address_of, listen
-from stream.serving.store import Store
+from stream.serving.queries import Segment
+from stream.serving.store import Store, open_reader
 
 NOW_MS = int(time.time() * 1000)
 PROFILES, UPDATES = "interest-profiles", "interest-updates"
@@ -89,8 +91,9 @@ def null(user: str, timestamp: int = NOW_MS) -> Record:
 
 @dataclass
 class Followed:
-    """Stands for a follower that has read everything."""
+    """Stands for a follower that has read everything into a file."""
 
+    path: Path
     ready: bool = True
     history_ready: bool = True
     as_of_ms: int = NOW_MS
@@ -99,6 +102,10 @@ class Followed:
 
     def lag_ms(self, now_ms: int) -> int:
         return max(0, now_ms - self.as_of_ms)
+
+    async def users_of(self, segment: Segment) -> int:
+        with closing(open_reader(self.path)) as db:
+            return queries.users_of(db, segment)
 
     def why_not_ready(self, now_ms: int) -> list[str]:
         return self.reasons if self.ready else ["the profiles are being read"]
@@ -175,7 +182,8 @@ def service(
 ) -> Service:
     """Returns a service over an empty store, without a broker."""
     chosen = Settings(**settings)
-    store, meters, feed, followed = Store(folder), Meters(), Feed(), Followed()
+    store, meters, feed = Store(folder), Meters(), Feed()
+    followed = Followed(store.path)
     ingest, erasures = Taking(chosen, meters, body_mapping), Asking(chosen)
     outcomes = Outcomes()
     serving = Serving(

@@ -1,4 +1,4 @@
-"""Runs the process that follows the topics, and tells the one that serves how far it is."""
+"""Runs the process that follows the topics, tells the one that serves how far it is, and counts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -19,10 +21,13 @@ import uvloop
 from stream.config import Settings
 from stream.errors import InterestStreamError
 from stream.plain_text import told
+from stream.serving import queries
 from stream.serving.following.follower import Follower, Step
 from stream.serving.following.messages import (
+    AskCount,
     AskPairs,
     Channel,
+    Counted,
     End,
     Ended,
     Follow,
@@ -34,12 +39,18 @@ from stream.serving.following.messages import (
     Progress,
 )
 from stream.serving.overview.outcomes import Outcomes
+from stream.serving.queries import Segment
 from stream.serving.store import Store
+from stream.serving.store.tables import open_reader
 
 log = logging.getLogger("interest_stream")
 
 ORPHAN_S: Final = 60.0
 """How long the file is waited for: the child of a parent that was killed may still have it."""
+
+FOLLOWS_NICE: Final = 10
+"""Whoever answers comes first where there is no core for both: a batch takes some 60 ms, and an
+answer a half. Where there are cores it changes nothing."""
 
 GARBAGE_OBJECTS: Final = 100_000
 """So many new ones until garbage is looked for: a batch of records is no garbage."""
@@ -51,6 +62,7 @@ def run_child(settings: Settings, folder: Path, end: socket.socket) -> NoReturn:
         signal.signal(each, signal.SIG_IGN)  # a terminal sends them to both; the parent decides
     # what SQLite sorts at the end of a first reading has room where the file has; nothing stays
     os.environ.setdefault("SQLITE_TMPDIR", str(folder))
+    os.nice(FOLLOWS_NICE)
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS, *gc.get_threshold()[1:])
     code = 1
@@ -64,6 +76,12 @@ def run_child(settings: Settings, folder: Path, end: socket.socket) -> NoReturn:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(code)  # nothing of the parent's is to be ended here
+
+
+def _users_of(path: Path, segment: Segment) -> int:
+    """Returns how many users a segment has, counted one by one."""
+    with closing(open_reader(path)) as db:
+        return queries.users_of(db, segment)
 
 
 def _leave() -> None:
@@ -81,6 +99,8 @@ class Child:
         self._outcomes = Outcomes()
         self._may_follow = asyncio.Event()
         self._is_heard = False  # somebody listens to the updates
+        self._counting = ThreadPoolExecutor(1, "counts")
+        self._counts: set[asyncio.Task[None]] = set()
 
     async def run(self, end: socket.socket) -> None:
         """Opens the file, follows, and ends as it is asked, over one end of a pair of sockets."""
@@ -98,6 +118,8 @@ class Child:
                     case AskPairs():
                         found = await self._outcomes.pairs(message.number)
                         channel.send(Pairs(message.ticket, found))
+                    case AskCount():
+                        self._count_later(message)
                     case End():
                         if self._store is not None and self._store.is_loading:
                             self._gone()  # a first reading that is ended begins again in any case
@@ -108,7 +130,8 @@ class Child:
         finally:
             if following is not None:
                 following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+                await asyncio.gather(following, *self._counts, return_exceptions=True)
+            self._counting.shutdown()
             channel.close()
 
     async def _follow(self) -> None:
@@ -128,6 +151,23 @@ class Child:
         except Exception as error:
             log.error("following the topics failed: %s", told(error))
             self._channel.send(Ended("", told(error)))
+
+    def _count_later(self, asked: AskCount) -> None:
+        """Counts beside what goes on; several are counted one after the other."""
+        task = asyncio.create_task(self._count(asked))
+        self._counts.add(task)
+        task.add_done_callback(self._counts.discard)
+
+    async def _count(self, asked: AskCount) -> None:
+        store = self._store
+        assert store is not None, "who asks for a segment waits until the file is open"
+        loop = asyncio.get_running_loop()
+        try:
+            users = await loop.run_in_executor(self._counting, _users_of, store.path, asked.segment)
+        except Exception as error:  # whoever asks waits in vain, and says so
+            log.error("counting a segment failed: %s", told(error))
+        else:
+            self._channel.send(Counted(asked.ticket, users))
 
     async def _tell(self, follower: Follower, step: Step) -> None:
         """Tells the parent of a step, and keeps what may be asked for."""

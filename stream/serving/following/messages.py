@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from stream.serving.overview.outcomes import Said
+from stream.serving.queries import Segment
 
 LENGTH_BYTES: Final = 4
 PIECE_BYTES: Final = 65_536
@@ -51,6 +52,13 @@ class Pairs(msgspec.Struct, tag=True):
     pairs: list[tuple[Said, Said]]
 
 
+class Counted(msgspec.Struct, tag=True):
+    """Answers `AskCount`."""
+
+    ticket: int
+    users: int
+
+
 class Ended(msgspec.Struct, tag=True):
     """Tells why the follower ends, by the class of an error of `stream.errors`."""
 
@@ -79,12 +87,19 @@ class AskPairs(msgspec.Struct, tag=True):
     number: int  # of the user
 
 
+class AskCount(msgspec.Struct, tag=True):
+    """Asks for how many users a segment has that no tally counts."""
+
+    ticket: int
+    segment: Segment
+
+
 class End(msgspec.Struct, tag=True):
     """Asks the follower to write what it has, and to end."""
 
 
-FromFollower = Opened | Progress | Heard | Pairs | Ended
-ToFollower = Open | Follow | Listen | AskPairs | End
+FromFollower = Opened | Progress | Heard | Pairs | Counted | Ended
+ToFollower = Open | Follow | Listen | AskPairs | AskCount | End
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(FromFollower | ToFollower).decode

@@ -10,16 +10,20 @@ import itertools
 import os
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from stream import errors
 from stream.config import Settings
 from stream.serving.feed import Feed
 from stream.serving.following.child import run_child
 from stream.serving.following.messages import (
+    AskCount,
     AskPairs,
     Channel,
+    Counted,
     End,
     Ended,
     Follow,
@@ -34,6 +38,7 @@ from stream.serving.following.messages import (
 )
 from stream.serving.meters import Meters
 from stream.serving.overview.outcomes import Said
+from stream.serving.queries import Segment
 from stream.serving.store import Place
 from stream.serving.updates import read_update
 
@@ -80,7 +85,7 @@ class Following:
         self._end, self._pid = end, pid
         self._channel: Channel | None = None
         self._tickets = itertools.count()
-        self._asked: dict[int, asyncio.Future[list[tuple[Said, Said]]]] = {}
+        self._asked: dict[int, asyncio.Future[Any]] = {}  # by ticket
         self._positions: dict[Place, int] = {}
         self.ready = False
         self.history_ready = False
@@ -106,15 +111,13 @@ class Following:
 
     async def pairs(self, number: int) -> list[tuple[Said, Said]]:
         """Returns each of the last updates of a user with the one after it, newest first."""
-        ticket = next(self._tickets)
-        answer = self._asked[ticket] = asyncio.get_running_loop().create_future()
-        try:
-            self._send(AskPairs(ticket, number))
-            async with asyncio.timeout(ANSWER_S):
-                found: list[tuple[Said, Said]] = await answer
-                return found
-        finally:
-            del self._asked[ticket]
+        found: list[tuple[Said, Said]] = await self._answer(partial(AskPairs, number=number))
+        return found
+
+    async def users_of(self, segment: Segment) -> int:
+        """Returns how many users a segment has that no tally counts; raises TimeoutError."""
+        users: int = await self._answer(partial(AskCount, segment=segment))
+        return users
 
     def listen(self, wanted: bool) -> None:
         """Has updates handed on, or not any more."""
@@ -144,8 +147,10 @@ class Following:
                     for key, value in message.updates:
                         if (update := read_update(key, value)) is not None:
                             feed.publish(update, value)
-                case Pairs() if message.ticket in self._asked:
-                    self._asked[message.ticket].set_result(message.pairs)
+                case Pairs():
+                    self._take_answer(message.ticket, message.pairs)
+                case Counted():
+                    self._take_answer(message.ticket, message.users)
 
     async def close(self) -> None:
         """Has the child write what it has and end, and waits for it."""
@@ -157,6 +162,21 @@ class Following:
             self._channel.close()
         if self._pid:
             await asyncio.to_thread(os.waitpid, self._pid, 0)
+
+    async def _answer(self, question: Callable[[int], ToFollower]) -> Any:
+        """Returns what the child answers to a question with a ticket; raises TimeoutError."""
+        ticket = next(self._tickets)
+        answer = self._asked[ticket] = asyncio.get_running_loop().create_future()
+        try:
+            self._send(question(ticket))
+            async with asyncio.timeout(ANSWER_S):
+                return await answer
+        finally:
+            del self._asked[ticket]
+
+    def _take_answer(self, ticket: int, answer: Any) -> None:
+        if ticket in self._asked:  # else nobody waits for it any more
+            self._asked[ticket].set_result(answer)
 
     def _send(self, message: ToFollower) -> None:
         if self._channel is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 import random
@@ -40,6 +41,10 @@ MIX: Final = (
 
 DRAWN: Final = 100_000
 """Requests that are drawn before the clock runs, and asked in turns."""
+
+WARM_S: Final = 10.0
+"""Of load before it is measured. A broker that has just started compiles its own code for some
+seconds, and takes half of two cores for it."""
 
 WORKER_S: Final = 30.0
 WORKER_RATE: Final = 200.0
@@ -145,10 +150,13 @@ class Measurement:
             service.wait_for_history()
 
     async def _load(self) -> None:
-        """Asks at a rate beside updates at a rate."""
+        """Asks at a rate beside updates at a rate; what the first seconds show is not kept."""
         wanted = self._wanted
-        batches, requests = self._updates_and_requests()
+        first, _ = self._updates_and_requests(WARM_S)
+        batches, requests = self._updates_and_requests(wanted.seconds)
         async with client_of(self._service.port) as client:
+            say(f"{self._condition}, {WARM_S:.0f} s that do not count")
+            await self._beside(client, requests(client), Updates(self._settings, client).run(first))
             updates = Updates(self._settings, client)
             say(f"{self._condition}, {wanted.seconds:.0f} s")
             used = Used(self._service.pids() | {"broker": self._broker_pid, "load": os.getpid()})
@@ -161,7 +169,7 @@ class Measurement:
     async def _walk(self) -> None:
         """Walks through the segment, page by page, under the same load."""
         report, before = self.report, self._population.member.copy()
-        batches, requests = self._updates_and_requests()
+        batches, requests = self._updates_and_requests(self._wanted.seconds)
         async with client_of(self._service.port) as client:
             updates = Updates(self._settings, client)
             say(f"{self._condition}, and all pages of the segment")
@@ -179,13 +187,15 @@ class Measurement:
         )
 
     def _updates_and_requests(
-        self,
+        self, seconds: float
     ) -> tuple[list[Batch], Callable[[Client], Iterator[tuple[str, bytes]]]]:
         """Returns what is sent, made before the clock runs."""
-        wanted = self._wanted
-        say(f"making the updates of {wanted.seconds:.0f} s")
-        batches = made(self._population, wanted.updates_per_s, wanted.seconds, self._settings)
+        say(f"making the updates of {seconds:.0f} s")
+        batches = made(self._population, self._wanted.updates_per_s, seconds, self._settings)
         drawn = list(itertools.islice(self._requests(), DRAWN))
+        # a search for garbage among all that was made takes 0.2 s, and would count as the service's
+        gc.collect()
+        gc.freeze()
 
         def requests(client: Client) -> Iterator[tuple[str, bytes]]:
             return itertools.cycle([(kind, client.request(path)) for kind, path in drawn])

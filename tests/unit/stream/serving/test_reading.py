@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from stream.contracts.pseudonym import pseudonym
+from stream.serving.queries import Segment
 from tests.support.serving import MODEL, NOW_MS, Record, Service, null, record, service, update
 
 DAY_MS = 86_400_000
@@ -107,6 +108,30 @@ def test_pages_of_a_segment_hold_each_user_once(served: Service) -> None:
     found = [each["user_id"] for page in pages for each in page]
     assert sorted(found) == sorted(f"user-{number}" for number in range(50, 250))
     assert all(each["probability"] >= 0.2 and each["rank"] == 1 for page in pages for each in page)
+
+
+@pytest.mark.parametrize("limit", [2, 99])  # read in the event loop, in a thread
+def test_small_pages_and_large_ones_are_of_the_same_users(served: Service, limit: int) -> None:
+    served.feed_with(*crowd(200))
+    found = list[str]()
+    cursor: str | None = ""
+    while cursor is not None:
+        page = served.get(f"/v1/segments?interest=camping&limit={limit}&cursor={cursor}")
+        found += [each["user_id"] for each in page["users"]]
+        cursor = page["cursor"]
+    assert sorted(found) == sorted(f"user-{number}" for number in range(200))
+
+
+def test_a_count_that_does_not_come_is_told(served: Service) -> None:
+    served.feed_with(*crowd(3))
+
+    async def too_late(segment: Segment) -> int:
+        raise TimeoutError
+
+    served.followed.users_of = too_late  # type: ignore[method-assign]
+    assert served.get("/v1/segments?interest=camping")["count"] == 3
+    answer = served.get("/v1/segments?interest=camping&min_probability=0.5", 503)
+    assert "ask again" in answer["detail"]
 
 
 def test_while_profiles_change_nobody_comes_twice(served: Service) -> None:

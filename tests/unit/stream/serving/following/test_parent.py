@@ -18,6 +18,7 @@ from stream.serving.following.follower import Follower, Step
 from stream.serving.following.messages import Channel
 from stream.serving.following.parent import STALE_MS, Following
 from stream.serving.meters import Meters
+from stream.serving.queries import ANY_RANK, Segment
 from stream.serving.store import Store
 from stream.serving.updates import number_of
 from tests.support.serving import NOW_MS, PROFILES, UPDATES, Record, null, record
@@ -101,8 +102,13 @@ def test_what_is_in_the_file_is_told_heard_and_remembered(
                 (2, 3),
                 (1, 2),
             ]
-            await batches.put([null("anna")])
+            await batches.put([record("berta", 1, {"camping": 0.7, "hiking": 0.6})])
             while following.position(P0) < 6:  # noqa: ASYNC110 the child runs in this loop
+                await asyncio.sleep(0)
+            sure = [Segment("camping", least, ANY_RANK, None, 0) for least in (0.5, 0.65, 0.9)]
+            assert [await following.users_of(each) for each in sure] == [2, 1, 0]
+            await batches.put([null("anna")])
+            while following.position(P0) < 7:  # noqa: ASYNC110 the child runs in this loop
                 await asyncio.sleep(0)
             assert await following.pairs(number_of(b"anna")) == []
             hearing.cancel()
@@ -110,8 +116,8 @@ def test_what_is_in_the_file_is_told_heard_and_remembered(
         assert left == []
         text = meters.text().decode()
         for name, value in (
-            ('records_read_total{topic="profiles"}', 6),
-            ('records_read_total{topic="updates"}', 6),
+            ('records_read_total{topic="profiles"}', 7),
+            ('records_read_total{topic="updates"}', 7),
             ("profiles_erased_total", 2),
             ("records_foreign_total", 2),
         ):
