@@ -1,7 +1,7 @@
 """Checks how a batch is shared out, and what is refused; stages and processes are tested elsewhere.
 
 That gradients of parts add up is in test_stages.py, two processes at work in
-tests/unit/stream/cli/test_training_commands.py.
+tests/unit/stream/cli/test_training_processes.py.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from models.llm.predictor import HostedPredictor
 from models.llm.texts import encode
 from models.predict import load_predictor
 from tests.support.tiny_language_model import write_tiny_model
-from tests.unit.stream.cli.test_training_commands import Done, run, training
-from tests.unit.stream.cli.test_training_commands import shop as shop  # the fixture
+from tests.support.training_commands import Done, run, training
+from tests.support.training_commands import shop as shop  # the fixture
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from stream.errors import DataError
 from stream.files.catalogue import read_taxonomy
 from stream.files.phrases import read_phrases
 from tests.support.tiny_language_model import packaged
-from tests.unit.stream.cli.test_training_commands import run
+from tests.support.training_commands import run
 
 ITEMS = ["a", "b", "c"]
 
