@@ -21,6 +21,9 @@ from models.errors import ModelDataError
 STEPS: Final = "a target counts the same in every batch"
 """Says how weights move: what was begun by another rule does not go on by this one."""
 
+LAYOUT: Final = "files have the number of their epoch"
+"""Says how checkpoints are kept: what an older release began does not go on."""
+
 
 def digest_of(dataset: Dataset) -> str:
     """Returns a hash of a data set, which is part of the identity of a training."""
@@ -41,7 +44,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
-        self._folder, identity = folder, {**identity, "steps": STEPS}
+        self._folder, identity = folder, {**identity, "steps": STEPS, "layout": LAYOUT}
         place = folder / "identity.json"
         if place.exists() and json.loads(place.read_text(encoding="utf-8")) != identity:
             raise ModelDataError(
@@ -54,14 +57,18 @@ class Checkpoints:
     def load(self, stage: str, weights: dict[str, Tensor]) -> dict[str, Any]:
         """Fills the weights with the newest of a stage, or with the best if the stage is done.
 
-        Returns its curve and whether it is done; empty if the stage has not begun.
+        Returns its curve and whether it is done; empty if no epoch of it is.
         """
-        place = self._folder / f"{stage}.json"
-        if not place.exists():
-            return {}
-        state: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
-        self.fill(f"{stage}.{'best' if state['done'] else 'last'}", weights)
+        state = self._noted(stage)
+        if state:
+            best = f"{state['best']}.best"
+            newest = f"{len(state['curve'])}.last"
+            self.fill(f"{stage}.{best if state['done'] else newest}", weights)
         return state
+
+    def newest(self, stage: str, what: str) -> dict[str, Tensor]:
+        """Returns the `optimiser` or the `average` of the newest epoch of a stage; none if none."""
+        return self.tensors(f"{stage}.{len(self._noted(stage).get('curve', ()))}.{what}")
 
     def save(
         self,
@@ -71,23 +78,37 @@ class Checkpoints:
         curve: list[Any],
         *,
         best: dict[str, Tensor] | None,
+        average: dict[str, Tensor] | None = None,
     ) -> None:
-        """Stores the state after an epoch; best: weights to end with, if it gave better ones."""
-        self.keep(f"{stage}.last", weights)
-        if best is not None:
-            self.keep(f"{stage}.best", best)
+        """Stores the state after an epoch, all of it or nothing, whenever the process is stopped.
+
+        best: weights to end with, if it gave better ones. Files have the number of their epoch; the
+        note that is written last says which of them count.
+        """
+        epoch = len(curve)
         moments = {
             f"{number}.{name}": value
             for number, tensors in optimiser.state_dict()["state"].items()
             for name, value in tensors.items()
         }
-        self.keep(f"{stage}.optimiser", moments)
-        self._note(stage, curve, done=False)
+        for what, kept in (
+            ("last", weights),
+            ("optimiser", moments),
+            ("average", average),
+            ("best", best),
+        ):
+            if kept is not None:
+                self.keep(f"{stage}.{epoch}.{what}", kept)
+        before = self._noted(stage)
+        best_epoch = epoch if best is not None else before["best"]
+        self._note(stage, curve, best_epoch, done=False)
+        self._drop(stage, epoch, best_epoch)
 
     def finish(self, stage: str, weights: dict[str, Tensor], curve: list[Any]) -> None:
         """Fills the weights with the best of the stage and marks the stage as done."""
-        self.fill(f"{stage}.best", weights)
-        self._note(stage, curve, done=True)
+        best = self._noted(stage)["best"]
+        self.fill(f"{stage}.{best}.best", weights)
+        self._note(stage, curve, best, done=True)
 
     def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Writes tensors under a name."""
@@ -108,14 +129,34 @@ class Checkpoints:
 
     def fill(self, name: str, weights: dict[str, Tensor]) -> None:
         """Copies what was kept under a name into some weights, if anything was."""
-        for key, value in self.tensors(name).items():
-            weights[key].copy_(value)
+        put(self.tensors(name), weights)
 
-    def _note(self, stage: str, curve: list[Any], *, done: bool) -> None:
-        """Writes the curve of a stage, and whether the stage is done."""
+    def _noted(self, stage: str) -> dict[str, Any]:
+        """Returns what is known of a stage: its curve, its best epoch, and whether it is done."""
+        place = self._folder / f"{stage}.json"
+        if not place.exists():
+            return {}
+        state: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+        return state
+
+    def _note(self, stage: str, curve: list[Any], best: int, *, done: bool) -> None:
+        """Writes what is known of a stage."""
         fresh = self._folder / f"{stage}.new"
-        fresh.write_text(json.dumps({"curve": curve, "done": done}), encoding="utf-8")
+        fresh.write_text(json.dumps({"curve": curve, "best": best, "done": done}), encoding="utf-8")
         fresh.rename(self._folder / f"{stage}.json")
+
+    def _drop(self, stage: str, epoch: int, best: int) -> None:
+        """Deletes what epochs before have left, but for the best weights."""
+        for place in self._folder.glob(f"{stage}.*.*.safetensors"):
+            _, number, what, _ = place.name.rsplit(".", 3)
+            if int(number) != epoch and (int(number), what) != (best, "best"):
+                place.unlink()
+
+
+def put(kept: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
+    """Copies tensors that were kept into the weights of their names, if there are any."""
+    for key, value in kept.items():
+        weights[key].copy_(value)
 
 
 def put_moments(moments: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> None:

@@ -18,7 +18,7 @@ from models.network.dropout import Part
 from models.network.interest_network import InterestNetwork
 from models.progress import Progress
 from models.training.averaging import averaged
-from models.training.checkpoints import Checkpoints, put_moments
+from models.training.checkpoints import Checkpoints, put, put_moments
 from models.training.config import TrainConfig
 from models.training.ranks import ALONE, Ranks
 from models.training.sequences import Sequences
@@ -132,11 +132,14 @@ class Epochs:
         self.curves[name] = curve
         if state.get("done") or (not epochs):
             return
-        moments = checkpoints.tensors(f"{name}.optimiser")
+        moments = checkpoints.newest(name, "optimiser")
         self._ranks.tell((stage, config, moments))
         weights = _started(stage, config, moments, self._ranks)
-        checkpoints.fill(f"{name}.average", weights.average.state_dict())
+        put(checkpoints.newest(name, "average"), weights.average.state_dict())
         for number in range(len(curve), epochs):
+            if valued and stopped_improving(curve, config.patience):
+                break  # here, so that one who was stopped before the end of the stage sees it too
+
             # An epoch, and what it is worth by the running mean of the weights.
             self._ranks.tell(number)
             figures: dict[str, Any] = {
@@ -148,20 +151,18 @@ class Epochs:
                 gain = validate(weights.means, self._validation, answers=answers, seen=config.seen)
                 figures["ndcg@10"] = round(gain, 4)
 
-            # All that a resumed training needs; then the reasons to end the stage.
+            # All that a resumed training needs.
             curve.append(figures)
             best = not valued or newest_is_best(curve)
-            checkpoints.keep(f"{name}.average", weights.average.state_dict())
             checkpoints.save(
                 name,
                 network.state_dict(),
                 weights.optimiser,
                 curve,
                 best=weights.means.state_dict() if best else None,
+                average=weights.average.state_dict(),
             )
             self._progress(name, number + 1, epochs, figures)
-            if valued and stopped_improving(curve, config.patience):
-                break
             if time.process_time() > self.deadline and number + 1 < epochs:
                 self.ended_by_budget.append(name)
                 break

@@ -194,8 +194,10 @@ class HostedTraining:
         if state.get("done"):
             return
         optimiser = torch.optim.AdamW(groups, weight_decay=1e-4)
-        put_moments(self.checkpoints.tensors(f"{name}.optimiser"), optimiser)
+        put_moments(self.checkpoints.newest(name, "optimiser"), optimiser)
         for number in range(len(curve), self.config.epochs):
+            if stopped_improving(curve, self.config.patience):
+                break
             seed = self.config.seed * 1_000_003 + number
             torch.manual_seed(seed)
             loss = self.train_epoch(name, number, optimiser, torch.Generator().manual_seed(seed))
@@ -211,8 +213,6 @@ class HostedTraining:
             )
             drawn = self._drawn
             self.progress(name, (number + 1) * drawn, self.config.epochs * drawn, curve[-1])
-            if stopped_improving(curve, self.config.patience):
-                break
         self.checkpoints.finish(name, self._weights(), curve)
 
     def train_epoch(

@@ -61,4 +61,4 @@ def newest_is_best(curve: Curve) -> bool:
 
 def stopped_improving(curve: Curve, patience: int) -> bool:
     """Returns whether `patience` epochs have gone by since the best one."""
-    return len(curve) - 1 - best_epoch(curve) >= patience
+    return bool(curve) and len(curve) - 1 - best_epoch(curve) >= patience

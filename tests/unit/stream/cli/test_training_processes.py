@@ -19,6 +19,9 @@ from tests.support.training_commands import shop as shop  # the fixture
 pytestmark = pytest.mark.slow
 
 FEW = ("--name", "model", "--epochs", 2)
+STOPPED = (130, -signal.SIGINT)
+"""A shell shows 130 for both. Where Ctrl-C hits text that Python executes, as for a dataclass, it
+ends the process by the signal at last, though the error was answered."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(shop: Path, alone: Path) -
     try:
         wait_until(lambda: "lstm 1/2" in log.read_text(), "an epoch", moved=log.read_text)
         process.send_signal(signal.SIGINT)
-        assert process.wait(HANG_S) == 130
+        assert process.wait(HANG_S) in STOPPED
     finally:
         process.kill()
     assert "The same command goes on from there" in log.read_text()
@@ -126,7 +129,7 @@ def test_what_ctrl_c_stopped_of_two_processes_one_finishes(shop: Path, alone: Pa
         wait_until(lambda: "lstm 1/2" in logs[0].read_text(), "an epoch", moved=logs[0].read_text)
         for each in started:  # as torchrun hands it on
             each.send_signal(signal.SIGINT)
-        assert [each.wait(HANG_S) for each in started] == [130, 1]
+        assert (started[0].wait(HANG_S) in STOPPED, started[1].wait(HANG_S)) == (True, 1)
     finally:
         for each in started:
             each.kill()
