@@ -83,6 +83,20 @@ STUDIES: Final = (
     ),
     Study("ml-100k", "ml-100k", "ML-100K, leave-one-out", ("--seen", "remove")),
     Study("movielens-small", "movielens-small", "movielens-small, leave-one-out"),
+    Study(
+        "wikispeedia-all-pairs",
+        "wikispeedia",
+        "wikispeedia, with pairs that fewer than five users met",
+        ("--protocol", "sessions", "--session-gap", "0"),
+        ALL_PAIRS,
+    ),
+    Study(
+        "ml-100k-all-pairs",
+        "ml-100k",
+        "ML-100K, with pairs that fewer than five users met",
+        ("--seen", "remove"),
+        ALL_PAIRS,
+    ),
 )
 """In the order in which they are worth most when time is short."""
 
