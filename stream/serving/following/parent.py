@@ -175,8 +175,9 @@ class Following:
             del self._asked[ticket]
 
     def _take_answer(self, ticket: int, answer: Any) -> None:
-        if ticket in self._asked:  # else nobody waits for it any more
-            self._asked[ticket].set_result(answer)
+        waiting = self._asked.get(ticket)
+        if waiting is not None and not waiting.done():  # else nobody waits for it any more
+            waiting.set_result(answer)
 
     def _send(self, message: ToFollower) -> None:
         if self._channel is not None:

@@ -15,12 +15,20 @@ from stream.errors import Failure, UsageError
 from stream.serving.feed import Feed, Wanted
 from stream.serving.following.child import Child
 from stream.serving.following.follower import Follower, Step
-from stream.serving.following.messages import Channel
+from stream.serving.following.messages import (
+    AskCount,
+    Channel,
+    Counted,
+    Follow,
+    Open,
+    Opened,
+)
 from stream.serving.following.parent import STALE_MS, Following
 from stream.serving.meters import Meters
 from stream.serving.queries import ANY_RANK, Segment
 from stream.serving.store import Store
 from stream.serving.updates import number_of
+from tests.support.processes import HANG_S
 from tests.support.serving import NOW_MS, PROFILES, UPDATES, Record, null, record
 from tests.support.stored import offset
 
@@ -193,5 +201,37 @@ def test_neither_outlives_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         mine.close()
         await Child(Settings(), tmp_path, lambda: left.append("gone")).run(its)
         assert left == ["gone"]
+
+    asyncio.run(run())
+
+
+def test_an_answer_that_comes_too_late_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    segment = Segment("camping", 0.5, ANY_RANK, None, 0)
+
+    async def run() -> None:
+        mine, its = socket.socketpair()
+        following, other = Following(mine), await Channel.over(its)
+        opening = asyncio.create_task(following.open())
+        assert isinstance(await other.receive(), Open)
+        other.send(Opened())
+        await opening
+        hearing = asyncio.create_task(following.run(Feed(), Meters()))
+        assert isinstance(await other.receive(), Follow)
+        monkeypatch.setattr("stream.serving.following.parent.ANSWER_S", 0.0)
+        with pytest.raises(TimeoutError):
+            await following.users_of(segment)
+        monkeypatch.setattr("stream.serving.following.parent.ANSWER_S", HANG_S)
+        late = await other.receive()
+        asking = asyncio.create_task(following.users_of(segment))
+        asked = await other.receive()
+        assert isinstance(late, AskCount)
+        assert isinstance(asked, AskCount)
+        other.send(Counted(late.ticket, 7))
+        other.send(Counted(asked.ticket, 5))
+        assert await asking == 5
+        other.close()
+        with pytest.raises(Failure, match="was killed"):
+            await hearing
+        await following.close()
 
     asyncio.run(run())
