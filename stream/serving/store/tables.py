@@ -93,11 +93,15 @@ def open_writer(path: Path) -> sqlite3.Connection:
     """Returns the connection that writes; raises sqlite3.DatabaseError for what is no such file."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # of its owner alone
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA secure_delete = ON")
-    db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-    db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA secure_delete = ON")
+        db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+        db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+    except sqlite3.DatabaseError:
+        db.close()
+        raise
     return db
 
 

@@ -28,7 +28,8 @@ def test_the_bytes_of_a_profile_are_kept_as_they_were_published(store: Store) ->
     one = record("anna", 3)
     changes = store.apply([one], [], {PLACE: 1})
     assert (changes.kept, changes.foreign) == (1, 0)
-    assert queries.profile_of(store.reader(), b"anna") == one.value
+    with reading(store) as db:
+        assert queries.profile_of(db, b"anna") == one.value
     assert profile(store, "ann") is None
 
 
