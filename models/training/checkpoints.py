@@ -61,9 +61,8 @@ class Checkpoints:
         """
         state = self._noted(stage)
         if state:
-            best = f"{state['best']}.best"
-            newest = f"{len(state['curve'])}.last"
-            self.fill(f"{stage}.{best if state['done'] else newest}", weights)
+            best, newest = f"{state['best']}.best", f"{len(state['curve'])}.last"
+            put(self.tensors(f"{stage}.{best if state['done'] else newest}"), weights)
         return state
 
     def newest(self, stage: str, what: str) -> dict[str, Tensor]:
@@ -99,15 +98,14 @@ class Checkpoints:
         ):
             if kept is not None:
                 self.keep(f"{stage}.{epoch}.{what}", kept)
-        before = self._noted(stage)
-        best_epoch = epoch if best is not None else before["best"]
+        best_epoch = epoch if best is not None else self._noted(stage)["best"]
         self._note(stage, curve, best_epoch, done=False)
         self._drop(stage, epoch, best_epoch)
 
     def finish(self, stage: str, weights: dict[str, Tensor], curve: list[Any]) -> None:
         """Fills the weights with the best of the stage and marks the stage as done."""
         best = self._noted(stage)["best"]
-        self.fill(f"{stage}.{best}.best", weights)
+        put(self.tensors(f"{stage}.{best}.best"), weights)
         self._note(stage, curve, best, done=True)
 
     def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
@@ -126,10 +124,6 @@ class Checkpoints:
         place = self._folder / f"{name}.safetensors"
         found: dict[str, Tensor] = load_file(place) if place.exists() else {}
         return found
-
-    def fill(self, name: str, weights: dict[str, Tensor]) -> None:
-        """Copies what was kept under a name into some weights, if anything was."""
-        put(self.tensors(name), weights)
 
     def _noted(self, stage: str) -> dict[str, Any]:
         """Returns what is known of a stage: its curve, its best epoch, and whether it is done."""

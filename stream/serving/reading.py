@@ -127,24 +127,18 @@ async def get_segment(
     probability does not age while a user does nothing: `active_since` leaves out who was silent.
     While profiles change no user comes on two pages.
     """
-    asked_ms = since_of(active_since, now_ms())
+    asked_ms, after = since_of(active_since, now_ms()), int(cursor, 16) if cursor else -1
     db = serving.readers.of_loop
     with queries.snapshot(db):
         _ensure_known(db, interest)
         since_ms = queries.whole_since(db, asked_ms)
-    segment = Segment(interest, min_probability, max_rank, trend, since_ms)
-    if format != "json":
-        lines = _as_csv(serving, segment) if format == "csv" else _as_ndjson(serving, segment)
-        headers = {
-            "Content-Disposition": f'attachment; filename="segment.{format}"',
-            **{f"X-{name.replace('_', '-').title()}": str(at) for name, at in age(serving).items()},
-        }
-        return StreamingResponse(lines, headers=headers, media_type=EXPORTS[format])
-    after, told = int(cursor, 16) if cursor else -1, age(serving)
-    count = queries.tallied(db, segment)
-    if count is not None and limit <= AT_ONCE and count >= SPARSE * limit:
-        found = queries.members(db, segment, after, limit + 1)
-    else:
+        segment = Segment(interest, min_probability, max_rank, trend, since_ms)
+        if format != "json":
+            return _export(serving, segment, format)
+        told, count = age(serving), queries.tallied(db, segment)
+        is_soon_full = count is not None and limit <= AT_ONCE and count >= SPARSE * limit
+        found = queries.members(db, segment, after, limit + 1) if is_soon_full else None
+    if found is None:
         found = await run_in_threadpool(_members_apart, serving, segment, after, limit + 1)
     page = found[:limit]
     return answer(
@@ -222,8 +216,18 @@ async def _counted(serving: Serving, segment: Segment) -> int:
 
 def _members_apart(serving: Serving, segment: Segment, after: int, most: int) -> list[Member]:
     """Returns users of a segment, over a connection that nobody else has meanwhile."""
-    with serving.readers.borrowed() as db:
+    with serving.readers.borrowed() as db, queries.snapshot(db):
         return queries.members(db, segment, after, most)
+
+
+def _export(serving: Serving, segment: Segment, format: str) -> Response:
+    """Returns all of a segment as a file, sent as it is read."""
+    lines = _as_csv(serving, segment) if format == "csv" else _as_ndjson(serving, segment)
+    headers = {
+        "Content-Disposition": f'attachment; filename="segment.{format}"',
+        **{f"X-{name.replace('_', '-').title()}": str(at) for name, at in age(serving).items()},
+    }
+    return StreamingResponse(lines, headers=headers, media_type=EXPORTS[format])
 
 
 def _as_csv(serving: Serving, segment: Segment) -> Iterator[str]:

@@ -12,7 +12,6 @@ import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -40,8 +39,7 @@ from stream.serving.following.messages import (
 )
 from stream.serving.overview.outcomes import Outcomes
 from stream.serving.queries import Segment
-from stream.serving.store import Store
-from stream.serving.store.tables import open_reader
+from stream.serving.store import Reader, Store
 
 log = logging.getLogger("interest_stream")
 
@@ -78,12 +76,6 @@ def run_child(settings: Settings, folder: Path, end: socket.socket) -> NoReturn:
         os._exit(code)  # nothing of the parent's is to be ended here
 
 
-def _users_of(path: Path, segment: Segment) -> int:
-    """Returns how many users a segment has, counted one by one."""
-    with closing(open_reader(path)) as db:
-        return queries.users_of(db, segment)
-
-
 def _leave() -> None:
     """Ends the process at once, whatever is being written: the file is whole at any moment."""
     os._exit(1)
@@ -100,6 +92,7 @@ class Child:
         self._may_follow = asyncio.Event()
         self._is_heard = False  # somebody listens to the updates
         self._counting = ThreadPoolExecutor(1, "counts")
+        self._reader: Reader | None = None  # of counts
         self._counts: set[asyncio.Task[None]] = set()
 
     async def run(self, end: socket.socket) -> None:
@@ -131,7 +124,6 @@ class Child:
             if following is not None:
                 following.cancel()
                 await asyncio.gather(following, *self._counts, return_exceptions=True)
-            self._counting.shutdown()
             channel.close()
 
     async def _follow(self) -> None:
@@ -145,6 +137,7 @@ class Child:
                 await follower.run()
             finally:
                 follower.close()
+                self._end_counting()
                 store.close()
         except InterestStreamError as error:
             self._channel.send(Ended(type(error).__name__, str(error)))
@@ -159,15 +152,27 @@ class Child:
         task.add_done_callback(self._counts.discard)
 
     async def _count(self, asked: AskCount) -> None:
-        store = self._store
-        assert store is not None, "who asks for a segment waits until the file is open"
         loop = asyncio.get_running_loop()
         try:
-            users = await loop.run_in_executor(self._counting, _users_of, store.path, asked.segment)
+            users = await loop.run_in_executor(self._counting, self._users_of, asked.segment)
         except Exception as error:  # whoever asks waits in vain, and says so
             log.error("counting a segment failed: %s", told(error))
         else:
             self._channel.send(Counted(asked.ticket, users))
+
+    def _users_of(self, segment: Segment) -> int:
+        """Returns how many users a segment has, counted one by one."""
+        if self._reader is None:
+            assert self._store is not None, "who asks for a segment waits until the file is open"
+            self._reader = self._store.reader()
+        return queries.users_of(self._reader, segment)
+
+    def _end_counting(self) -> None:
+        """Drops counts that have not begun; call it before the store closes."""
+        # who closes the file last empties its log, and a reader cannot
+        self._counting.shutdown(cancel_futures=True)
+        if self._reader is not None:
+            self._reader.close()
 
     async def _tell(self, follower: Follower, step: Step) -> None:
         """Tells the parent of a step, and keeps what may be asked for."""

@@ -24,7 +24,7 @@ from tests.benchmarks.serving.processor import Used
 from tests.benchmarks.serving.report import Report, say
 from tests.benchmarks.serving.segments import Walk, walk
 from tests.benchmarks.serving.service import Service
-from tests.benchmarks.serving.updates import Updates, made, producer_of, send_all
+from tests.benchmarks.serving.updates import TICK_S, Updates, made, producer_of, send_all
 from tests.support.pipelines import Pipeline
 
 MIX: Final = (
@@ -152,8 +152,9 @@ class Measurement:
     async def _load(self) -> None:
         """Asks at a rate beside updates at a rate; what the first seconds show is not kept."""
         wanted = self._wanted
-        first, _ = self._updates_and_requests(WARM_S)
-        batches, requests = self._updates_and_requests(wanted.seconds)
+        both, requests = self._updates_and_requests(WARM_S + wanted.seconds)
+        warm = round(WARM_S / TICK_S)
+        first, batches = both[:warm], both[warm:]
         async with client_of(self._service.port) as client:
             say(f"{self._condition}, {WARM_S:.0f} s that do not count")
             await self._beside(client, requests(client), Updates(self._settings, client).run(first))
