@@ -35,6 +35,11 @@ FIT_EVENTS: Final = 64
 """Users whose events the rates are fitted to, and how many of the newest of each."""
 
 
+SCALED: Final = 4
+"""Steps of a backward pass after which its numbers are scaled. One step makes them a billion times
+as large at most, and never smaller."""
+
+
 class Followed(NamedTuple):
     """Holds what is believed of the current interest of users, and by which steps."""
 
@@ -74,14 +79,16 @@ def without_each(given: Followed, base: Tensor, rates: Tensor, which: Tensor) ->
     (switch, _), prior = rates, _prior(base)
     asked = torch.nn.functional.one_hot(which, base.shape[0]).to(prior.dtype)
     later = torch.stack((asked, torch.ones_like(asked)), 1)  # [U, 2, C]
-    found = []
-    for before, likelihood in zip(given.before[::-1], given.likelihoods[::-1], strict=True):
-        ended, in_all = (later @ before.unsqueeze(2)).squeeze(2).unbind(1)
-        found.append(ended / in_all)
+    laters = [later]
+    for number, likelihood in enumerate(given.likelihoods[:0:-1], start=1):
         later = later * likelihood.unsqueeze(1)
         later = torch.lerp(later, later @ prior.view(1, -1, 1), switch)
-        later = later / later.amax((1, 2), keepdim=True)  # only their ratio counts
-    return torch.stack(found, 1)
+        if number % SCALED == 0:
+            later = later / later.amax((1, 2), keepdim=True)  # only their ratio counts
+        laters.append(later)
+    before = torch.stack(given.before[::-1], 1).unsqueeze(3)
+    ended, in_all = (torch.stack(laters, 1) @ before).squeeze(3).unbind(2)
+    return ended / in_all
 
 
 def fit_rates(rows: Array, user_start: Array, belongs: Array, base: Tensor) -> Tensor:

@@ -93,6 +93,17 @@ class PairTable:
         )
 
     @cached_property
+    def _looked_up(self) -> tuple[Tensor, Tensor]:
+        """Returns the neighbours and weights as tensors.
+
+        Rows are int64, as places of a tensor have to be, where they take no room that counts.
+        """
+        neighbours, weights = torch.from_numpy(self.neighbours), torch.from_numpy(self.weights)
+        if self.rows > DENSE_ITEMS:
+            return neighbours, weights
+        return neighbours.long().contiguous(), weights.contiguous()
+
+    @cached_property
     def _dense(self) -> Tensor | None:
         """Returns all weights as float16 [V + 1, V + 1]; None where that would be large.
 
@@ -136,7 +147,7 @@ class PairTable:
         return sums
 
     def given(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns what each event gives: item rows int32 and weights, [U, A, K] each.
+        """Returns what each event gives: item rows and weights, [U, A, K] each.
 
         rows: [U, A].
         """
@@ -144,7 +155,7 @@ class PairTable:
         if self.place is not None:
             place = torch.from_numpy(self.place)
             rows = place.index_select(0, rows.flatten()).view_as(rows)
-        neighbours, weights = torch.from_numpy(self.neighbours), torch.from_numpy(self.weights)
+        neighbours, weights = self._looked_up
         return embedding(rows, neighbours), embedding(rows, weights) * shares
 
     def shares(self, rows: Tensor) -> Tensor:

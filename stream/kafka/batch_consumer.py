@@ -59,6 +59,9 @@ class Records(list[Any]):
     It is the value of one Faust message.
     """
 
+    more_follow = False
+    """Whether batches of other partitions come behind it that the same fetch brought."""
+
 
 class BatchConsumer(driver.Consumer):
     """Delivers batches of the source, restores the table from batches, commits what was applied."""
@@ -104,7 +107,7 @@ class BatchConsumer(driver.Consumer):
         # each fetched batch is handed back, restored, read again or delivered; none is dropped
         # (a batch of `_buffered_partitions`, which are full and not fetched, is delivered as well;
         # of changelogs only Faust knows the names, by `_is_changelog_tp`)
-        for tp, records in fetched.items():
+        for place, (tp, records) in enumerate(fetched.items(), start=1):
             if not records or self.should_stop:
                 continue
             deliverable = self.flow_active and self.generation == generation
@@ -120,7 +123,9 @@ class BatchConsumer(driver.Consumer):
                 self._flow.deliver(tp, records[-1].offset, after)
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 self._host.failpoint("fetched")
-                yield tp, _batch_message(tp, records, generation)
+                batch = Records(records)
+                batch.more_follow = place < len(fetched)
+                yield tp, _batch_message(tp, batch, generation)
         if time.monotonic() >= self._look_at and self._hooks.recovery().completed.is_set():
             self._look_at = time.monotonic() + LOOK_S
             await self._pass_over(wanted - fetched.keys(), generation)
@@ -368,7 +373,7 @@ def report_deleted(tp: TP, events: int) -> None:
     )
 
 
-def _batch_message(tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
+def _batch_message(tp: TP, records: Records, generation: int) -> ConsumerMessage:
     last = records[-1]
     return ConsumerMessage(
         tp.topic,
@@ -378,7 +383,7 @@ def _batch_message(tp: TP, records: list[Any], generation: int) -> ConsumerMessa
         last.timestamp_type,
         [],
         b"",
-        Records(records),  # type: ignore[arg-type]
+        records,  # type: ignore[arg-type]
         None,
         tp=tp,
         generation_id=generation,

@@ -8,7 +8,9 @@ changes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -18,6 +20,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from stream.config import Settings
 from stream.config.marks import mark_of
 from stream.errors import BrokerError, TopicError
 from stream.kafka.client import heed_group_errors
@@ -36,16 +39,51 @@ WATCH_S: Final = 2.0
 POSITION_S: Final = 0.2
 """Longest wait for positions that are being asked for."""
 
-GATHER_MS: Final = 50
+GATHER_S: Final = 0.03
 """How long a broker gathers events before it answers a fetch, while they come steadily.
 
-A pass through the worker costs some ten milliseconds of a core whatever it is given, so that
-passes of a few events each would take half a core at a rate of which it can do twenty times as
-much.
+A pass through the worker costs some twenty milliseconds of a core whatever it is given, so that
+passes of a few events each would take a whole core at a rate of which it can do twenty times as
+much, and every event would wait for two of them.
 """
 
-STEADILY: Final = range(8, 1_000)
-"""Records of one fetch that say so: below, each is answered at once; above, there is a backlog."""
+GATHERED_PASSES: Final = 1.5
+"""Of the last passes' time is gathered at least, so that the model rests a third of the time."""
+
+LATELY_S: Final = 0.25
+"""How far back one looks for whether events come steadily."""
+
+STEADY_RATE: Final = 50.0
+"""Events a second that say so. An event that comes alone is answered at once."""
+
+BACKLOG: Final = 1_000
+"""Records of a fetch which say that more are there already, so that nothing is waited for."""
+
+
+class Gathering:
+    """Decides how long the next fetch may wait for more events."""
+
+    def __init__(self, settings: Settings, pass_s: Callable[[], float]) -> None:
+        self._settings, self._pass_s = settings, pass_s
+        self._came: deque[tuple[float, int]] = deque()  # moments, and how many came at each
+
+    def after(self, count: int, now_s: float) -> tuple[int, int]:
+        """Returns bytes to wait for, and milliseconds at most, after a fetch of `count` records.
+
+        now_s: moment of a clock that never goes back.
+        """
+        longest_ms = self._settings.fetch_max_wait_ms
+        if count >= BACKLOG or self._rate(count, now_s) < STEADY_RATE:
+            return 1, longest_ms
+        gather_s = max(GATHER_S, GATHERED_PASSES * self._pass_s())
+        return self._settings.fetch_max_bytes, min(_ms(gather_s), longest_ms)
+
+    def _rate(self, count: int, now_s: float) -> float:
+        """Returns the events a second lately, now that so many more came."""
+        self._came.append((now_s, count))
+        while self._came[0][0] < now_s - LATELY_S:
+            self._came.popleft()
+        return sum(came for _, came in self._came) / LATELY_S
 
 
 def _ms(seconds: float | None) -> int:
@@ -77,8 +115,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def __init__(self, consumer: ThreadDelegateConsumer, **options: Any) -> None:
         super().__init__(consumer, **options)
-        host = cast(HookedTransport, self.transport).hooks.host
+        hooks = cast(HookedTransport, self.transport).hooks
+        host = hooks.host
         self._settings = host.settings
+        self._gathering = Gathering(host.settings, hooks.pass_s)
         self.membership = Membership(host.settings, host.fail, host.failpoint)
         self._fail = host.fail
         # of each partition in the last fetch: where its next record can be
@@ -173,21 +213,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     ) -> Any:
         # where the next record can be is known to this thread alone, and only until the next fetch
         fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
-        self._gather(consumer, sum(map(len, fetched.values())))
+        came = sum(map(len, fetched.values()))
+        # aiokafka reads both fields for each request; it has no other way to change them
+        fetcher = consumer._fetcher
+        waits = self._gathering.after(came, time.monotonic())
+        fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = waits
         self.after = {}
         for tp in fetched:
             # a partition that was taken away has none, and its batch will be handed back
             with suppress(IllegalStateError):
                 self.after[tp] = await consumer.position(tp)
         return fetched
-
-    def _gather(self, consumer: AIOKafkaConsumer, count: int) -> None:
-        """Says how long the next fetch may wait for more, after one of `count` records."""
-        # aiokafka reads both fields for each request; it has no other way to change them
-        fetcher, steady = consumer._fetcher, count in STEADILY
-        fetcher._fetch_min_bytes = self._settings.fetch_max_bytes if steady else 1
-        longest_ms = self._settings.fetch_max_wait_ms
-        fetcher._fetch_max_wait_ms = min(GATHER_MS, longest_ms) if steady else longest_ms
 
     async def positions(self, partitions: set[TP]) -> dict[TP, int]:
         """Returns where the next record of each partition can be, of those that are known now."""

@@ -83,6 +83,7 @@ class ConsumerHooks:
     host: Host
     flow: Flow
     model_free: Event  # set while nothing waits for the model
+    pass_s: Callable[[], float]  # how long its passes took lately
     recovery: Callable[[], Recovering]
     flush: Callable[[], Awaitable[None]]  # publishes what was withheld
     # the changelog offset up to which everything is held of a partition of it

@@ -1,21 +1,26 @@
 """Holds fetched batches until the model is free, and decodes them meanwhile (between hops 1 and 2).
 
 A model call costs some milliseconds whatever it is given, so what several partitions fetched while
-one ran goes into the next one. At low load nothing waits and a batch is taken alone; the more there
-is to do, the more is done at once.
+one ran goes into the next one, and so do all batches of one fetch. At low load nothing else waits;
+the more there is to do, the more is done at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, cast
 
 from faust.types import EventT
 from mode.utils.locks import Event
 
 from stream.contracts.event_batch import EventBatch
+from stream.kafka.batch_consumer import Records
+
+REST_S: Final = 0.01
+"""Longest wait for the rest of a fetch, of which a rebalance may drop batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class Inbox:
         self._decode = decode
         self._waiting: list[Arrival] = []
         self._events = 0
+        self._crowded = False  # a batch has no room
         self._changed = asyncio.Condition()
         self.empty = Event()
         self.empty.set()
@@ -44,19 +50,33 @@ class Inbox:
         """Lets a batch wait, once there is room, and begins to decode it."""
         size = len(event.value)
         async with self._changed:
-            await self._changed.wait_for(
-                lambda: not self._waiting or self._events + size <= self._most_events
-            )
+            if not self._has_room(size):
+                self._crowded = True
+                self._changed.notify_all()
+                await self._changed.wait_for(lambda: self._has_room(size))
             self._waiting.append(Arrival(event, self._decode(event)))
             self._events += size
             self.empty.clear()
             self._changed.notify_all()
 
+    def _has_room(self, size: int) -> bool:
+        return not self._waiting or self._events + size <= self._most_events
+
     async def take(self) -> list[Arrival]:
-        """Returns all batches that wait, at least one, in the order they came."""
+        """Returns all batches that wait, at least one, in the order they came.
+
+        What the same fetch brought comes together, as far as there is room.
+        """
         async with self._changed:
             await self._changed.wait_for(lambda: bool(self._waiting))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REST_S):
+                    await self._changed.wait_for(self._is_whole)
             self.empty.set()
             taken, self._waiting, self._events = self._waiting, [], 0
+            self._crowded = False
             self._changed.notify_all()
             return taken
+
+    def _is_whole(self) -> bool:
+        return self._crowded or not cast(Records, self._waiting[-1].event.value).more_follow

@@ -202,6 +202,7 @@ def build_app(
         host=host,
         flow=BatchFlow(settings.max_batch_events),
         model_free=app.computing.inbox.empty,
+        pass_s=lambda: app.computing.pass_s,
         recovery=lambda: app.recovery,
         flush=flush,
         covered=lambda tp: app.store.persisted_offset(tp),

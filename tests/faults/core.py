@@ -29,6 +29,7 @@ from stream.contracts.control import Control, encode_control
 from stream.contracts.update import UpdateSize
 from stream.formats.mappings.mapping_file import parse_mapping
 from stream.formats.mappings.mapping_format import MappingFormat
+from stream.kafka.batch_consumer import Records
 from stream.kafka.host import Clients
 from stream.kafka.record_batches import PreparedBatch, Section
 from stream.metrics import Metrics
@@ -225,7 +226,7 @@ class _Message:
 @dataclass
 class _Event:
     message: _Message
-    value: list[Any]
+    value: Records
 
     acked: bool = False
 
@@ -362,7 +363,7 @@ class World:
                 records = log[start : start + self.random.randrange(1, 25)]
                 start += len(records)
                 message = _Message(TP(SETTINGS.events_topic, partition), records[-1].offset)
-                found.append(_Event(message, [Raw(record) for record in records]))
+                found.append(_Event(message, Records(Raw(record) for record in records)))
         return found
 
     def pipeline(

@@ -6,6 +6,9 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from stream.kafka.batch_consumer import Records
 from stream.pipeline.inbox import Inbox
 
 
@@ -13,8 +16,10 @@ def inbox(most_events: int) -> Inbox:
     return Inbox(most_events, lambda event: asyncio.get_running_loop().create_future())
 
 
-def batch(size: int) -> Any:
-    return SimpleNamespace(value=[None] * size)
+def batch(size: int, *, more_follow: bool = False) -> Any:
+    records = Records([None] * size)
+    records.more_follow = more_follow
+    return SimpleNamespace(value=records)
 
 
 def test_what_waits_is_taken_together_in_order() -> None:
@@ -48,5 +53,42 @@ def test_a_batch_larger_than_all_the_room_goes_alone() -> None:
         box = inbox(10)
         await box.put(batch(50))
         assert len(await box.take()) == 1
+
+    asyncio.run(run())
+
+
+def test_what_one_fetch_brought_is_taken_together() -> None:
+    async def run() -> None:
+        box, first, second = inbox(10), batch(3, more_follow=True), batch(3)
+        taking = asyncio.ensure_future(box.take())
+        await box.put(first)
+        await box.put(second)
+        assert [arrival.event for arrival in await taking] == [first, second]
+
+    asyncio.run(run())
+
+
+def test_the_rest_of_a_fetch_that_never_comes_is_not_waited_for_long() -> None:
+    async def run() -> None:
+        box, first = inbox(10), batch(3, more_follow=True)
+        await box.put(first)
+        assert [arrival.event for arrival in await box.take()] == [first]
+
+    asyncio.run(run())
+
+
+def test_the_rest_of_a_fetch_that_has_no_room_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stream.pipeline.inbox.REST_S", 3600)
+
+    async def run() -> None:
+        box, first, second = inbox(10), batch(8, more_follow=True), batch(3)
+        taking = asyncio.ensure_future(box.take())
+        await box.put(first)
+        putting = asyncio.ensure_future(box.put(second))
+        assert [arrival.event for arrival in await taking] == [first]
+        await putting
+        assert [arrival.event for arrival in await box.take()] == [second]
 
     asyncio.run(run())
