@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from faust.types import EventT
 
@@ -34,13 +34,6 @@ the model's many small operations come in sooner (p50 at 4,000 events/s: 68 ms i
 ones cost fewer switches (33,000 events/s instead of 28,700)."""
 
 
-class Arenas(Protocol):
-    """Holds the states of each partition."""
-
-    def arena(self, partition: int) -> Arena:
-        """Returns the arena of a partition, made empty when missing."""
-
-
 @dataclass(frozen=True)
 class Threads:
     """Holds the two threads next to the event loop's."""
@@ -57,18 +50,17 @@ class Computing:
         host: Host,
         decoder: Decoder,
         scoring: Scoring,
-        arenas: Callable[[], Arenas],
+        arena: Callable[[int], Arena],  # of a partition; made empty when missing
         threads: Threads,
         delivery: Delivery,
     ) -> None:
         self._host = host
         self._decoder = decoder
         self._scoring = scoring
-        self._arenas = arenas
+        self._arena = arena
         self._threads = threads
         self.delivery = delivery
-        self.pass_s = 0.0
-        """How long passes took lately, the newest a quarter."""
+        self.pass_s = 0.0  # how long passes took lately, the newest counted a quarter
         self.inbox = Inbox(host.settings.max_batch_events, self._decoding)
 
     async def consume(self, stream: AsyncIterable[EventT[Any]]) -> None:
@@ -92,18 +84,15 @@ class Computing:
                 self.delivery.stop(error)
 
     def _still_wanted(self, event: EventT[Any]) -> bool:
-        """Returns whether no rebalance and no end has overtaken a batch, as Faust's stream does.
-
-        What was overtaken is dropped, and read again by its next owner.
-        """
+        """Returns whether nothing overtook a batch, as Faust does; else its next owner reads it."""
         wanted = self.delivery.group.flows(event.message.generation_id)
         if not wanted:
             event.ack()
         return wanted
 
     def _decoding(self, event: EventT[Any]) -> Awaitable[EventBatch]:
-        run = asyncio.get_running_loop().run_in_executor
-        return run(self._threads.packing, self._decode, event)
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._threads.packing, self._decode, event)
 
     def _decode(self, event: EventT[Any]) -> EventBatch:
         records, now_ms = cast(list[Any], event.value), int(time.time() * 1000)
@@ -126,9 +115,8 @@ class Computing:
         # one call of the model for all partitions, in its own thread
         loop = asyncio.get_running_loop()
         outcomes = await loop.run_in_executor(self._threads.model, self._score, batches, now_ms)
-        took = time.perf_counter() - started
+        self._host.metrics.compute.observe(took := time.perf_counter() - started)
         self.pass_s += (took - self.pass_s) / 4
-        self._host.metrics.compute.observe(took)
 
         portions = [
             Portion(partition, events[partition], outcome)
@@ -139,7 +127,6 @@ class Computing:
 
     def _score(self, batches: Sequence[EventBatch], now_ms: int) -> list[Outcome]:
         """Applies batches to the states; runs in the model thread."""
-        arenas = self._arenas()
         return self._scoring.score(
-            [(batch, arenas.arena(batch.partition)) for batch in batches], now_ms
+            [(each, self._arena(each.partition)) for each in batches], now_ms
         )

@@ -46,9 +46,8 @@ class Decoder:
                 else:
                     reading = read_record(record, event_format, limits, now_ms)
                     if reading.bad or reading.dropped or len(reading.events) != 1:
-                        found.take(
-                            record, [compact_event(each, hash_of) for each in reading.events]
-                        )
+                        rows = [compact_event(each, hash_of) for each in reading.events]
+                        found.take(record, rows)
                         found.rejects += rejects_of(record, reading)
                         found.dropped.update(reading.dropped)
                         continue

@@ -1,8 +1,8 @@
 """Holds fetched batches until the model is free, and decodes them meanwhile (between hops 1 and 2).
 
 A model call costs some milliseconds whatever it is given, so what several partitions fetched while
-one ran goes into the next one, and so do all batches of one fetch. At low load nothing else waits;
-the more there is to do, the more is done at once.
+one ran goes into the next one, and so does all that one fetch brought: the more there is to do, the
+more is done at once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ class Inbox:
         self._decode = decode
         self._waiting: list[Arrival] = []
         self._events = 0
-        self._crowded = False  # a batch has no room
         self._changed = asyncio.Condition()
         self.empty = Event()
         self.empty.set()
@@ -50,23 +49,16 @@ class Inbox:
         """Lets a batch wait, once there is room, and begins to decode it."""
         size = len(event.value)
         async with self._changed:
-            if not self._has_room(size):
-                self._crowded = True
-                self._changed.notify_all()
-                await self._changed.wait_for(lambda: self._has_room(size))
+            await self._changed.wait_for(
+                lambda: not self._waiting or self._events + size <= self._most_events
+            )
             self._waiting.append(Arrival(event, self._decode(event)))
             self._events += size
             self.empty.clear()
             self._changed.notify_all()
 
-    def _has_room(self, size: int) -> bool:
-        return not self._waiting or self._events + size <= self._most_events
-
     async def take(self) -> list[Arrival]:
-        """Returns all batches that wait, at least one, in the order they came.
-
-        What the same fetch brought comes together, as far as there is room.
-        """
+        """Returns all batches that wait, at least one, in the order they came."""
         async with self._changed:
             await self._changed.wait_for(lambda: bool(self._waiting))
             with suppress(TimeoutError):
@@ -74,9 +66,10 @@ class Inbox:
                     await self._changed.wait_for(self._is_whole)
             self.empty.set()
             taken, self._waiting, self._events = self._waiting, [], 0
-            self._crowded = False
             self._changed.notify_all()
             return taken
 
     def _is_whole(self) -> bool:
-        return self._crowded or not cast(Records, self._waiting[-1].event.value).more_follow
+        """Returns whether all of a fetch is there, or so much that the rest is not waited for."""
+        much = self._events >= self._most_events / 4
+        return much or not cast(Records, self._waiting[-1].event.value).more_follow

@@ -230,8 +230,8 @@ class Scoring:
 
 def _out_of_memory(error: Exception) -> bool:
     """Returns whether PyTorch got no memory, which says nothing about an event."""
-    words = ("memory", "ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    said = str(error) if isinstance(error, RuntimeError) else ""
+    return "memory" in said or "ALLOC_FAILED" in said
 
 
 def _reject(batch: EventBatch, error: Exception) -> Reject:

@@ -182,7 +182,9 @@ def build_app(
         watchers.append(Drops(host.metrics))
     decoder = WatchedDecoder(limits, watchers, control_key, event_format)
     app.delivery = Delivery(host, clients, scoring.write, threads.packing, encode)
-    app.computing = Computing(host, decoder, scoring, lambda: app.store, threads, app.delivery)
+    app.computing = Computing(
+        host, decoder, scoring, lambda partition: app.store.arena(partition), threads, app.delivery
+    )
 
     app.sweeper = Sweeper(
         host,

@@ -378,7 +378,7 @@ class World:
         delivery = Delivery(host, clients, scoring.write, inline)
         event_format = MappingFormat(parse_mapping(MAPPING, "shop.toml")) if self.mapped else None
         decoder = Decoder(event_format=event_format)
-        return Computing(host, decoder, scoring, lambda: store, Threads(inline, inline), delivery)
+        return Computing(host, decoder, scoring, store.arena, Threads(inline, inline), delivery)
 
     def live(self, point: str = "", at: int = 1, action: str = "kill") -> bool:
         """Runs one life of a worker, until everything is applied or the failpoint ends it.
