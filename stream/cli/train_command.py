@@ -15,6 +15,7 @@ import click
 from safetensors import SafetensorError
 
 from models.errors import LostRankError
+from stream.broker.processes import interrupts_held
 from stream.cli import options
 from stream.cli.data_options import check_split, data_options, seen_option
 from stream.cli.torchrun import Place, check_shared, place_of
@@ -236,7 +237,8 @@ def command(out: Path, as_json: bool, restart: bool, **given: Any) -> None:
     # what cannot be written is known before anything is learned
     _prepare_out(out, restart)
     try:
-        from stream.cli.train_report import train  # takes seconds, so not for --help
+        with interrupts_held():  # PyTorch aborts where an import of it is interrupted
+            from stream.cli.train_report import train  # takes seconds, so not for --help
 
         report = train(out, given, as_json, place)
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from stream.broker.ports import free_ports
 from tests.support.pipelines import wait_until
-from tests.support.processes import HANG_S, Process, spawn
+from tests.support.processes import HANG_S, Process, spawn, spawn_new
 from tests.support.training_commands import run, training
 from tests.support.training_commands import shop as shop  # the fixture
 
@@ -49,6 +49,20 @@ def test_interrupted_and_resumed_equals_uninterrupted(shop: Path, alone: Path) -
     assert "lstm 1/2" not in again.stderr  # that epoch is not run again
     weights = [(each / "weights.safetensors").read_bytes() for each in (out, alone)]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.usefixtures("forks")
+def test_ctrl_c_while_pytorch_is_imported_is_answered(shop: Path) -> None:
+    log, words = shop / "importing.log", training(shop, shop / "importing", *FEW)
+    importing = spawn_new([str(word) for word in words], dict(os.environ), log)
+    try:
+        mapped = Path(f"/proc/{importing.pid}/maps")
+        wait_until(lambda: "libtorch" in mapped.read_text(), "the import", moved=mapped.read_text)
+        importing.send_signal(signal.SIGINT)
+        assert importing.wait(HANG_S) == 130
+    finally:
+        importing.kill()
+    assert log.read_text().strip().startswith("Stopped; what is done is kept in")
 
 
 def like(found: Path, wanted: Path) -> None:
