@@ -134,10 +134,10 @@ def test_a_model_too_slow_for_the_stream_gives_way_in_the_declared_order(
             break
         pipeline.produce(1_000, seed=10 + number)
         pipeline.wait_applied()
-    for number in range(20):  # 15 of 60 users in a partition: over half of what fits
+    for number in range(20):  # 18 users, whom one fetch brings together: over half of what fits
         if batches("larger_batches"):
             break
-        pipeline.produce(400, users=60, seed=40 + number)
+        pipeline.produce(400, users=18, seed=40 + number)
         pipeline.wait_applied()
     for number in range(20):
         if worker.metric("score_level") == 0:
