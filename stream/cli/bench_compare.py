@@ -47,7 +47,13 @@ from stream.errors import UsageError
 @click.option(
     "--users", default="5000,1000000", show_default=True, help="Numbers of users, a topic each."
 )
-@click.option("--models", default="null,real", show_default=True, help="null, real or both.")
+@click.option(
+    "--models",
+    type=click.Choice(("null", "real", "null,real")),
+    default="null,real",
+    show_default=True,
+    help="Models that are served.",
+)
 @click.option("--only", multiple=True, help="Forms whose name holds this; may be given again.")
 @click.option(
     "--quick", is_flag=True, help="One short round of a few forms; warns if ratios have fallen."

@@ -225,7 +225,13 @@ def _of_seeds(
 @main.command()
 @repeats_option
 @click.option("--only", "forms", multiple=True, default=FORMS, help="Forms named like this.")
-@click.option("--models", default="real", show_default=True, help="null, real or both.")
+@click.option(
+    "--models",
+    type=click.Choice(("null", "real", "null,real")),
+    default="real",
+    show_default=True,
+    help="Models that are served.",
+)
 @click.option("--users", default="5000", show_default=True, help="Numbers of users.")
 @environment_option
 def speed(
