@@ -34,7 +34,6 @@ FIT_USERS: Final = 2_000
 FIT_EVENTS: Final = 64
 """Users whose events the rates are fitted to, and how many of the newest of each."""
 
-
 SCALED: Final = 4
 """Steps of a backward pass after which its numbers are scaled. One step makes them a billion times
 as large at most, and never smaller."""

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from stream.cli import options
-from stream.cli.bench_view import announce, is_named
+from stream.cli.bench_view import announce, is_named, models_option
 from stream.config import Settings, from_environment
 from stream.errors import UsageError
 
@@ -47,13 +47,7 @@ from stream.errors import UsageError
 @click.option(
     "--users", default="5000,1000000", show_default=True, help="Numbers of users, a topic each."
 )
-@click.option(
-    "--models",
-    type=click.Choice(("null", "real", "null,real")),
-    default="null,real",
-    show_default=True,
-    help="Models that are served.",
-)
+@models_option("null,real")
 @click.option("--only", multiple=True, help="Forms whose name holds this; may be given again.")
 @click.option(
     "--quick", is_flag=True, help="One short round of a few forms; warns if ratios have fallen."

@@ -1,8 +1,9 @@
-"""Holds what `bench` and its sub-commands share: progress, figures in words, which broker."""
+"""Holds what `bench` and its sub-commands share: an option, progress, figures, which broker."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -11,6 +12,17 @@ from stream.config import DEFAULT_BROKER, Settings
 
 if TYPE_CHECKING:
     from stream.bench.rate import BenchResult
+
+
+def models_option(default: str) -> Callable[[Any], Any]:
+    """Returns the option that says which models are served."""
+    return click.option(
+        "--models",
+        type=click.Choice(("null", "real", "null,real")),
+        default=default,
+        show_default=True,
+        help="Models that are served.",
+    )
 
 
 def announce(text: str) -> None:

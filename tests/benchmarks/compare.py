@@ -17,6 +17,7 @@ from pathlib import Path
 
 import click
 
+from stream.cli.bench_view import models_option
 from stream.config import DEFAULT_BROKER, Settings
 from stream.errors import Failure
 from tests.benchmarks import report
@@ -49,7 +50,7 @@ GUESS_S = 12.0
     "--window", default=5.0, show_default=True, help="Seconds that a peer is measured for, at most."
 )
 @click.option("--users", default="5000,1000000", show_default=True, help="Numbers of users.")
-@click.option("--models", default="null,real", show_default=True)
+@models_option("null,real")
 @click.option("--only", multiple=True, help="Forms whose name holds this; may be given again.")
 @click.option(
     "--quick",

@@ -36,6 +36,7 @@ import click
 
 from stream.broker.local_kafka import LocalKafka
 from stream.broker.ports import free_ports
+from stream.cli.bench_view import models_option
 from tests.benchmarks.measured import pages as page_tables
 from tests.benchmarks.measured import rows
 from tests.benchmarks.measured.rows import ROOT, Run
@@ -225,13 +226,7 @@ def _of_seeds(
 @main.command()
 @repeats_option
 @click.option("--only", "forms", multiple=True, default=FORMS, help="Forms named like this.")
-@click.option(
-    "--models",
-    type=click.Choice(("null", "real", "null,real")),
-    default="real",
-    show_default=True,
-    help="Models that are served.",
-)
+@models_option("real")
 @click.option("--users", default="5000", show_default=True, help="Numbers of users.")
 @environment_option
 def speed(
