@@ -131,6 +131,19 @@ def joined(batches: Sequence[EventBatch]) -> EventBatch:
     )
 
 
+def in_order(batches: Sequence[EventBatch]) -> EventBatch:
+    """Returns batches whose records stand between each other's as one, by offset.
+
+    Events of one record keep their order. The rest of the batches follow each other.
+    """
+    whole = joined(batches)
+    order = np.argsort(whole.offsets, kind="stable")
+    ordered = stretch(whole, order)
+    return dataclasses.replace(
+        ordered, rejects=whole.rejects, controls=whole.controls, dropped=whole.dropped
+    )
+
+
 def stretch(batch: EventBatch, places: slice | Array) -> EventBatch:
     """Returns some events of a batch, without its bad records and controls."""
     if isinstance(places, slice):

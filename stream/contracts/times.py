@@ -9,6 +9,7 @@ the unit that fits, and their reader says so. Nothing here reads a clock: caller
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -122,6 +123,15 @@ def parse_time(text: str) -> int:
     except KeyError:
         return _parse_time(text)
     return time_ms if 0 <= time_ms <= MAX_TIME_MS else _parse_time(text)
+
+
+def parse_times(texts: Sequence[str]) -> list[int] | None:
+    """Returns the Unix milliseconds of RFC 3339 times whose parts are all remembered, else None."""
+    try:
+        found = [_minutes[text[:16]] + _SECONDS[text[16:19]] + _rests[text[19:]] for text in texts]
+    except KeyError:
+        return None
+    return found if found and min(found) >= 0 and max(found) <= MAX_TIME_MS else None
 
 
 def _parse_time(text: str) -> int:

@@ -61,7 +61,7 @@ LONGEST_KEPT: Final = 100
 """Characters of such a name."""
 
 _ids: Final = attrgetter(*ITEM_IDS)
-_THING: Final = re.compile(r"product|promotion", re.IGNORECASE)
+THING: Final = re.compile(r"product|promotion", re.IGNORECASE)
 _NOT_WORDS: Final = re.compile(r"[\W_]+")
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -128,21 +128,21 @@ def called(
     is named: of another call it may be a person's.
     page: the title of the page or screen that was viewed, which is the subject where no item is.
     """
-    if event.action == SEARCH and (query := _query(properties)):
+    if event.action == SEARCH and (query := query_of(properties)):
         event.query = query
         return Reading((event,))
     if properties.products is not None and (found := _each_product(event, properties)):
         return found
 
     item_id, title = item_of(properties, "properties"), page
-    if properties.name is not None and (item_id or _THING.search(name)):
+    if properties.name is not None and (item_id or THING.search(name)):
         title = words_of(properties.name, "properties.name") or title
     if properties.title is not None and (item_id or ACTION_CODES[event.action]):
         title = words_of(properties.title, "properties.title") or title
     if item_id:
         event.item_id = item_id
     elif not title:
-        event.query = _query(properties)
+        event.query = query_of(properties)
         if not event.query:
             return DROPPED
     event.title = title
@@ -196,7 +196,7 @@ def categories_of(value: Any, where: str) -> list[str] | None:
     return [text] if text else None
 
 
-def _query(properties: Properties) -> str | None:
+def query_of(properties: Properties) -> str | None:
     """Returns the words searched for; an object, which the specification allows, says none."""
     for value in (properties.query, properties.search_query, properties.search_term):
         if value is not None and not isinstance(value, dict | list):

@@ -7,6 +7,7 @@ all its events are. Pure: the caller hands its clock over.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from stream.contracts.control import is_control
@@ -17,11 +18,13 @@ from stream.contracts.event import (
     Event,
     Limits,
     check_event,
+    compact_event,
     future_fault,
     key_fault,
     origin_of,
     unreadable,
 )
+from stream.contracts.event_batch import Collected
 from stream.contracts.faults import BadEvent, Reject, UnreadableBytes
 from stream.contracts.times import FIRST_TIME_MS
 from stream.formats.documents import is_one_document, read_documents
@@ -182,6 +185,29 @@ def _most_bytes(event: Event) -> int:
         + len(event.session_id or "")
     )
     return 4 * (count + sum(map(len, event.categories or ())))
+
+
+def collect(
+    record: Any,
+    event_format: EventFormat,
+    limits: Limits,
+    now_ms: int | None,
+    hash_of: Callable[[str], int],
+    found: Collected,
+) -> None:
+    """Adds all that one record holds to what was found in its batch; raises BadEvent.
+
+    hash_of: `hash64`, which may remember.
+    """
+    reading = read_record(record, event_format, limits, now_ms)
+    rows = [compact_event(event, hash_of) for event in reading.events]
+    if reading.bad or reading.dropped or len(rows) != 1:
+        found.take(record, rows)
+        found.rejects += rejects_of(record, reading)
+        found.dropped.update(reading.dropped)
+    else:
+        found.rows += rows
+        found.records.append(record)
 
 
 def rejects_of(record: Any, reading: Reading) -> list[Reject]:

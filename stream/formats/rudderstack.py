@@ -6,11 +6,12 @@ consent ids, of the purposes that are asked for, is dropped. All else is as segm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
 
+from stream.formats.columns.fields import ids
 from stream.formats.decoding import NoObject, id_of
 from stream.formats.segment import Call, Context, SegmentFormat
 
@@ -59,3 +60,8 @@ class RudderstackFormat(SegmentFormat):
     def decoder(self) -> Callable[[bytes], Call]:
         """Returns what decodes a call."""
         return msgspec.json.Decoder(_Call).decode
+
+    def sessions(self, calls: Sequence[Call], odd: set[int]) -> tuple[Sequence[str], ...]:
+        """Returns the column of sessions."""
+        contexts = [call.context for call in calls]
+        return (ids([getattr(each, "session_id", None) for each in contexts], odd),)

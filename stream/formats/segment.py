@@ -9,7 +9,7 @@ is dropped. identify, group and alias are no behaviour.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -17,6 +17,9 @@ import msgspec
 
 from stream.contracts.event import Event
 from stream.contracts.faults import BadEvent, shown
+from stream.formats.columns.event_columns import EventColumns
+from stream.formats.columns.fields import documents_of, first_of, ids, moments, words
+from stream.formats.columns.products import add_subjects
 from stream.formats.commerce import (
     ACTION_NAMED,
     DROPPED,
@@ -37,7 +40,7 @@ from stream.formats.decoding import (
     words_of,
 )
 from stream.formats.documents import each_document
-from stream.formats.event_format import CONSENT, Headers, Reading
+from stream.formats.event_format import CONSENT, NO_BEHAVIOUR, Headers, Reading
 
 DENIED: Final = Reading(dropped={CONSENT: 1})
 NO_BEHAVIOUR_CALLS: Final = ("identify", "group", "alias", "merge", "reset", "delete")
@@ -96,6 +99,9 @@ class Call(msgspec.Struct, gc=False, rename="camel"):
     batch: list[msgspec.Raw] | None = None
 
 
+NO_CALL: Final = Call()
+
+
 class SegmentFormat:
     """Reads a call, or the body of a batch of calls."""
 
@@ -122,6 +128,23 @@ class SegmentFormat:
             return _events_of(call, received_ms)
         read = partial(self.read, headers=headers, received_ms=received_ms)
         return each_document([bytes(each) for each in batch], read)
+
+    def sessions(self, calls: Sequence[Call], odd: set[int]) -> tuple[Sequence[str], ...]:
+        """Returns the column of sessions, none where the specification has no field for them."""
+        return ()
+
+    def columns(
+        self, values: Sequence[bytes], received_ms: Sequence[int], odd: set[int]
+    ) -> EventColumns:
+        """Returns the columns of calls; those of several products are odd."""
+        calls = documents_of(self._decode, values, NO_CALL, odd)
+        odd.update(place for place, call in enumerate(calls) if call.batch is not None)
+        found = _columns_of(calls, odd)
+        found.others += self.sessions(calls, odd)
+        for place, call in enumerate(calls):
+            if call.context is not None and call.context.denied(self._purposes):
+                found.dropped[place] = CONSENT
+        return found
 
     def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
         """Returns the users of a call, or of all calls of a batch.
@@ -163,6 +186,48 @@ def _events_of(call: Call, received_ms: int | None) -> Reading:
     event.event_id = id_of(call.message_id, "messageId")
     event.session_id = context.session() if context is not None else None
     return called(event, call.properties or NO_PROPERTIES, name=name, page=page)
+
+
+def _columns_of(calls: Sequence[Call], odd: set[int]) -> EventColumns:
+    """Returns the columns of calls, row for row what `_events_of` makes of each."""
+    # Which call each is: the event of a page says nothing, its title is what it is about.
+    kinds = [call.type for call in calls]
+    names: list[str] = list(words([call.event for call in calls], odd))
+    actions = list(map(ACTION_NAMED.__getitem__, names))
+    dropped = {place: NO_BEHAVIOUR for place, name in enumerate(actions) if name in HEARTBEATS}
+    pages: list[str] | None = None
+    if kinds.count("track") < len(kinds):
+        pages = [""] * len(kinds)
+        for place, kind in enumerate(kinds):
+            if kind in ("page", "screen"):
+                names[place], actions[place] = "", "view"
+                dropped.pop(place, None)
+                pages[place] = _page(calls[place], place, odd)
+            elif kind in NO_BEHAVIOUR_CALLS:
+                dropped[place] = NO_BEHAVIOUR
+            elif kind != "track":
+                odd.add(place)
+
+    users = ids([call.user_id for call in calls], odd)
+    if not all(users):
+        users = first_of((users, ids([call.anonymous_id for call in calls], odd)))
+    found = EventColumns(
+        users=users,
+        actions=actions,
+        times_ms=moments([call.timestamp for call in calls], odd),
+        event_ids=ids([call.message_id for call in calls], odd),
+        dropped=dropped,
+    )
+    add_subjects(found, [call.properties for call in calls], names, pages, odd)
+    return found
+
+
+def _page(call: Call, place: int, odd: set[int]) -> str:
+    try:
+        return _title(call, call.context) or ""
+    except BadEvent:
+        odd.add(place)
+        return ""
 
 
 def _user(call: Call) -> str:

@@ -12,8 +12,9 @@ from stream.contracts.control import placed_control
 from stream.contracts.event import Limits, RememberedHashes, compact_event, parse_event
 from stream.contracts.event_batch import Collected, EventBatch
 from stream.contracts.faults import BadEvent
+from stream.formats.columns.reading import read_plain
 from stream.formats.event_format import EventFormat
-from stream.formats.records import read_record, rejects_of
+from stream.formats.records import collect
 
 
 class Decoder:
@@ -37,23 +38,24 @@ class Decoder:
 
         Records have key, value, headers, offset and timestamp, for which `now_ms` may stand in.
         """
+        plain = read_plain(records, self._format, self._limits, now_ms, self._hashes.__getitem__)
+        if plain is None:
+            return self._one_by_one(topic, partition, records, now_ms)
+        return plain.with_rest(self._one_by_one(topic, partition, plain.rest, now_ms))
+
+    def _one_by_one(
+        self, topic: str, partition: int, records: Sequence[Any], now_ms: int | None
+    ) -> EventBatch:
         limits, hash_of, event_format = self._limits, self._hashes.__getitem__, self._format
         found = Collected()
         for record in records:
             try:
                 if event_format is None:
                     event = parse_event(record, limits, now_ms)
+                    found.rows.append(compact_event(event, hash_of))
+                    found.records.append(record)
                 else:
-                    reading = read_record(record, event_format, limits, now_ms)
-                    if reading.bad or reading.dropped or len(reading.events) != 1:
-                        rows = [compact_event(each, hash_of) for each in reading.events]
-                        found.take(record, rows)
-                        found.rejects += rejects_of(record, reading)
-                        found.dropped.update(reading.dropped)
-                        continue
-                    (event,) = reading.events
-                found.rows.append(compact_event(event, hash_of))
-                found.records.append(record)
+                    collect(record, event_format, limits, now_ms, hash_of, found)
             except BadEvent as error:  # of a control too, so that events cost no look at it
                 try:
                     found.controls.append(placed_control(record, limits, self._control_key, error))

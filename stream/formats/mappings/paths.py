@@ -16,11 +16,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from stream.contracts.faults import BadEvent, fault_of, shown
+from stream.formats.columns.fields import documents_of
 
 ELEMENTS: Final = "[]"
 
@@ -78,7 +79,8 @@ class Extractor:
         inner = {each.text: each.inner for each in paths if each.inner is not None}
         self._outer, self._inner = list(outer.values()), list(inner.values())
         self.slots = {text: slot for slot, text in enumerate([*outer, *inner])}
-        self._fast = _typed(self._outer, self._inner, self._array)
+        self._typed = _typed(self._outer, self._inner, self._array)
+        self._fast = None if self._typed is None else _reader(self._typed, len(self._inner))
 
     def rows(self, value: bytes) -> tuple[Sequence[Row], bool]:
         """Returns the values of a document, and whether each row is an element of its array.
@@ -91,6 +93,24 @@ class Extractor:
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 pass  # it is not as usual
         return self.walk(value)
+
+    def columns(self, values: Sequence[bytes], odd: set[int]) -> list[Sequence[Any]] | None:
+        """Returns a column of values for each path; None if usual documents have no type.
+
+        Unusual documents are odd, and those whose array has elements.
+        """
+        if self._typed is None:
+            return None
+        decode, nothing, attributes, array, _ = self._typed
+        documents = documents_of(decode, values, nothing, odd)
+        columns: list[Sequence[Any]] = [
+            list(map(attrgetter(each), documents)) for each in attributes
+        ]
+        if array:
+            elements = map(attrgetter(array), documents)
+            odd.update(place for place, each in enumerate(elements) if each)
+            columns += [[None] * len(documents)] * len(self._inner)
+        return columns
 
     @property
     def is_typed(self) -> bool:
@@ -202,32 +222,47 @@ class _TwoShapesError(Exception):
     """Says that no one type serves all paths."""
 
 
+class _Typed(NamedTuple):
+    """Holds what reads documents of the usual shape, and where it leaves their values."""
+
+    decode: Callable[[bytes], Any]  # raises what msgspec raises
+    nothing: Any  # what an empty document becomes
+    outer: list[str]  # attributes of a document, with dots
+    array: str | None  # the attribute of the array
+    inner: list[str] | None  # attributes of an element; None: the element itself
+
+
 def _typed(
     outer: Sequence[tuple[str, ...]],
     inner: Sequence[tuple[str, ...]],
     array: tuple[str, ...] | None,
-) -> Callable[[bytes], tuple[Sequence[Row], bool]] | None:
-    """Returns a decoder of documents that have the usual shape, None if no type serves all paths.
-
-    It raises what msgspec raises.
-    """
+) -> _Typed | None:
+    """Returns what reads documents of the usual shape, None if no type serves all paths."""
     document, element = _Node(), _Node()
+    inside: list[str] | None = None
+    elements: str | None = None
+    if () in inner and len(inner) > 1:
+        return None
     try:
-        outer_of = _getter([document.add(steps) for steps in outer])
-        inner_of: Callable[[Any], tuple[Any, ...]] = _itself
-        kind: Any = Any
-        if array is None:
-            decode = msgspec.json.Decoder(document.type()).decode
-            return lambda value: ((outer_of(decode(value)),), False)
-        if () in inner and len(inner) > 1:
-            return None
-        if () not in inner:
-            inner_of, kind = _getter([element.add(steps) for steps in inner]), element.type()
-        elements_of = attrgetter(document.add(array, kind))
+        attributes = [document.add(steps) for steps in outer]
+        if array is not None:
+            if () not in inner:
+                inside = [element.add(steps) for steps in inner]
+            elements = document.add(array, Any if inside is None else element.type())
     except _TwoShapesError:
         return None
-    decode = msgspec.json.Decoder(document.type()).decode
-    nothing = (None,) * len(inner)
+    kind = document.type()
+    return _Typed(msgspec.json.Decoder(kind).decode, kind(), attributes, elements, inside)
+
+
+def _reader(typed: _Typed, inner: int) -> Callable[[bytes], tuple[Sequence[Row], bool]]:
+    """Returns what reads the rows of a document; it raises what msgspec raises."""
+    decode, outer_of = typed.decode, _getter(typed.outer)
+    if typed.array is None:
+        return lambda value: ((outer_of(decode(value)),), False)
+    inner_of = _itself if typed.inner is None else _getter(typed.inner)
+    elements_of = attrgetter(typed.array)
+    nothing = (None,) * inner
 
     def rows(value: bytes) -> tuple[Sequence[Row], bool]:
         found = decode(value)
