@@ -5,7 +5,7 @@ Workers read the contract without it, by the contract's own parser; it serves wh
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -13,6 +13,9 @@ import msgspec
 from stream.contracts.event import Event
 from stream.contracts.faults import fault_of
 from stream.contracts.times import parse_time
+from stream.formats.columns.event_columns import EventColumns
+from stream.formats.columns.events import NO_EVENT, columns_of
+from stream.formats.columns.fields import documents_of
 from stream.formats.decoding import fields_of, ids_in_pieces
 from stream.formats.event_format import Headers, Reading
 
@@ -34,6 +37,12 @@ class ContractFormat:
         if isinstance(event.time, str):
             event.time = parse_time(event.time)
         return Reading((event,))
+
+    def columns(
+        self, values: Sequence[bytes], received_ms: Sequence[int], odd: set[int]
+    ) -> EventColumns:
+        """Returns the columns of documents."""
+        return columns_of(documents_of(_decode, values, NO_EVENT, odd), odd)
 
     def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
         """Returns the user_id of a document, as it is written."""

@@ -22,8 +22,8 @@ class EventColumns:
     users: Sequence[str]
     actions: Sequence[str]
     times_ms: Sequence[int]  # Unix milliseconds, each less than 2^63
-    event_ids: Sequence[str]
-    item_ids: Sequence[str] = ()  # (), of this and the next two: none has any
+    event_ids: Sequence[str] = ()  # (), of this and the next three: none is given
+    item_ids: Sequence[str] = ()
     titles: Sequence[str] = ()
     queries: Sequence[str] = ()
     others: tuple[Sequence[str], ...] = ()  # texts that are in no row, but may be too long
@@ -32,6 +32,7 @@ class EventColumns:
     def __post_init__(self) -> None:
         """Fills columns that nobody gave."""
         nothing = [""] * len(self.users)
+        self.event_ids = self.event_ids or nothing
         self.item_ids = self.item_ids or nothing
         self.titles = self.titles or nothing
         self.queries = self.queries or nothing

@@ -20,6 +20,7 @@ from stream.contracts.event_batch import EventBatch, in_order, stretch
 from stream.contracts.times import FIRST_TIME_MS
 from stream.formats.columns.event_columns import ColumnFormat, EventColumns
 from stream.formats.event_format import EventFormat
+from stream.formats.framed.readers import FramedFormat
 
 READ_HEADERS: Final = (CONTROL_HEADER, ORIGIN_HEADER)
 """Headers that say something of any record."""
@@ -61,6 +62,8 @@ def read_plain(
     the caller's clock. hash_of: `hash64`, which may remember.
     """
     if len(records) < LEAST_AT_ONCE or not isinstance(event_format, ColumnFormat):
+        return None
+    if isinstance(event_format, FramedFormat) and not isinstance(event_format.inner, ColumnFormat):
         return None
     offsets = np.array([record.offset for record in records], np.int64)
     if not (offsets[1:] > offsets[:-1]).all():

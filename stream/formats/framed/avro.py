@@ -23,7 +23,8 @@ from uuid import UUID
 import msgspec
 
 from stream.contracts.faults import BadEvent
-from stream.formats.framed.flat_avro import flat_reader
+from stream.formats.framed.flat_avro import flat_fields, flat_reader
+from stream.formats.framed.flat_columns import column_reader
 from stream.formats.framed.frame import MOST_FLAT_BYTES, Reader, RegisteredSchema, unusable
 
 _PRIMITIVES: Final = (
@@ -99,7 +100,10 @@ def avro_reader(schema: RegisteredSchema) -> Reader:
         over = len(payload) - stream.tell()
         raise _mismatch(f"{over} are left over" if over > 0 else "they end too early")
 
-    return Reader(read, flat_reader(parsed) if len(schema.text) <= MOST_FLAT_BYTES else None)
+    fields = flat_fields(parsed) if len(schema.text) <= MOST_FLAT_BYTES else None
+    if fields is None:
+        return Reader(read)
+    return Reader(read, flat_reader(fields), column_reader(fields))
 
 
 def _mismatch(what: str, error: str = "BadEvent") -> BadEvent:

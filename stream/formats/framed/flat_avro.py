@@ -68,11 +68,12 @@ _FIELDS: Final[dict[str, set[int]]] = {
 }
 """What each field of an event may be of, in their order."""
 
+OTHER: Final = "other"
 _MORE: Final = 0x80
 _MOST_BITS: Final = 64
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """Holds what a type is read as."""
 
     number: int
@@ -84,14 +85,22 @@ class _Kind(NamedTuple):
         return TEXT if self.number == ENUM else self.number
 
 
-def flat_reader(schema: Any) -> EventReader | None:
-    """Returns what reads records of a parsed schema; None: they are not flat, or no events."""
+class FlatField(NamedTuple):
+    """Holds what a field of a flat record is."""
+
+    name: str  # of the contract; OTHER: it is none of an event, and is read so that bad bytes show
+    kinds: Sequence[Kind]
+    union: bool
+
+
+def flat_fields(schema: Any) -> list[FlatField] | None:
+    """Returns the fields of a parsed schema; None: its records are not flat, or no events."""
     if not isinstance(schema, dict) or schema.get("type") != "record":
         return None
     names = [field["name"] for field in schema["fields"]]
     if not {"user_id", "action", "time"} <= set(names):
         return None
-    code = _Code()
+    fields: list[FlatField] = []
     for name, field in zip(names, schema["fields"], strict=True):
         union = isinstance(field["type"], list)
         kinds = [_kind(each) for each in (field["type"] if union else [field["type"]])]
@@ -101,8 +110,16 @@ def flat_reader(schema: Any) -> EventReader | None:
             return None
         if fitting and not {each.shown for each in known} <= fitting:
             return None
-        # what is no field of an event is read as well, so that bad bytes show
-        code.add(name if fitting else "other", known, union=union)
+        fields.append(FlatField(name if fitting else OTHER, known, union))
+    return fields
+
+
+def flat_reader(fields: Sequence[FlatField]) -> EventReader:
+    """Returns what reads records with these fields."""
+    code = _Code()
+    for field in fields:
+        code.add(*field)
+    names = {field.name for field in fields}
     values = ", ".join(name if name in names else "None" for name in _FIELDS)
     read_event = code.function(f"return at, Event({values})\n")
 
@@ -135,7 +152,7 @@ class _Code:
             "double_at": Struct("<d").unpack_from,
         }
 
-    def add(self, value: str, kinds: Sequence[_Kind], *, union: bool) -> None:
+    def add(self, value: str, kinds: Sequence[Kind], union: bool) -> None:
         """Adds the lines that read the value of a field into a variable."""
         if not union:
             self._lines += self._of(value, kinds[0])
@@ -146,7 +163,7 @@ class _Code:
             self._lines += indent(self._of(value, kind), "    ")
         self._lines += "else:\n    raise IndexError\n"
 
-    def _of(self, value: str, kind: _Kind) -> str:
+    def _of(self, value: str, kind: Kind) -> str:
         symbols = f"symbols_{len(self._names)}"
         self._names[symbols] = kind.symbols
         return _CODE[kind.number].format(value=value, symbols=symbols)
@@ -159,21 +176,21 @@ class _Code:
         return read
 
 
-def _kind(schema: Any) -> _Kind | None:
+def _kind(schema: Any) -> Kind | None:
     """Returns what a type is read as, None where it is not flat."""
     if isinstance(schema, str):
-        return _Kind(_KINDS[schema]) if schema in _KINDS else None
+        return Kind(_KINDS[schema]) if schema in _KINDS else None
     if not isinstance(schema, dict):
         return None
     kind, logical = schema["type"], str(schema.get("logicalType", ""))
     if kind == "enum":
         symbols = tuple(schema["symbols"])
-        return _Kind(ENUM, symbols) if max(map(len, symbols)) <= MOST_SYMBOL else None
+        return Kind(ENUM, symbols) if max(map(len, symbols)) <= MOST_SYMBOL else None
     if kind == "array":
-        return _Kind(TEXTS) if _kind(schema["items"]) == _Kind(TEXT) else None
+        return Kind(TEXTS) if _kind(schema["items"]) == Kind(TEXT) else None
     if logical:
         is_micros = kind == "long" and logical.endswith("-timestamp-micros")
-        return _Kind(MICROS) if is_micros else None
+        return Kind(MICROS) if is_micros else None
     return _kind(kind)
 
 

@@ -6,13 +6,14 @@ id of the schema as four bytes in network order, then the payload.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Final
 
 from stream.contracts.event import Event
 from stream.contracts.faults import BadEvent
+from stream.formats.columns.event_columns import EventColumns
 
 MAGIC: Final = 0
 """The first byte. No text begins with it, so a value without a frame is told at once."""
@@ -37,6 +38,9 @@ of an event is much longer than its payload."""
 EventReader = Callable[[bytes], Event | None]
 """Returns the event of the contract that a payload is; None: only its document says what it is."""
 
+ColumnReader = Callable[[Sequence[bytes], set[int]], EventColumns]
+"""Returns the columns of N payloads of one schema, and adds to a set which of them are odd."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
@@ -44,6 +48,7 @@ class Reader:
 
     document: Callable[[bytes], bytes]  # the JSON that a payload stands for; raises BadEvent
     event: EventReader | None = None
+    columns: ColumnReader | None = None
 
     def __call__(self, payload: bytes) -> bytes:
         """Returns the JSON document that a payload stands for; raises BadEvent."""

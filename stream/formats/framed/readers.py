@@ -5,13 +5,15 @@ It is filled from outside: `missing` says which ids records need, `learn` is tol
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from stream.config import CONTRACT
 from stream.contracts.event import Event
 from stream.contracts.faults import NO_REGISTRY, BadEvent
+from stream.formats.columns.event_columns import ColumnFormat, EventColumns
+from stream.formats.columns.events import NO_EVENT, columns_of
 from stream.formats.event_format import EventFormat, Headers, Reading
 from stream.formats.framed.avro import avro_reader
 from stream.formats.framed.frame import (
@@ -71,6 +73,23 @@ class SchemaReaders:
             return None
         return reader.event(value[PAYLOAD_AT:])
 
+    def columns(self, values: Sequence[bytes], odd: set[int]) -> EventColumns | None:
+        """Returns the columns of events of the contract that framed values are.
+
+        None: the schema of the first says no events, or only a document says what they are.
+        """
+        frame = next((value[:PAYLOAD_AT] for value in values if value[:1] == b"\0"), b"")
+        reader = self._readers.get(frame[ID_BYTES])
+        if reader is None or reader.event is None:
+            return None
+        payloads = [value[PAYLOAD_AT:] if value.startswith(frame) else b"" for value in values]
+        odd.update(place for place, value in enumerate(values) if not value.startswith(frame))
+        if reader.columns is not None:
+            return reader.columns(payloads, odd)
+        events = list(map(reader.event, payloads))
+        odd.update(place for place, event in enumerate(events) if event is None)
+        return columns_of([event or NO_EVENT for event in events], odd)
+
     def document_of(self, value: bytes) -> bytes:
         """Returns the JSON document in a value, the value itself where it has no frame.
 
@@ -111,6 +130,27 @@ class FramedFormat:
     def read(self, value: bytes, headers: Headers, received_ms: int | None) -> Reading:
         """Returns the events of one value that is one document; raises BadEvent."""
         return self.inner.read(self.readers.document_of(value), headers, received_ms)
+
+    def columns(
+        self, values: Sequence[bytes], received_ms: Sequence[int], odd: set[int]
+    ) -> EventColumns:
+        """Returns the columns of events that schemas say, or else those of documents.
+
+        Values that have another frame than the first one that has any are odd, where it says
+        events: a topic has one schema at a time, nearly always.
+        """
+        if self.of_contract and (found := self.readers.columns(values, odd)) is not None:
+            return found
+        documents = [self._document(place, value, odd) for place, value in enumerate(values)]
+        assert isinstance(self.inner, ColumnFormat)  # else nobody asks for columns
+        return self.inner.columns(documents, received_ms, odd)
+
+    def _document(self, place: int, value: bytes, odd: set[int]) -> bytes:
+        try:
+            return self.readers.document_of(value)
+        except (BadEvent, LookupError):
+            odd.add(place)
+            return b""
 
     def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
         """Returns the users of one value that is one document."""

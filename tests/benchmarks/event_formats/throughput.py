@@ -13,7 +13,8 @@ from typing import Final
 
 from aiokafka import AIOKafkaProducer
 
-from stream.bench.formats import MAPPED
+from stream.bench.conditions import SAME_BATCH
+from stream.bench.formats import MAPPED, USERS
 from stream.config import CONTRACT, MAPPING, Settings
 from tests.benchmarks.event_formats.table import environment, say
 from tests.benchmarks.event_formats.ways import Record, Way, framed_ways, written_ways
@@ -30,6 +31,7 @@ part of the processors that the worker is measured on."""
 def throughput(names: Sequence[str], count: int, model: str, rounds: int) -> None:
     """Prints events a second of a worker over a topic that is full: the contract and each way.
 
+    Batches and users are those of `bench compare`: at most 4,096 events of 5,000 users.
     The contract is drained before each of them, so a ratio is of two runs beside each other.
     """
     say("values | model | events | events/s | beside the contract")
@@ -50,13 +52,18 @@ def throughput(names: Sequence[str], count: int, model: str, rounds: int) -> Non
             place = Path(folder) / str(next(runs))
             place.mkdir()
             (rate,) = [
-                _rate(pipeline, way.records, (f"--{model}-model", *arguments), registry_url)
+                _rate(
+                    pipeline,
+                    way.records,
+                    (f"--{model}-model", *SAME_BATCH, *arguments),
+                    registry_url,
+                )
                 for pipeline in make_pipeline(kafka.url, kafka.unique, place)
             ]
             return rate
 
         for _ in range(rounds):
-            written, framed_ = written_ways(names, count), framed_ways(count)
+            written, framed_ = written_ways(names, count, USERS), framed_ways(count, USERS)
             for name in (*names, MAPPING):
                 own_rate = drained(written[CONTRACT])
                 reading = (

@@ -21,6 +21,9 @@ from stream.formats.mappings.mapping_format import MappingFormat
 from stream.formats.registry import format_named
 from tests.support.framed import EVENT, avro, event_proto, proto_event, serialized
 
+USERS = 300
+"""Of the events that are decoded; how many there are matters to a worker, not to reading."""
+
 ITEMS = [f"item-{number:04d}" for number in range(500)]
 
 FULL_MAPPING = """\
@@ -63,9 +66,9 @@ class Way(NamedTuple):
     event_format: EventFormat | None  # None: the contract, read by its own parser
 
 
-def written_ways(names: Sequence[str], count: int) -> dict[str, Way]:
+def written_ways(names: Sequence[str], count: int, users: int = USERS) -> dict[str, Way]:
     """Returns the same views of items as the contract, in each format, and as mappings read."""
-    now_ms, events = int(time.time() * 1000), list(random_events(count, 300, ITEMS, seed=1))
+    now_ms, events = int(time.time() * 1000), list(random_events(count, users, ITEMS, seed=1))
 
     def records(name: str) -> list[Record]:
         return [
@@ -101,12 +104,12 @@ def framed_shape() -> FramedFormat:
     return FramedFormat(ContractFormat(), readers)
 
 
-def framed_ways(count: int) -> dict[str, Way]:
+def framed_ways(count: int, users: int = USERS) -> dict[str, Way]:
     """Returns the same events of the contract as JSON and in each way of a registry."""
     now_ms, shape = int(time.time() * 1000), framed_shape()
     found: dict[str, list[Record]] = {CONTRACT: [], "Avro": [], "JSON Schema": [], "Protobuf": []}
     for number in range(count):
-        user = f"user-{number % 300}"
+        user = f"user-{number % users}"
         event = {
             "user_id": user,
             "action": "view",

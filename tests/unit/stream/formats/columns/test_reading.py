@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, Final
@@ -79,6 +80,18 @@ DOCUMENT: Final[dict[str, Any]] = {
     "consent": True,
     "robot": None,
 }
+EVENT: Final[dict[str, Any]] = {
+    "user_id": "u",
+    "action": "view",
+    "time": NOW_MS,
+    "title": "Tent",
+    "query": None,
+    "categories": ["Outdoor", "Camping"],
+    "event_id": "m",
+    "session_id": "s",
+    "dwell_ms": 4_500,
+    "value": 3,
+}
 MORE: Final[tuple[dict[str, Any], ...]] = (
     *[{}] * 6,
     {"consent": False},
@@ -92,7 +105,11 @@ MORE: Final[tuple[dict[str, Any], ...]] = (
 )
 """What makes another usual document of DOCUMENT."""
 
+PLACE: Final = re.compile("0x[0-9a-f]+")
+"""In memory, which messages of a library have."""
+
 FORMATS: Final[dict[str, EventFormat]] = {
+    "contract": format_named("contract"),
     "segment": format_named("segment"),
     "segment, a purpose": format_named("segment", purposes={"Advertising"}),
     "rudderstack": format_named("rudderstack"),
@@ -111,6 +128,15 @@ def documents(name: str, random_: random.Random) -> list[tuple[bytes, bytes, Any
             more |= random_.choice(MORE)
             found.append((b"u", json.dumps(DOCUMENT | more).encode(), ()))
         return found
+    if name == "contract":
+        return [
+            (
+                b"u",
+                json.dumps(EVENT | {"time": NOW_MS - place, "item_id": f"i{place}"}).encode(),
+                (),
+            )
+            for place in range(25)
+        ]
     return [
         (case.events[0]["user_id"].encode() if case.events else b"u", case.value, case.headers)
         for case in cases(name.partition(",")[0], 25, seed=random_.randrange(1_000))
@@ -161,7 +187,14 @@ def drawn(name: str, random_: random.Random) -> list[Any]:
 def told(batch: EventBatch) -> dict[str, Any]:
     """All that a batch holds, so that two can be compared."""
     rejects = [
-        (each.offset, each.reason, each.error, each.message, each.document, each.partial)
+        (
+            each.offset,
+            each.reason,
+            each.error,
+            PLACE.sub("", each.message),
+            each.document,
+            each.partial,
+        )
         for each in batch.rejects
     ]
     return {
@@ -200,7 +233,7 @@ def test_columns_say_what_the_reading_of_each_record_says(
         for what, value in expected.items():
             assert found[what] == value, what
         assert expected["rejects"]
-        assert expected["dropped"] or limits.max_value_bytes < 1_000
+        assert expected["dropped"] or name == "contract" or limits.max_value_bytes < 1_000
 
 
 @pytest.mark.parametrize("name", FORMATS)
