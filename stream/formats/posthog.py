@@ -11,13 +11,16 @@ and $screen are behaviour. Visitors counted without cookies are dropped: they ar
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from stream.contracts.event import Event
 from stream.contracts.faults import BadEvent, shown
+from stream.formats.columns.event_columns import EventColumns
+from stream.formats.columns.fields import documents_of, first_of, ids, moments, read_each, words
+from stream.formats.columns.products import add_subjects
 from stream.formats.commerce import (
     ACTION_NAMED,
     DROPPED,
@@ -38,7 +41,7 @@ from stream.formats.decoding import (
     words_of,
 )
 from stream.formats.documents import each_document
-from stream.formats.event_format import CONSENT, Headers, Reading
+from stream.formats.event_format import CONSENT, NO_BEHAVIOUR, Headers, Reading
 from stream.formats.values import number_of
 
 VIEWS: Final = {"$pageview": "title", "$screen": "$screen_name"}
@@ -82,6 +85,10 @@ class _Document(msgspec.Struct, gc=False):
     batch: list[msgspec.Raw] | None = None
 
 
+_NO_EVENT: Final = _Document()
+_NONE: Final = _Properties()
+
+
 class PosthogFormat:
     """Reads an event, the body of a batch, or a record of PostHog's own topics."""
 
@@ -105,6 +112,36 @@ class PosthogFormat:
         if document.event is None and isinstance(document.data, str):
             return self._read_wrapped(document, received_ms)
         return self._read_event(document, received_ms)
+
+    def columns(
+        self, values: Sequence[bytes], received_ms: Sequence[int], odd: set[int]
+    ) -> EventColumns:
+        """Returns the columns of events; batches and records of the ingestion topic are odd."""
+        events = documents_of(self._decode, values, _NO_EVENT, odd)
+        properties: list[_Properties] = read_each(self._properties, events, _NONE, odd)
+        names = words([event.event for event in events], odd)
+        odd.update(
+            place
+            for place, (event, name) in enumerate(zip(events, names, strict=True))
+            if not name or event.batch is not None
+        )
+        found = EventColumns(
+            users=_users(events, properties, odd),
+            actions=["view" if name in VIEWS else ACTION_NAMED[name] for name in names],
+            times_ms=_times(events, properties, odd),
+            event_ids=ids([event.uuid for event in events], odd),
+            others=(ids([each.session for each in properties], odd),),
+        )
+        found.dropped = _dropped(found, names, properties)
+        pages = None
+        if "$screen" in names:
+            screens = words([each.screen_name for each in properties], odd)
+            pages = [
+                screen if name == "$screen" else ""
+                for name, screen in zip(names, screens, strict=True)
+            ]
+        add_subjects(found, properties, names, pages, odd)
+        return found
 
     def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
         """Returns the users of an event, or of all events of a batch.
@@ -176,6 +213,42 @@ def _user(event: _Document, properties: _Properties) -> str:
     raise BadEvent(
         "missing-field", f"distinct_id is {shown(event.distinct_id)}; every event needs one"
     )
+
+
+def _users(
+    events: Sequence[_Document], properties: Sequence[_Properties], odd: set[int]
+) -> Sequence[str]:
+    users = ids([event.distinct_id for event in events], odd)
+    if all(users):
+        return users
+    inner = ids([each.distinct_id for each in properties], odd)
+    return first_of((users, inner, ids([event.alias for event in events], odd)))
+
+
+def _times(
+    events: Sequence[_Document], properties: Sequence[_Properties], odd: set[int]
+) -> Sequence[int]:
+    """Returns when each happened, 0 where it does not say so itself."""
+    if all(event.now is None for event in events):
+        return moments([event.timestamp for event in events], odd)
+    rows = list(zip(events, properties, strict=True))
+    return read_each(lambda row: _time(row[0], row[1], None), rows, 0, odd)
+
+
+def _dropped(
+    found: EventColumns, names: Sequence[str], properties: Sequence[_Properties]
+) -> dict[int, str]:
+    """Returns why events are left out that have a user, or need none."""
+    dropped: dict[int, str] = {}
+    rows = zip(names, found.users, found.actions, properties, strict=True)
+    for place, (name, user, action, given) in enumerate(rows):
+        if name[:1] == "$" and name not in VIEWS:
+            dropped[place] = NO_BEHAVIOUR
+        elif user and (given.cookieless is True or user == COOKIELESS):
+            dropped[place] = CONSENT
+        elif user and action in HEARTBEATS:
+            dropped[place] = NO_BEHAVIOUR
+    return dropped
 
 
 def _time(event: _Document, properties: _Properties, received_ms: int | None) -> int:

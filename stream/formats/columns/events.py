@@ -8,7 +8,7 @@ from typing import Final
 from stream.contracts.event import Event
 from stream.contracts.times import MAX_TIME_MS, parse_time, parse_times
 from stream.formats.columns.event_columns import EventColumns
-from stream.formats.columns.fields import each
+from stream.formats.columns.fields import read_each
 
 NO_EVENT: Final = Event("", "", 0)
 """Stands where a record is no event."""
@@ -38,7 +38,13 @@ def _moments(times: Sequence[int | str], odd: set[int]) -> Sequence[int]:
     if found is None:
         found = [time for time in times if isinstance(time, int)]
     if len(found) < len(times):
-        found = each(lambda time: parse_time(time) if type(time) is str else time, times, 0, odd)
+        found = read_each(
+            lambda time: parse_time(time) if type(time) is str else time, times, 0, odd
+        )
     if max(found) > MAX_TIME_MS:  # it may be more than 64 bits
         return [time if time <= MAX_TIME_MS else 0 for time in found]
     return found
+
+
+def _moment(time: int | str) -> int:
+    return parse_time(time) if isinstance(time, str) else time

@@ -92,10 +92,10 @@ def moments(column: Sequence[Any], odd: set[int]) -> Sequence[int]:
     """
     if set(map(type, column)) <= _TEXTS and (found := parse_times(column)) is not None:
         return found
-    return each(lambda value: utc_ms(value, ""), column, 0, odd)
+    return read_each(lambda value: utc_ms(value, ""), column, 0, odd)
 
 
-def each(
+def read_each(
     read: Callable[[Any], Any], column: Sequence[Any], instead: Any, odd: set[int]
 ) -> list[Any]:
     """Returns what is read of each value, `instead` where nothing is; that of a fault is odd."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from stream.contracts.times import parse_time
 from stream.formats.columns.event_columns import EventColumns
-from stream.formats.columns.fields import each
+from stream.formats.columns.fields import read_each
 from stream.formats.framed.flat_avro import (
     BOOLEAN,
     BYTES,
@@ -74,7 +74,7 @@ def column_reader(fields: Sequence[FlatField]) -> ColumnReader:
 def _columns(texts: dict[str, list[str]], times_ms: Array, odd: set[int]) -> EventColumns:
     moments = times_ms.tolist()
     if any(texts["time"]):
-        written = each(lambda text: parse_time(text) if text else 0, texts["time"], 0, odd)
+        written = read_each(lambda text: parse_time(text) if text else 0, texts["time"], 0, odd)
         moments = [time or number for time, number in zip(written, moments, strict=True)]
     return EventColumns(
         users=texts["user_id"],

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from stream.contracts.times import FIRST_TIME_MS, MAX_TIME_MS, parse_times
 from stream.formats.columns.event_columns import EventColumns
-from stream.formats.columns.fields import NONE, each, first_of, known
+from stream.formats.columns.fields import NONE, first_of, known, read_each
 from stream.formats.event_format import NO_BEHAVIOUR
 from stream.formats.mappings.mapping_file import DROP, MappingSpec, Source
 from stream.formats.mappings.paths import Extractor, Row
@@ -120,7 +120,7 @@ def _column(
         found = known(column) if field in _IDS else column
     if found is None:
         pick = pick_one(field, source, {source.path.text: 0})
-        found = each(lambda value: _plain(field, pick((value,), None)), column, nothing, odd)
+        found = read_each(lambda value: _plain(field, pick((value,), None)), column, nothing, odd)
         if field == "dwell_ms":
             odd.update(place for place, value in enumerate(found) if value < 0)
     return found

