@@ -12,13 +12,16 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from models.compact import ACTION_CODES
 from stream.contracts.faults import BadEvent, shown
+from stream.formats.columns.event_columns import EventColumns
+from stream.formats.columns.fields import documents_of, first_of, ids, moments, words
+from stream.formats.columns.usual import columns_of_named, times_of, without_subject
 from stream.formats.commerce import DROPPED, ActionNames
 from stream.formats.decoding import (
     decoded,
@@ -29,7 +32,7 @@ from stream.formats.decoding import (
     utc_ms,
     words_of,
 )
-from stream.formats.event_format import Headers, Reading
+from stream.formats.event_format import NO_BEHAVIOUR, Headers, Reading
 from stream.formats.usual_names import Layouts, Named, names_user, users_in
 
 PREFIX: Final = "ce_"
@@ -58,6 +61,9 @@ class _Envelope(msgspec.Struct, gc=False):
     data_base64: Any = None
 
 
+_NO_EVENT: Final = _Envelope()
+
+
 class CloudeventsFormat:
     """Reads one CloudEvent."""
 
@@ -84,6 +90,31 @@ class CloudeventsFormat:
             _check(envelope)
             data = _data(envelope)
         return self._event(envelope, data, received_ms)
+
+    def columns(
+        self, values: Sequence[bytes], received_ms: Sequence[int], odd: set[int]
+    ) -> EventColumns:
+        """Returns the columns of structured events of usual JSON; all others are odd."""
+        envelopes = documents_of(self._decode, values, _NO_EVENT, odd)
+        data: list[Mapping[str, Any]] = []
+        for place, each in enumerate(envelopes):
+            usual = each.specversion == "1.0" and each.datacontenttype in USUAL_TYPES
+            if not usual or type(each.data) is not dict:
+                odd.add(place)
+            data.append(each.data if type(each.data) is dict else {})
+        named = list(map(self._layouts.read, data))
+        names = words([each.action for each in named], odd)
+        if not all(names):
+            names = first_of((names, words([each.type for each in envelopes], odd)))
+        found = columns_of_named(named, [ACTION_OF_TYPE[name] for name in names], odd)
+        found.times_ms = times_of(
+            named, lambda: moments([each.time for each in envelopes], odd), odd
+        )
+        found.event_ids = ids([each.event_id for each in named], odd)
+        if not all(found.event_ids):
+            found.event_ids = first_of((found.event_ids, _uniques(envelopes, odd)))
+        found.dropped = dict.fromkeys(without_subject(found), NO_BEHAVIOUR)
+        return found
 
     def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
         """Returns whom the data names and the attributes, which may have extensions.
@@ -188,6 +219,15 @@ def _unique(envelope: _Envelope) -> str | None:
         return None
     source = id_of(envelope.source, "source")
     return f"{source}#{event_id}" if source else event_id
+
+
+def _uniques(envelopes: Sequence[_Envelope], odd: set[int]) -> list[str]:
+    sources = ids([each.source for each in envelopes], odd)
+    own = ids([each.id for each in envelopes], odd)
+    return [
+        f"{source}#{each}" if source and each else each
+        for source, each in zip(sources, own, strict=True)
+    ]
 
 
 def _time(named: Named, envelope: _Envelope, received_ms: int | None) -> int:

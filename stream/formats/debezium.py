@@ -11,13 +11,16 @@ Debezium's transformation ExtractNewRecordState leaves it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
 
 from stream.contracts.faults import BadEvent, shown
+from stream.formats.columns.event_columns import EventColumns
+from stream.formats.columns.fields import documents_of, first_of, ids, read_each, words
+from stream.formats.columns.usual import columns_of_named, times_of, without_subject
 from stream.formats.commerce import ACTION_NAMED, DROPPED
 from stream.formats.decoding import (
     NoObject,
@@ -29,7 +32,7 @@ from stream.formats.decoding import (
     object_in,
     words_of,
 )
-from stream.formats.event_format import Headers, Reading
+from stream.formats.event_format import NO_BEHAVIOUR, Headers, Reading
 from stream.formats.usual_names import Layouts, Named, names_user, users_in
 from stream.formats.values import moment_of
 
@@ -69,6 +72,7 @@ class _Enveloped(_Change, gc=False):
     payload: _Change | NoObject = None
 
 
+_NO_CHANGE: Final = _Enveloped()
 NOWHERE: Final = _Source()
 
 
@@ -100,13 +104,44 @@ class DebeziumFormat:
                 "missing-field" if missing else "wrong-type",
                 f"op is {given}; it must be c, r, u, d, t or m: send {_WHAT}",
             )
-        source = change.source if isinstance(change.source, _Source) else NOWHERE
+        source = _source(change)
         return self._row(
             _document(change.after),
-            str(source.table or source.collection or "row"),
+            _table(source),
             change.ts_ms if source.ts_ms is None else source.ts_ms,
             snapshot=op == SNAPSHOT,
         )
+
+    def columns(
+        self, values: Sequence[bytes], received_ms: Sequence[int], odd: set[int]
+    ) -> EventColumns:
+        """Returns the columns of changes; rows that were taken out of their envelopes are odd."""
+        outer = documents_of(self._decode, values, _NO_CHANGE, odd)
+        changes: list[_Change] = [
+            each.payload if isinstance(each.payload, _Change) else each for each in outer
+        ]
+        dropped: dict[int, str] = {}
+        for place, change in enumerate(changes):
+            if change.op in OTHER_CHANGES:
+                dropped[place] = NO_BEHAVIOUR
+            elif change.op not in (INSERTED, SNAPSHOT):
+                odd.add(place)
+        rows = [
+            {} if place in dropped else _in_plain(row) if dict in map(type, row.values()) else row
+            for place, row in enumerate(read_each(_row_of, changes, {}, odd))
+        ]
+        named = list(map(self._layouts.read, rows))
+        names = words([each.action for each in named], odd)
+        found = columns_of_named(named, [ACTION_NAMED[name or "view"] for name in names], odd)
+        found.times_ms = times_of(named, lambda: read_each(_committed, changes, 0, odd), odd)
+        found.event_ids = ids([each.event_id for each in named], odd)
+        if not all(found.event_ids):
+            found.event_ids = first_of((found.event_ids, _keys(rows, changes, odd)))
+        for place in without_subject(found):
+            if not found.users[place]:
+                dropped[place] = NO_BEHAVIOUR
+        found.dropped = dropped
+        return found
 
     def users_named(self, value: bytes, headers: Headers) -> Collection[str]:
         """Returns the users of a row, as it is and as it was before: a deletion has that alone.
@@ -152,6 +187,37 @@ class DebeziumFormat:
         event_id = id_of(named.event_id, "event_id") or (f"{table}:{key}" if key else None)
         time_ms = _time(named, committed, snapshot=snapshot)
         return Reading((named.event(user_id, action, time_ms, event_id, subject),))
+
+
+def _source(change: _Change) -> _Source:
+    return change.source if isinstance(change.source, _Source) else NOWHERE
+
+
+def _row_of(change: _Change) -> dict[str, Any]:
+    return {} if change.op in OTHER_CHANGES else _document(change.after)
+
+
+def _committed(change: _Change) -> int | None:
+    """Returns when an inserted row was committed; a snapshot says nothing of that."""
+    if change.op != INSERTED:
+        return None
+    committed = _source(change).ts_ms
+    return moment_of(change.ts_ms if committed is None else committed, "ms", "source.ts_ms")
+
+
+def _keys(
+    rows: Sequence[Mapping[str, Any]], changes: Sequence[_Change], odd: set[int]
+) -> list[str]:
+    """Returns what tells rows apart that have no id of an event: the table and the key."""
+    keys = ids([row.get("id", row.get("_id")) for row in rows], odd)
+    return [
+        f"{_table(_source(change))}:{key}" if key else ""
+        for change, key in zip(changes, keys, strict=True)
+    ]
+
+
+def _table(source: _Source) -> str:
+    return str(source.table or source.collection or "row")
 
 
 def _time(named: Named, committed: Any, *, snapshot: bool) -> int:

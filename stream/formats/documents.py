@@ -34,6 +34,9 @@ from stream.formats.packed import unpacked
 LEAST_TABS: Final = 20
 """In a line of tab-separated values that is a document."""
 
+DESCRIBING: Final = "ce_specversion"
+"""The header, in small letters, of a value that is the data of a CloudEvent."""
+
 Judge = Callable[[Event, int], None]
 """Raises BadEvent for an event that may not be; it is told the bytes of the event's document."""
 
@@ -154,7 +157,7 @@ def _is_object(value: bytes) -> bool:
 
 def _describe(headers: Headers) -> bool:
     """Returns whether headers describe the value, which then is one document: CloudEvents' do."""
-    return any(name.lower() == "ce_specversion" for name, _ in headers)
+    return any(name.lower() == DESCRIBING for name, _ in headers)
 
 
 def nests_deeper(value: bytes, most: int) -> bool:

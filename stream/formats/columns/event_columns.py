@@ -21,7 +21,7 @@ class EventColumns:
 
     users: Sequence[str]
     actions: Sequence[str]
-    times_ms: Sequence[int]  # Unix milliseconds, each less than 2^63
+    times_ms: Sequence[int]  # Unix milliseconds, of any size
     event_ids: Sequence[str] = ()  # (), of this and the next three: none is given
     item_ids: Sequence[str] = ()
     titles: Sequence[str] = ()

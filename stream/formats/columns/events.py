@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from stream.contracts.event import Event
-from stream.contracts.times import MAX_TIME_MS, parse_time, parse_times
+from stream.contracts.times import parse_time, parse_times
 from stream.formats.columns.event_columns import EventColumns
 from stream.formats.columns.fields import read_each
 
@@ -41,8 +41,6 @@ def _moments(times: Sequence[int | str], odd: set[int]) -> Sequence[int]:
         found = read_each(
             lambda time: parse_time(time) if type(time) is str else time, times, 0, odd
         )
-    if max(found) > MAX_TIME_MS:  # it may be more than 64 bits
-        return [time if time <= MAX_TIME_MS else 0 for time in found]
     return found
 
 

@@ -15,6 +15,7 @@ import msgspec
 from stream.contracts.event import MAX_DEPTH
 from stream.contracts.faults import BadEvent
 from stream.contracts.times import parse_times
+from stream.formats.commerce import categories_of
 from stream.formats.decoding import NOT_GIVEN, utc_ms
 from stream.formats.values import text_of
 
@@ -107,6 +108,21 @@ def read_each(
             odd.add(place)
             read_ = None
         found.append(instead if read_ is None else read_)
+    return found
+
+
+def joined_categories(column: Sequence[Any], odd: set[int]) -> list[str]:
+    """Returns texts that are at least as long as each category of a row."""
+    found: list[str] = []
+    for place, value in enumerate(column):
+        if type(value) is str:
+            found.append(value)
+            continue
+        try:
+            found.append("".join(categories_of(value, "") or ()))
+        except BadEvent:
+            odd.add(place)
+            found.append("")
     return found
 
 

@@ -9,14 +9,13 @@ from typing import Any
 from models.compact import ACTION_CODES
 from stream.contracts.faults import BadEvent
 from stream.formats.columns.event_columns import EventColumns
-from stream.formats.columns.fields import NONE, first_of, ids, words
+from stream.formats.columns.fields import NONE, first_of, ids, joined_categories, words
 from stream.formats.commerce import (
     ITEM_IDS,
     NO_PROPERTIES,
     SEARCH,
     THING,
     Properties,
-    categories_of,
     query_of,
 )
 from stream.formats.event_format import NO_BEHAVIOUR
@@ -53,10 +52,7 @@ def add_subjects(
             for given_, title, item, action in rows
         ]
     if _given(column := _column("category", properties)):
-        found.others = (
-            *found.others,
-            [_joined(each, place, odd) for place, each in enumerate(column)],
-        )
+        found.others += (joined_categories(column, odd),)
     found.item_ids, found.titles = items, titles
     if SEARCH in found.actions or not all(items):
         _add_queries(found, properties, odd)
@@ -92,14 +88,3 @@ def _column(name: str, properties: Sequence[Properties]) -> list[Any]:
 def _given(column: Sequence[Any]) -> bool:
     """Returns whether any value of a column is given."""
     return set(map(type, column)) != {NONE}
-
-
-def _joined(value: Any, place: int, odd: set[int]) -> str:
-    """Returns a text that is at least as long as each category."""
-    if type(value) is str:
-        return value
-    try:
-        return "".join(categories_of(value, "") or ())
-    except BadEvent:
-        odd.add(place)
-        return ""

@@ -17,13 +17,14 @@ import numpy as np
 from models.compact import ACTION_CODES, COMPACT, ITEM_ID, QUERY, TEXT_BYTES, TITLE, hash64
 from stream.contracts.event import CONTROL_HEADER, MAX_USER_BYTES, ORIGIN_HEADER, Limits
 from stream.contracts.event_batch import EventBatch, in_order, stretch
-from stream.contracts.times import FIRST_TIME_MS
+from stream.contracts.times import FIRST_TIME_MS, MAX_TIME_MS
 from stream.formats.columns.event_columns import ColumnFormat, EventColumns
+from stream.formats.documents import DESCRIBING
 from stream.formats.event_format import EventFormat
 from stream.formats.framed.readers import FramedFormat
 
-READ_HEADERS: Final = (CONTROL_HEADER, ORIGIN_HEADER)
-"""Headers that say something of any record."""
+READ_HEADERS: Final = (CONTROL_HEADER, ORIGIN_HEADER, DESCRIBING)
+"""Headers that say something of a record, which no format looks at that reads columns."""
 
 LEAST_AT_ONCE: Final = 16
 """Records that are read by columns; with fewer that costs more than it saves."""
@@ -75,7 +76,7 @@ def read_plain(
     if None in keys:
         odd.update(place for place, key in enumerate(keys) if key is None)
     dropped = {place: why for place, why in found.dropped.items() if place not in odd}
-    times_ms = np.array(found.times_ms, np.int64)
+    times_ms = _times(found.times_ms)
     _judge_texts(found, keys, odd)
     _judge_lengths(found, limits, odd)
     _judge_times(times_ms, np.array(stamps, np.int64), limits, now_ms, odd)
@@ -112,11 +113,19 @@ def _values(records: Sequence[Any], limits: Limits, odd: set[int]) -> list[bytes
     odd.update(
         place
         for place, record in enumerate(records)
-        if record.headers and any(name in READ_HEADERS for name, _ in record.headers)
+        if record.headers and any(name.lower() in READ_HEADERS for name, _ in record.headers)
     )
     for place in odd:
         values[place] = b""
     return values
+
+
+def _times(times_ms: Sequence[int]) -> Array:
+    """Returns times as int64 [N]; 0, which is no plausible one, for what has more than 64 bits."""
+    try:
+        return np.array(times_ms, np.int64)
+    except OverflowError:
+        return np.array([each if 0 <= each <= MAX_TIME_MS else 0 for each in times_ms], np.int64)
 
 
 def _judge_texts(found: EventColumns, keys: Sequence[bytes | None], odd: set[int]) -> None:

@@ -112,6 +112,8 @@ FORMATS: Final[dict[str, EventFormat]] = {
     "contract": format_named("contract"),
     "segment": format_named("segment"),
     "segment, a purpose": format_named("segment", purposes={"Advertising"}),
+    "cloudevents": format_named("cloudevents"),
+    "debezium": format_named("debezium"),
     "posthog": format_named("posthog"),
     "rudderstack": format_named("rudderstack"),
     "shop": MappingFormat(parse_mapping(SHOP, "shop.toml")),
@@ -248,3 +250,23 @@ def test_sound_records_need_no_reading_of_their_own(name: str) -> None:
     found = reading.read_plain(records, event_format, Limits(), NOW_MS, hash64)
     assert found is not None
     assert len(found.batch.users) > len(records) // 6
+
+
+@pytest.mark.parametrize("time", [10**30, -(10**30), 2**63, -1])
+def test_moments_of_any_size_are_refused_and_break_nothing(time: int) -> None:
+    fields = {"event": "Product Viewed", "distinct_id": "u", "now": "2026-01-01T00:00:00Z"}
+    values = [
+        ("posthog", fields | {"offset": time, "properties": {"product_id": "a"}}),
+        ("debezium", {"op": "c", "after": {"user_id": "u", "item_id": "a"}, "ts_ms": time}),
+        ("contract", {"user_id": "u", "action": "view", "time": time, "item_id": "a"}),
+        ("shop", DOCUMENT | {"ts": time}),
+    ]
+    for name, document in values:
+        records = [
+            SimpleNamespace(
+                key=b"u", value=json.dumps(document).encode(), headers=(), timestamp=-1, offset=each
+            )
+            for each in range(20)
+        ]
+        batch = Decoder(event_format=FORMATS[name]).decode("clicks", 0, records)
+        assert len(batch.rejects) + len(batch.users) == len(records), name
