@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -153,17 +153,20 @@ def interest_names(db: sqlite3.Connection) -> list[str]:
     return [name for (name,) in db.execute("SELECT name FROM name ORDER BY name")]
 
 
-def users_of(db: Reader, segment: Segment) -> int:
-    """Returns how many users a segment has now, counted one by one: 20 ms of a million."""
+def users_of(db: Reader, segment: Segment, count: Callable[[Wanted], int]) -> int:
+    """Returns how many users a segment has now, of whoever writes the array and can `count` it.
+
+    Its `active_since_ms` has to be a whole one.
+    """
     wanted = _wanted(db, segment)
     if wanted is None:
         return 0
     (rest,) = db.execute(f"SELECT count(*) {_REST}", segment.bound()).fetchone()
-    return int(db.finder.count(wanted) + rest)
+    return count(wanted) + int(rest)
 
 
 def tallied(db: Reader, segment: Segment) -> int | None:
-    """Returns how many users a segment has now, None where they have to be counted one by one.
+    """Returns how many users a segment has now, None where no tally counts them.
 
     Its `active_since_ms` has to be a whole one.
     """

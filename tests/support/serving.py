@@ -29,7 +29,7 @@ from stream.serving.overview.outcomes import Outcomes
 from stream.serving.overview.parts import Overview
 from stream.serving.process import Server, address_of, listen
 from stream.serving.queries import Segment
-from stream.serving.store import Store, open_reader
+from stream.serving.store import Store
 
 NOW_MS = int(time.time() * 1000)
 PROFILES, UPDATES = "interest-profiles", "interest-updates"
@@ -93,7 +93,7 @@ def null(user: str, timestamp: int = NOW_MS) -> Record:
 class Followed:
     """Stands for a follower that has read everything into a file."""
 
-    path: Path
+    store: Store
     ready: bool = True
     history_ready: bool = True
     as_of_ms: int = NOW_MS
@@ -104,8 +104,8 @@ class Followed:
         return max(0, now_ms - self.as_of_ms)
 
     async def users_of(self, segment: Segment) -> int:
-        with closing(open_reader(self.path)) as db:
-            return queries.users_of(db, segment)
+        with closing(self.store.reader()) as db:
+            return queries.users_of(db, segment, self.store.count)
 
     def why_not_ready(self, now_ms: int) -> list[str]:
         return self.reasons if self.ready else ["the profiles are being read"]
@@ -183,7 +183,7 @@ def service(
     """Returns a service over an empty store, without a broker."""
     chosen = Settings(**settings)
     store, meters, feed = Store(folder), Meters(), Feed()
-    followed = Followed(store.path)
+    followed = Followed(store)
     ingest, erasures = Taking(chosen, meters, body_mapping), Asking(chosen)
     outcomes = Outcomes()
     serving = Serving(

@@ -11,7 +11,6 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -91,9 +90,7 @@ class Child:
         self._outcomes = Outcomes()
         self._may_follow = asyncio.Event()
         self._is_heard = False  # somebody listens to the updates
-        self._counting = ThreadPoolExecutor(1, "counts")
         self._reader: Reader | None = None  # of counts
-        self._counts: set[asyncio.Task[None]] = set()
 
     async def run(self, end: socket.socket) -> None:
         """Opens the file, follows, and ends as it is asked, over one end of a pair of sockets."""
@@ -112,7 +109,8 @@ class Child:
                         found = await self._outcomes.pairs(message.number)
                         channel.send(Pairs(message.ticket, found))
                     case AskCount():
-                        self._count_later(message)
+                        self._count(message)
+                        await asyncio.sleep(0)  # or many in a row would hold up the reading
                     case End():
                         if self._store is not None and self._store.is_loading:
                             self._gone()  # a first reading that is ended begins again in any case
@@ -123,7 +121,7 @@ class Child:
         finally:
             if following is not None:
                 following.cancel()
-                await asyncio.gather(following, *self._counts, return_exceptions=True)
+                await asyncio.gather(following, return_exceptions=True)
             channel.close()
 
     async def _follow(self) -> None:
@@ -137,7 +135,9 @@ class Child:
                 await follower.run()
             finally:
                 follower.close()
-                self._end_counting()
+                self._store = None
+                if self._reader is not None:  # who closes the file last empties its log
+                    self._reader.close()
                 store.close()
         except InterestStreamError as error:
             self._channel.send(Ended(type(error).__name__, str(error)))
@@ -145,34 +145,20 @@ class Child:
             log.error("following the topics failed: %s", told(error))
             self._channel.send(Ended("", told(error)))
 
-    def _count_later(self, asked: AskCount) -> None:
-        """Counts beside what goes on; several are counted one after the other."""
-        task = asyncio.create_task(self._count(asked))
-        self._counts.add(task)
-        task.add_done_callback(self._counts.discard)
-
-    async def _count(self, asked: AskCount) -> None:
-        loop = asyncio.get_running_loop()
+    def _count(self, asked: AskCount) -> None:
+        """Counts at once: to hand it to a thread takes as long."""
         try:
-            users = await loop.run_in_executor(self._counting, self._users_of, asked.segment)
+            users = self._users_of(asked.segment)
         except Exception as error:  # whoever asks waits in vain, and says so
             log.error("counting a segment failed: %s", told(error))
         else:
             self._channel.send(Counted(asked.ticket, users))
 
     def _users_of(self, segment: Segment) -> int:
-        """Returns how many users a segment has, counted one by one."""
+        assert self._store is not None, "the file is open while somebody asks for segments"
         if self._reader is None:
-            assert self._store is not None, "who asks for a segment waits until the file is open"
             self._reader = self._store.reader()
-        return queries.users_of(self._reader, segment)
-
-    def _end_counting(self) -> None:
-        """Drops counts that have not begun; call it before the store closes."""
-        # who closes the file last empties its log, and a reader cannot
-        self._counting.shutdown(cancel_futures=True)
-        if self._reader is not None:
-            self._reader.close()
+        return queries.users_of(self._reader, segment, self._store.count)
 
     async def _tell(self, follower: Follower, step: Step) -> None:
         """Tells the parent of a step, and keeps what may be asked for."""

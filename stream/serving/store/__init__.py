@@ -11,6 +11,7 @@ every event, so it is in an array beside the file and not in rows of it.
     histories   what a batch does to histories: when the first interests of a user have changed
     marks       what segments ask of each user: the array, written with each batch
     marks_file  the layout of the array, and how it is mapped into memory
+    postings    the same by interest, in memory: how many users a segment has
     finding     who of the array is in a segment; for who reads
     tallies     how many users each interest has, counted along with every change
     system_runs whether the system went down while the file was open

@@ -75,14 +75,6 @@ class Finder:
             yield found
             size = min(2 * size, MOST)
 
-    def count(self, wanted: Wanted) -> int:
-        """Returns how many users there are."""
-        count, after = 0, -1
-        while after < NUMBERS - 1:
-            more, after = self._look(partial(_count, wanted), after, MOST)
-            count += more
-        return count
-
     def _look(self, work: Callable[[Array], T], after: int, size: int) -> tuple[T, int]:
         """Returns what is made of so many buckets behind a number, and their last number.
 
@@ -128,10 +120,6 @@ def _is_wanted(buckets: Array, wanted: Wanted) -> Array:
         found &= buckets["trend"][:, :ranks] == wanted.trend
     found &= (buckets["time"] >= wanted.active_since_ms)[:, None]
     return found
-
-
-def _count(wanted: Wanted, buckets: Array) -> int:
-    return int(np.count_nonzero(_is_wanted(buckets, wanted)))
 
 
 def _found(wanted: Wanted, after: int, buckets: Array) -> Found:

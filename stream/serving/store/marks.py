@@ -16,17 +16,24 @@ written.
 users a batch ahead. The next start reads that batch again, before anybody is answered, and writes
 each user that it names, with whatever they have then. A batch that fails is taken back.
 
+**A count** of a segment reads `postings`, which follow from the array and are written with it.
+Where they are not known they are made anew: after a start, in a larger array, behind a failed
+write.
+
 The array has the first five interests of a user. Those of a profile that names more are in the
 table `interest`.
 """
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from stream.serving.store.finding import Wanted
 from stream.serving.store.marks_file import (
     OF_RANKS,
     REPLACED,
@@ -40,6 +47,7 @@ from stream.serving.store.marks_file import (
     overwrite,
     rows_in,
 )
+from stream.serving.store.postings import NoRoomError, Postings
 
 FILL: Final = 0.55
 """Of a new array that is taken. Numbers are random: from 0.75 on a first bucket may be full."""
@@ -49,7 +57,7 @@ AT_ONCE: Final = 256
 
 
 class Marks:
-    """Writes the array; one thread at a time does."""
+    """Writes the array; one thread at a time does. Any thread may count meanwhile."""
 
     def __init__(self, path: Path, id: bytes, may_be_open: bool) -> None:
         """Opens the array of that id, or makes an empty one; `is_whole` says which.
@@ -60,6 +68,8 @@ class Marks:
         self._path, self._new = path, path.with_name(f"{path.name}.new")
         self._waits = not may_be_open
         self._blanked: set[int] = set()  # buckets whose erased rows the disk may have still
+        self._postings: Postings | None = None  # what the array has, but where it is not known
+        self._counting = threading.Lock()  # of whoever reads or writes rows
         if self._new.exists():  # of a process that was killed while it made this one larger
             overwrite(self._new)
             self._new.unlink()
@@ -112,15 +122,24 @@ class Marks:
             bucket, slot = self._places_of(rows.number)
         slot = np.where(slot < 0, free, slot)
         there = np.flatnonzero(slot >= 0)  # who had nothing and has nothing needs no place
-        array = self._array
-        array.head["moves"] += 1
-        fence()
-        try:
-            _set(array.buckets, rows, there, bucket[there], slot[there], has[there])
-        finally:
-            fence()
-            array.head["moves"] += 1
+        with self._counting:
+            postings, self._postings = self._postings, None  # not known if this fails
+            self._set_in_one_move(rows, there, bucket[there], slot[there], has[there])
+            if postings is not None:
+                with suppress(NoRoomError):
+                    postings.write(bucket[there] * SLOTS + slot[there], rows, there)
+                    self._postings = postings
         self._blanked.update(bucket[there][~has[there]].tolist())
+
+    def prepare(self) -> None:
+        """Makes what a count reads, or the first count does: half a second of a million users."""
+        with self._counting:
+            self._known_postings()
+
+    def count(self, wanted: Wanted) -> int:
+        """Returns how many users there are; `active_since_ms` has to be a whole hour."""
+        with self._counting:
+            return self._known_postings().count(wanted)
 
     def to_disk(self) -> None:
         """Waits until the disk has every row that was overwritten as one without an interest."""
@@ -129,6 +148,21 @@ class Marks:
         self._blanked.clear()
 
     # -- the array
+
+    def _set_in_one_move(self, rows: Rows, *where: Array) -> None:
+        array = self._array
+        array.head["moves"] += 1
+        fence()
+        try:
+            _set(array.buckets, rows, *where)
+        finally:
+            fence()
+            array.head["moves"] += 1
+
+    def _known_postings(self) -> Postings:
+        if self._postings is None:
+            self._postings = Postings(self._array.buckets)
+        return self._postings
 
     @property
     def _array(self) -> Mapped:
@@ -182,7 +216,8 @@ class Marks:
         make(self._new, id, rows, count)
         new = Mapped(self._new, writes=True)
         self._new.replace(self._path)
-        old, self._mapped = self._mapped, new
+        with self._counting:  # or a count would read what is overwritten
+            old, self._mapped, self._postings = self._mapped, new, None
         self._blanked.clear()
         if old is not None:
             old.head["moves"] = REPLACED

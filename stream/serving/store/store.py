@@ -22,6 +22,7 @@ from typing import Any, Final
 from stream.errors import Failure
 from stream.serving.overview.pulse import Beat, Pulse
 from stream.serving.store import system_runs, tables
+from stream.serving.store.finding import Wanted
 from stream.serving.store.histories import Histories
 from stream.serving.store.loading import all_marks
 from stream.serving.store.loading import begin as begin_loading
@@ -147,12 +148,21 @@ class Store:
         return self._is_loading
 
     def finish_loading(self) -> None:
-        """Writes what follows from the profiles, if nobody could ask until now."""
+        """Makes what is asked, and writes what follows from the profiles if nobody could ask."""
         if self._is_loading:
             with self._transaction():
                 rows = finish_loading(self._db, self._name, self._meta("hours_from_ms"))
                 self._marks.fill(self._meta("marks"), rows)
+                del rows  # as large as what is made now
             self._is_loading = False
+        self._marks.prepare()
+
+    def count(self, wanted: Wanted) -> int:
+        """Returns how many users have an interest among their first ones; any thread may ask.
+
+        Its `active_since_ms` has to be a whole one.
+        """
+        return self._marks.count(wanted)
 
     def apply(
         self,
