@@ -38,6 +38,10 @@ _MADE: Final = {
 }
 
 
+LEAST_FIELD_AFTER_FIELD: Final = 128
+"""Payloads that are read as one array; for fewer its 0.5 ms a batch are more than it saves."""
+
+
 class SchemaReaders:
     """Holds a reader for each schema id that is known, by its four bytes."""
 
@@ -84,7 +88,7 @@ class SchemaReaders:
             return None
         payloads = [value[PAYLOAD_AT:] if value.startswith(frame) else b"" for value in values]
         odd.update(place for place, value in enumerate(values) if not value.startswith(frame))
-        if reader.columns is not None:
+        if reader.columns is not None and len(payloads) >= LEAST_FIELD_AFTER_FIELD:
             return reader.columns(payloads, odd)
         events = list(map(reader.event, payloads))
         odd.update(place for place, event in enumerate(events) if event is None)

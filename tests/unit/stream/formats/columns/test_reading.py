@@ -245,7 +245,7 @@ def test_sound_records_need_no_reading_of_their_own(name: str) -> None:
     assert isinstance(event_format, ColumnFormat)
     records = [
         SimpleNamespace(key=key, value=value, headers=headers, timestamp=NOW_MS, offset=place)
-        for place, (key, value, headers) in enumerate(documents(name, random.Random(name)))
+        for place, (key, value, headers) in enumerate(documents(name, random.Random(name)) * 2)
     ]
     found = reading.read_plain(records, event_format, Limits(), NOW_MS, hash64)
     assert found is not None
@@ -266,7 +266,7 @@ def test_moments_of_any_size_are_refused_and_break_nothing(time: int) -> None:
             SimpleNamespace(
                 key=b"u", value=json.dumps(document).encode(), headers=(), timestamp=-1, offset=each
             )
-            for each in range(20)
+            for each in range(40)
         ]
         batch = Decoder(event_format=FORMATS[name]).decode("clicks", 0, records)
         assert len(batch.rejects) + len(batch.users) == len(records), name
