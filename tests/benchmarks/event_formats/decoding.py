@@ -21,7 +21,7 @@ from tests.benchmarks.event_formats.table import say
 from tests.benchmarks.event_formats.ways import Record, Way
 from tests.support.foreign import cases
 
-ROUNDS = 5
+ROUNDS = 9
 
 
 def decode(names: Sequence[str], count: int) -> None:
@@ -79,15 +79,24 @@ def decode_written(title: str, ways: dict[str, Way]) -> None:
         batch = decoders[name].decode("t", 0, ways[name].records)
         assert len(batch.users) == len(ways[name].records), batch.rejects[:1]
 
-    taken = in_turns(*(partial(read_by, name) for name in ways))
-    say(f"{title} | bytes | us an event, decoded to columns | beside the contract | more")
-    say("|".join(["---"] * 5))
+    def one_by_one(name: str) -> None:
+        decoders[name]._one_by_one("t", 0, ways[name].records, None)
+
+    taken = in_turns(
+        *(partial(read_by, name) for name in ways), *(partial(one_by_one, name) for name in ways)
+    )
+    say(
+        f"{title} | bytes | us an event, decoded to columns | beside the contract | more "
+        "| us an event, read one by one"
+    )
+    say("|".join(["---"] * 6))
     count = len(ways[CONTRACT].records)
-    for (name, way), whole in zip(ways.items(), taken, strict=True):
+    for place, (name, way) in enumerate(ways.items()):
+        whole, alone = taken[place], taken[place + len(ways)]
         more = (whole - taken[0]) / count
         say(
             f"{name} | {len(way.records[0].value)} | {whole / count:.2f} "
-            f"| {whole / taken[0]:.2f} | {more:+.2f}"
+            f"| {whole / taken[0]:.2f} | {more:+.2f} | {alone / count:.2f}"
         )
 
 
