@@ -12,7 +12,7 @@ from stream.contracts.control import placed_control
 from stream.contracts.event import Limits, RememberedHashes, compact_event, parse_event
 from stream.contracts.event_batch import Collected, EventBatch
 from stream.contracts.faults import BadEvent
-from stream.formats.columns.reading import read_plain
+from stream.formats.columns.reading import PlainReader
 from stream.formats.event_format import EventFormat
 from stream.formats.records import collect
 
@@ -30,6 +30,7 @@ class Decoder:
         self._control_key = control_key
         self._format = event_format
         self._hashes = RememberedHashes()
+        self._plain = PlainReader(event_format, self._limits, self._hashes.__getitem__)
 
     def decode(
         self, topic: str, partition: int, records: Sequence[Any], now_ms: int | None = None
@@ -38,8 +39,7 @@ class Decoder:
 
         Records have key, value, headers, offset and timestamp, for which `now_ms` may stand in.
         """
-        plain = read_plain(records, self._format, self._limits, now_ms, self._hashes.__getitem__)
-        if plain is None:
+        if (plain := self._plain.read(records, now_ms)) is None:
             return self._one_by_one(topic, partition, records, now_ms)
         return plain.with_rest(self._one_by_one(topic, partition, plain.rest, now_ms))
 

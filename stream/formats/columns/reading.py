@@ -30,6 +30,12 @@ LEAST_AT_ONCE: Final = 32
 """Records that are read by columns. A batch costs some 0.15 ms beside its records, so for fewer of
 them that is more than it saves."""
 
+MOST_ODD: Final = 0.6
+"""Of the records of a batch; with more of them it costs more than it saves."""
+
+BATCHES_LEFT_OUT: Final = 15
+"""After a batch of which hardly a record was plain; then it is tried again."""
+
 _BYTES_OF_A_CHARACTER: Final = 4
 
 Array = np.ndarray[Any, Any]
@@ -51,56 +57,73 @@ class PlainRecords(NamedTuple):
         )
 
 
-def read_plain(
-    records: Sequence[Any],
-    event_format: EventFormat | None,
-    limits: Limits,
-    now_ms: int | None,
-    hash_of: Callable[[str], int],
-) -> PlainRecords | None:
-    """Returns the events of records of one partition, and the records that are still to be read.
+class PlainReader:
+    """Reads the plain records of batches of one format; it remembers whether they are worth it."""
 
-    None: they are few, or of no format that reads columns, or not in the order of a log. now_ms:
-    the caller's clock. hash_of: `hash64`, which may remember.
-    """
-    if len(records) < LEAST_AT_ONCE or not isinstance(event_format, ColumnFormat):
-        return None
-    if isinstance(event_format, FramedFormat) and not isinstance(event_format.inner, ColumnFormat):
-        return None
-    offsets = np.array([record.offset for record in records], np.int64)
-    if not (offsets[1:] > offsets[:-1]).all():
-        return None
-    odd = set[int]()
-    values, keys = _values(records, limits, odd), [record.key for record in records]
-    stamps = [record.timestamp for record in records]
-    found = event_format.columns(values, stamps, odd)
-    if None in keys:
-        odd.update(place for place, key in enumerate(keys) if key is None)
-    dropped = {place: why for place, why in found.dropped.items() if place not in odd}
-    times_ms = _times(found.times_ms)
-    _judge_texts(found, keys, odd)
-    _judge_lengths(found, limits, odd)
-    _judge_times(times_ms, np.array(stamps, np.int64), limits, now_ms, odd)
+    def __init__(
+        self, event_format: EventFormat | None, limits: Limits, hash_of: Callable[[str], int]
+    ) -> None:
+        """`hash_of`: `hash64`, which may remember."""
+        inner = event_format.inner if isinstance(event_format, FramedFormat) else event_format
+        self._format: ColumnFormat | None = None
+        if isinstance(inner, ColumnFormat) and isinstance(event_format, ColumnFormat):
+            self._format = event_format
+        self._limits, self._hash_of = limits, hash_of
+        self._left_out = 0  # batches that are not tried
 
-    odd -= dropped.keys()  # there is no event to judge
-    batch = EventBatch(
-        topic="",
-        partition=-1,
-        first_offset=records[0].offset,
-        last_offset=records[-1].offset,
-        users=keys,
-        offsets=offsets,
-        checksums=np.array(list(map(crc32, values)), np.uint32),
-        compact=_compact(found, times_ms, hash_of),
-        timestamps_ms=np.array(stamps, np.int64),
-        rejects=[],
-    )
-    if odd or dropped:
-        kept = np.ones(len(records), bool)
-        kept[[*odd, *dropped]] = False
-        batch = stretch(batch, np.flatnonzero(kept))
-    batch.dropped = Counter(dropped.values())
-    return PlainRecords(batch, [records[place] for place in sorted(odd)])
+    def read(self, records: Sequence[Any], now_ms: int | None) -> PlainRecords | None:
+        """Returns the events of records of one partition, and the records still to be read.
+
+        None: they are few, or of no format that reads columns, or not in the order of a log, or
+        hardly one of a batch before was plain. now_ms: the caller's clock.
+        """
+        if len(records) < LEAST_AT_ONCE or self._format is None:
+            return None
+        if self._left_out:
+            self._left_out -= 1
+            return None
+        offsets = np.array([record.offset for record in records], np.int64)
+        if not (offsets[1:] > offsets[:-1]).all():
+            return None
+        found = self._read(self._format, records, offsets, now_ms)
+        if len(found.rest) > MOST_ODD * len(records):
+            self._left_out = BATCHES_LEFT_OUT
+        return found
+
+    def _read(
+        self, event_format: ColumnFormat, records: Sequence[Any], offsets: Array, now_ms: int | None
+    ) -> PlainRecords:
+        odd = set[int]()
+        values, keys = _values(records, self._limits, odd), [record.key for record in records]
+        stamps = [record.timestamp for record in records]
+        found = event_format.columns(values, stamps, odd)
+        if None in keys:
+            odd.update(place for place, key in enumerate(keys) if key is None)
+        dropped = {place: why for place, why in found.dropped.items() if place not in odd}
+        times_ms = _times(found.times_ms)
+        _judge_texts(found, keys, odd)
+        _judge_lengths(found, self._limits, odd)
+        _judge_times(times_ms, np.array(stamps, np.int64), self._limits, now_ms, odd)
+
+        odd -= dropped.keys()  # there is no event to judge
+        batch = EventBatch(
+            topic="",
+            partition=-1,
+            first_offset=records[0].offset,
+            last_offset=records[-1].offset,
+            users=keys,
+            offsets=offsets,
+            checksums=np.array(list(map(crc32, values)), np.uint32),
+            compact=_compact(found, times_ms, self._hash_of),
+            timestamps_ms=np.array(stamps, np.int64),
+            rejects=[],
+        )
+        if odd or dropped:
+            kept = np.ones(len(records), bool)
+            kept[[*odd, *dropped]] = False
+            batch = stretch(batch, np.flatnonzero(kept))
+        batch.dropped = Counter(dropped.values())
+        return PlainRecords(batch, [records[place] for place in sorted(odd)])
 
 
 def _values(records: Sequence[Any], limits: Limits, odd: set[int]) -> list[bytes]:

@@ -247,9 +247,20 @@ def test_sound_records_need_no_reading_of_their_own(name: str) -> None:
         SimpleNamespace(key=key, value=value, headers=headers, timestamp=NOW_MS, offset=place)
         for place, (key, value, headers) in enumerate(documents(name, random.Random(name)) * 2)
     ]
-    found = reading.read_plain(records, event_format, Limits(), NOW_MS, hash64)
+    found = reading.PlainReader(event_format, Limits(), hash64).read(records, NOW_MS)
     assert found is not None
     assert len(found.batch.users) > len(records) // 6
+
+
+def test_batches_of_which_hardly_a_record_is_plain_are_tried_now_and_then() -> None:
+    value = json.dumps(DOCUMENT | {"lines": [{"sku": "a"}, {"sku": "b"}]}).encode()
+    records = [
+        SimpleNamespace(key=b"u", value=value, headers=(), timestamp=NOW_MS, offset=each)
+        for each in range(40)
+    ]
+    reader = reading.PlainReader(FORMATS["shop"], Limits(), hash64)
+    tried = [reader.read(records, NOW_MS) is not None for _ in range(40)]
+    assert [place for place, each in enumerate(tried) if each] == [0, 16, 32]
 
 
 @pytest.mark.parametrize("time", [10**30, -(10**30), 2**63, -1])

@@ -11,7 +11,7 @@ import pytest
 
 from models.compact import hash64
 from stream.contracts.event import Limits
-from stream.formats.columns.reading import read_plain
+from stream.formats.columns.reading import PlainReader
 from stream.formats.contract_format import ContractFormat
 from stream.formats.framed.frame import (
     AVRO,
@@ -134,7 +134,7 @@ def test_sound_records_need_no_reading_of_their_own(schema_id: int) -> None:
         SimpleNamespace(key=key, value=value, headers=(), timestamp=NOW_MS, offset=number)
         for number in range(200)
     ]
-    found = read_plain(given, shape(), Limits(), NOW_MS, hash64)
+    found = PlainReader(shape(), Limits(), hash64).read(given, NOW_MS)
     assert found is not None
     assert not found.rest
     assert len(found.batch.users) == len(given)
