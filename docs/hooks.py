@@ -25,7 +25,7 @@ PARTS = {
     "Operate": "your-topic runbook messages security privacy serve webhook connect changes scaling "
     "popularity large-language-models",
     "Reference": "commands settings contracts event-formats topics metrics exit-codes",
-    "Measured": "speed speed-why latency recovery overload profile sizes demo real-data containers "
+    "Measured": "speed speed-why latency recovery overload profile formats sizes demo real-data containers "
     "movietweetings retail beauty ml-100k wikispeedia games new-items over-time parts frontier "
     "interests drift explanations soft-tokens language-models reliability",
 }
