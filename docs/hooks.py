@@ -25,9 +25,9 @@ PARTS = {
     "Operate": "your-topic runbook messages security privacy serve webhook connect changes scaling "
     "popularity large-language-models",
     "Reference": "commands settings contracts event-formats topics metrics exit-codes",
-    "Measured": "speed speed-why latency recovery overload profile formats sizes demo real-data containers "
-    "movietweetings retail beauty ml-100k wikispeedia games new-items over-time parts frontier "
-    "interests drift explanations soft-tokens language-models reliability",
+    "Measured": "speed speed-why latency recovery overload profile formats sizes demo real-data "
+    "containers movietweetings retail beauty ml-100k wikispeedia games new-items over-time parts "
+    "frontier interests drift explanations soft-tokens language-models reliability",
 }
 """The parts of the site, each a folder of its name: the order of its pages; others come after."""
 
