@@ -35,6 +35,9 @@ PROBLEM: Final = "application/problem+json"
 RETRY_S: Final = 1
 
 _SPAN: Final = re.compile(r"(\d{1,6})([dhm])")
+_MOMENT: Final = re.compile(r"[0-9]{1,18}")
+"""Unix milliseconds; SQLite's numbers have 63 bits."""
+
 _UNITS_MS: Final = {"d": DAY_MS, "h": 3_600_000, "m": 60_000}
 
 
@@ -208,7 +211,7 @@ def since_of(text: str, now: int) -> int:
     if found := _SPAN.fullmatch(text):
         return now - int(found[1]) * _UNITS_MS[found[2]]
     try:
-        return int(text) if text.isdecimal() and text.isascii() else parse_time(text)
+        return int(text) if _MOMENT.fullmatch(text) else parse_time(text)
     except BadEvent:
         raise ProblemError(
             HTTPStatus.UNPROCESSABLE_ENTITY,

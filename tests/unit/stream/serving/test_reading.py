@@ -177,7 +177,9 @@ def test_a_segment_is_narrowed_by_rank_trend_and_the_last_event(served: Service)
     assert users("&active_since=all") == ["fading", "first", "second", "silent"]
     assert users("&active_since=2999-01-01T00:00:00Z") == []
     assert users(f"&active_since={NOW_MS - 50 * DAY_MS}") == users("&active_since=all")
-    assert "30d" in served.get("/v1/segments?interest=tea&active_since=soon", 422)["detail"]
+    assert users(f"&active_since={'9' * 18}") == []
+    for odd in ("soon", "9" * 26, "9" * 5_000):
+        assert "30d" in served.get(f"/v1/segments?interest=tea&active_since={odd}", 422)["detail"]
 
 
 def test_an_unknown_interest_is_answered_with_those_that_are_near(served: Service) -> None:
