@@ -61,11 +61,14 @@ class Found:
 
 
 class Finder:
-    """Reads the array; any number of threads may share one, and so one mapping of the file."""
+    """Reads the array; any number of threads may share one, and so one mapping of the file.
+
+    Who never looks has none: a mapping keeps the file though another one has taken its place.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._mapped = Mapped(path, writes=False)
+        self._mapped: Mapped | None = None
 
     def stretches(self, wanted: Wanted, after: int = -1) -> Iterator[Found]:
         """Yields who is found behind a number, from each stretch up to the last number."""
@@ -96,8 +99,9 @@ class Finder:
         until = time.monotonic() + WAIT_S
         while True:
             mapped = self._mapped
-            moves = mapped.moves
-            if moves == REPLACED:  # the old one goes when the last thread that reads it is done
+            moves = REPLACED if mapped is None else mapped.moves
+            if mapped is None or moves == REPLACED:
+                # the old one goes when the last thread that reads it is done
                 self._mapped = Mapped(self._path, writes=False)
             elif moves % 2 == 0:
                 return mapped, moves

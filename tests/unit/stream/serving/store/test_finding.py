@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream.serving.store import finding, marks
+from stream.serving.queries import ANY_RANK, Segment, users_of
+from stream.serving.store import Store, finding, marks
 from stream.serving.store.finding import Finder, Found, Wanted
 from stream.serving.store.marks import Marks
 from stream.serving.store.marks_file import Rows
 from stream.serving.updates import NUMBERS
+from tests.support.serving import record
+from tests.support.stored import PLACE, reading
 
 ID = b"0123456789abcdef"
 ALL = Wanted(1, 0.0, 1_000, None, -(2**62))
@@ -65,6 +68,20 @@ def test_one_that_has_grown_is_looked_at_anew(tmp_path: Path) -> None:
     array.fill(ID, rows(numbers[:7], 3))
     assert all_found(finder) == numbers[:7]
     array.close()
+
+
+def test_who_counts_keeps_no_file_that_was_replaced(tmp_path: Path) -> None:
+    store, segment = Store(tmp_path), Segment("camping", 0.5, ANY_RANK, None, 0)
+    first = (tmp_path / "marks").stat().st_size
+    with reading(store) as db:
+        for number in (1, 2):
+            many = [record(f"{number}-{each}", each) for each in range(700)]
+            store.apply(many, [], {PLACE: number})
+            assert users_of(db, segment, store.count) == 700 * number
+        assert (tmp_path / "marks").stat().st_size > first  # another file
+        mapped = Path("/proc/self/maps").read_text(encoding="utf-8")
+        assert f"{tmp_path}/marks (deleted)" not in mapped
+    store.close()
 
 
 def test_no_row_is_seen_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
