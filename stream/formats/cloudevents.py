@@ -102,15 +102,15 @@ class CloudeventsFormat:
             if not usual or type(each.data) is not dict:
                 odd.add(place)
             data.append(each.data if type(each.data) is dict else {})
-        named = list(map(self._layouts.read, data))
-        names = words([each.action for each in named], odd)
+        named = self._layouts.columns(data)
+        names = words(named.action, odd)
         if not all(names):
             names = first_of((names, words([each.type for each in envelopes], odd)))
         found = columns_of_named(named, [ACTION_OF_TYPE[name] for name in names], odd)
         found.times_ms = times_of(
-            named, lambda: moments([each.time for each in envelopes], odd), odd
+            named.time, lambda: moments([each.time for each in envelopes], odd), odd
         )
-        found.event_ids = ids([each.event_id for each in named], odd)
+        found.event_ids = ids(named.event_id, odd)
         if not all(found.event_ids):
             found.event_ids = first_of((found.event_ids, _uniques(envelopes, odd)))
         found.dropped = dict.fromkeys(without_subject(found), NO_BEHAVIOUR)

@@ -130,11 +130,11 @@ class DebeziumFormat:
             {} if place in dropped else _in_plain(row) if dict in map(type, row.values()) else row
             for place, row in enumerate(read_each(_row_of, changes, {}, odd))
         ]
-        named = list(map(self._layouts.read, rows))
-        names = words([each.action for each in named], odd)
+        named = self._layouts.columns(rows)
+        names = words(named.action, odd)
         found = columns_of_named(named, [ACTION_NAMED[name or "view"] for name in names], odd)
-        found.times_ms = times_of(named, lambda: read_each(_committed, changes, 0, odd), odd)
-        found.event_ids = ids([each.event_id for each in named], odd)
+        found.times_ms = times_of(named.time, lambda: read_each(_committed, changes, 0, odd), odd)
+        found.event_ids = ids(named.event_id, odd)
         if not all(found.event_ids):
             found.event_ids = first_of((found.event_ids, _keys(rows, changes, odd)))
         for place in without_subject(found):

@@ -7,8 +7,9 @@ called. Case does not count, nor whether words are joined as `userId` or as `use
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -162,13 +163,29 @@ class Layouts:
 
     def read(self, found: Mapping[str, Any]) -> Named:
         """Returns what an object says of each field."""
-        names = tuple(found)
+        return Named(*map(found.get, self._layout(tuple(found))))
+
+    def columns(self, rows: Sequence[Mapping[str, Any]]) -> Named:
+        """Returns what objects say of each field: each holds a column in place of a value."""
+        names = set(map(tuple, rows))
+        if len(names) > 1:
+            read = [map(row.get, self._layout(tuple(row))) for row in rows]
+            return Named(*map(list, zip(*read, strict=True)))
+        nothing = [None] * len(rows)
+        return Named(
+            *(
+                nothing if name is None else list(map(itemgetter(name), rows))
+                for name in self._layout(names.pop())
+            )
+        )
+
+    def _layout(self, names: tuple[str, ...]) -> tuple[Any, ...]:
         layout = self._known.get(names)
         if layout is None:
             if len(self._known) >= MOST_LAYOUTS:
                 self._known.clear()
             layout = self._known[names] = _layout(names)
-        return Named(*map(found.get, layout))
+        return layout
 
 
 @lru_cache(MOST_LAYOUTS)

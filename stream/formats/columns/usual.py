@@ -13,14 +13,14 @@ from stream.formats.decoding import moment_ms, weight_of
 from stream.formats.usual_names import Named
 
 
-def columns_of_named(named: Sequence[Named], actions: Sequence[str], odd: set[int]) -> EventColumns:
+def columns_of_named(named: Named, actions: Sequence[str], odd: set[int]) -> EventColumns:
     """Returns columns without times and ids of events, which envelopes say as well.
 
-    A row without a subject has no item, title or query.
+    named: a column in place of each value. A row without a subject has no item, title or query.
     """
-    items = ids([each.item_id for each in named], odd)
-    titles = words([each.title for each in named], odd)
-    queries = words([each.query for each in named], odd)
+    items = ids(named.item_id, odd)
+    titles = words(named.title, odd)
+    queries = words(named.query, odd)
     if any(titles) or any(queries):
         rows = list(zip(items, titles, queries, actions, strict=True))
         queries = ["" if item else query for item, _, query, _ in rows]
@@ -28,19 +28,21 @@ def columns_of_named(named: Sequence[Named], actions: Sequence[str], odd: set[in
             title if item or query or ACTION_CODES[action] else ""
             for item, title, query, action in rows
         ]
-    for place, each in enumerate(named):
-        if each.dwell_ms is not None and (weight_of(each.dwell_ms) or 0) < 0:
-            odd.add(place)
+    odd.update(
+        place
+        for place, dwell in enumerate(named.dwell_ms)
+        if dwell is not None and (weight_of(dwell) or 0) < 0
+    )
     return EventColumns(
-        users=ids([each.user_id for each in named], odd),
+        users=ids(named.user_id, odd),
         actions=actions,
         times_ms=(),
         item_ids=items,
         titles=titles,
         queries=queries,
         others=(
-            ids([each.session_id for each in named], odd),
-            joined_categories([each.categories for each in named], odd),
+            ids(named.session_id, odd),
+            joined_categories(named.categories, odd),
         ),
     )
 
@@ -54,10 +56,9 @@ def without_subject(found: EventColumns) -> list[int]:
 
 
 def times_of(
-    named: Sequence[Named], otherwise: Callable[[], Sequence[int]], odd: set[int]
+    column: Sequence[Any], otherwise: Callable[[], Sequence[int]], odd: set[int]
 ) -> Sequence[int]:
     """Returns the moments that objects name themselves, else those of their envelopes."""
-    column: list[Any] = [each.time for each in named]
     kinds = set(map(type, column))
     if kinds == {NONE}:
         return otherwise()
