@@ -16,13 +16,14 @@ items, k soft tokens, n recent events, H heads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from models.compact import ACTIONS, RECENT
 from models.errors import ModelDataError
+from models.network.attention import Attention, newest_items
 from models.network.dropout import Dropout, Part, hidden_by_chance
 from models.network.language_model import LanguageModel
 from models.network.lstm import Lstm
@@ -43,6 +44,8 @@ class NetworkConfig:
     soft_tokens: int = 2  # k
     recent: int = 8  # n
     dropout: float = 0.2
+    window: int = 0  # items that the attention reads; 0: there is none
+    attention_dropout: float = 0.5
     # the demo model of 0.1.0 was trained so; its answers saw further back than they do served
     events_see_events: bool = False
 
@@ -51,6 +54,8 @@ class NetworkConfig:
             raise ModelDataError(f"width {self.width} cannot be divided among {self.heads} heads")
         if not 1 <= self.recent <= RECENT:
             raise ModelDataError(f"recent is {self.recent}; a state keeps 1 to {RECENT} events")
+        if not 0 <= self.window <= RECENT:
+            raise ModelDataError(f"window is {self.window}; a state keeps 0 to {RECENT} events")
         if self.soft_tokens < 1:
             raise ModelDataError("soft_tokens is 0; the answer is read at the last of them")
 
@@ -97,6 +102,12 @@ class InterestNetwork(nn.Module):
         self.register_buffer(
             "heard", torch.zeros(0, width), persistent=False
         )  # other texts of a training: searches
+        # drawn last: the others begin as they do without it
+        self.attention = (
+            Attention(config.items, width, config.window, config.attention_dropout)
+            if config.window
+            else None
+        )
 
     @classmethod
     def without_weights(cls, config: NetworkConfig) -> InterestNetwork:
@@ -174,6 +185,33 @@ class InterestNetwork(nn.Module):
         """Returns the vectors of all interests, [C, D]."""
         candidates: Tensor = self.interest + self.text_out(self.interest_text)
         return candidates
+
+    # -- attention over the newest items, which has vectors of its own
+
+    def attention_candidates(self, rows: Tensor | None = None) -> Tensor:
+        """Returns the vectors of all items, or of rows, that the attention's answers are for."""
+        assert self.attention is not None
+        known, text = (
+            (self.attention.item.weight, self.text)
+            if rows is None
+            else (self.attention.item(rows), self.text[rows])
+        )
+        candidates: Tensor = known + self.attention.text_out(text)
+        return candidates
+
+    def attended(self, windows: Tensor) -> Tensor:
+        """Returns the attention's answers [B, D] to windows of item rows int64 [B, T]."""
+        assert self.attention is not None
+        answers: Tensor = self.attention(windows, self.attention_candidates(windows))
+        return answers
+
+    def attended_newest(self, rows: Tensor) -> Tensor:
+        """Returns the attention's answers [U, D] to rows [U, R] newest first, 0: about no item."""
+        return self.attended(newest_items(rows, self.config.window)[0])
+
+    def without_attention(self) -> None:
+        """Takes the attention out."""
+        self.attention, self.config = None, replace(self.config, window=0)
 
     # -- training: all positions in one pass
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from models.network.dropout import Dropout
 from models.network.lstm import FeedForward
+from models.network.norms import through_norm
 from models.vocabulary import PAD
 
 
@@ -69,7 +70,7 @@ class Block(nn.Module):
             torch.einsum("bhd,hed->bhe", share @ read, w_v).flatten(1)
             + self.qkv.bias[2 * x.shape[2] :]
         )
-        through = _through_norm(norm, x[:, -1] + self.out(mixed), towards) @ self.out.weight
+        through = through_norm(norm, x[:, -1] + self.out(mixed), towards) @ self.out.weight
         along = torch.einsum("bhe,hed->bhd", through.view(x.shape[0], heads, -1), w_v)
         value = torch.einsum("btd,bhd->bht", read, along)
         lost = share / (1 - share).clamp(min=1e-6) * (value - (share * value).sum(2, keepdim=True))
@@ -89,15 +90,6 @@ class Block(nn.Module):
         """Returns the heads [B, H, T, D / H] as one, [B, T, D]."""
         batch, heads, length, width = x.shape
         return x.transpose(1, 2).reshape(batch, length, heads * width)
-
-
-def _through_norm(norm: nn.LayerNorm, x: Tensor, towards: Tensor) -> Tensor:
-    """Returns the gradient of norm(x) @ towards by x, [B, D] each."""
-    centred = x - x.mean(1, keepdim=True)
-    scale = (centred.square().mean(1, keepdim=True) + norm.eps).rsqrt()
-    unit, towards = centred * scale, towards * norm.weight
-    along = (towards * unit).mean(1, keepdim=True)
-    return (towards - towards.mean(1, keepdim=True) - unit * along) * scale
 
 
 class LanguageModel(nn.Module):

@@ -6,6 +6,7 @@ Glossary: M positions, D width, V items (row 0: unknown), C interests, K rows of
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -59,27 +60,29 @@ class Negatives:
 
 
 def next_item_loss(
-    hidden: Tensor, targets: Tensor, network: InterestNetwork, negatives: Negatives
+    hidden: Tensor,
+    targets: Tensor,
+    network: InterestNetwork,
+    negatives: Negatives,
+    candidates: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Returns the mean cross-entropy of the next items, over the items that were met.
 
-    hidden: [M, D]; targets: [M], rows 1..V. Where negatives are drawn, the sum over the other items
+    hidden: [M, D]; targets: [M], rows 1..V; candidates: gives the vectors of rows, of the network
+    unless others are given. Where negatives are drawn, the sum over the other items
     is estimated from them (sampled softmax, Jean et al. 2015; weighed as in Xu et al. 2024,
     arXiv 2402.06216); its cost does not grow with the catalogue.
     """
+    vectors = candidates or network.item_candidates
     # every item that was met takes part
     if not negatives.drawn:
         head = negatives.head
-        logits = nn.functional.linear(
-            hidden, network.item_candidates(head), network.item_bias[head]
-        )
+        logits = nn.functional.linear(hidden, vectors(head), network.item_bias[head])
         return nn.functional.cross_entropy(logits, negatives.place[targets])
     # the wanted item exactly, the others by those that were drawn
     rows, weight = negatives.draw()
-    wanted = (hidden * network.item_candidates(targets)).sum(1) + network.item_bias[targets]
-    others = nn.functional.linear(
-        hidden, network.item_candidates(rows), network.item_bias[rows] + weight
-    )
+    wanted = (hidden * vectors(targets)).sum(1) + network.item_bias[targets]
+    others = nn.functional.linear(hidden, vectors(rows), network.item_bias[rows] + weight)
     others = others.masked_fill(targets[:, None] == rows, float("-inf"))
     return (torch.logsumexp(torch.cat((wanted[:, None], others), 1), 1) - wanted).mean()
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.scorers.attention import Attention
 from models.scorers.cooccurrence import Cooccurrence
 from models.scorers.ease import Ease
 from models.scorers.language_model import LanguageModel
@@ -49,6 +50,7 @@ SCORERS: Final[tuple[type[Scorer], ...]] = (
     Ease,
     SeenThisSession,
     Titles,
+    Attention,
 )
 """Append only: models store weights by place. One that goes leaves `removed("its name")` there."""
 

@@ -55,6 +55,7 @@ class Product(Enum):
 
     LANGUAGE_MODEL = auto()  # the language model's answer with an item's vector, and its bias
     LSTM = auto()  # the LSTM's feature with an item's vector, and its bias
+    ATTENTION = auto()  # the attention's answer with its own vector of an item, and its bias
     POPULARITY = auto()  # 1 with an item's share of all events
     RECENT_POPULARITY = auto()  # 1 with an item's share lately
 
@@ -162,6 +163,7 @@ class ScorerInput(NamedTuple):
     log_recent: Tensor  # [1, V + 1] log share lately; or of each user's moment, [U, V + 1]
     pool: Pool = EVERYTHING
     looked_up: tuple[Tensor, ...] = ()  # by this scorer, when it named candidates
+    attention: Tensor | None = None  # [U, K] logits of the attention; None: there is none
 
     @property
     def places(self) -> Tensor:
@@ -203,6 +205,8 @@ class Scorer:
     """Where the search for its weight begins."""
     must_earn_its_cost: ClassVar[bool] = False
     """Whether training leaves it out unless it takes something from the loss of unseen users."""
+    worth: ClassVar[float] = 0.0
+    """Nats that it has to take from it at least."""
     explained: ClassVar[int] = 100
     """Its turn when causes are summed; rounding depends on the order, so it never changes."""
     product: ClassVar[Product | None] = None

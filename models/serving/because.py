@@ -4,6 +4,7 @@ The cause of an event is what the log-odds of the interest would lose, scorer by
 event not been read:
 
     language model   the last block attends to the other events instead
+    attention        its last block has nothing of the event, neither in filter nor in attention
     pairs of items   the items that the event speaks for lose that
     what followed    the item before the last one is the newest instead of the last
     seen, lately     the event's own item is no longer one that was seen, or seen in this session
@@ -29,6 +30,7 @@ import torch
 from torch import Tensor
 
 from models.current_interest import Followed, without_each
+from models.network.attention import Attention
 from models.network.language_model import Block, LanguageModel
 from models.scorers import blend as blending
 from models.scorers.blend import Blend
@@ -49,6 +51,9 @@ class Explainer:
     answers: Tensor
     """What the language model's answer is held against, [V + 1, D]; what lies beyond is unread."""
     interests: Tensor  # [C, D]
+    attention: Attention | None = None
+    attended: Tensor | None = None
+    """What the attention's answer is held against, [V + 1, D]."""
     looks_inside: bool = True  # False: another language model answered, credited to no event
 
     def log_odds_lost(self, reading: Reading, which: Tensor) -> Tensor:
@@ -98,6 +103,13 @@ class Explainer:
             towards = weights[NAMES.index("language_model")] * by_items + own
             read = reading.there.shape[1]
             lost[:, :read] += lost_by_language_model(reading, towards, self.language_model)
+
+        # and the attention through the items alone
+        if self.attention is not None and self.attended is not None:
+            by_items = pool.summed(pull, self.attended)
+            towards = weights[NAMES.index("attention")] * by_items
+            given = self.attention.unread(reading.windows, reading.read, towards)
+            lost.scatter_add_(1, reading.slots, given)
         return lost.masked_fill_(~recent.held, 0)
 
     def _asked_before(self, reading: Reading) -> tuple[Tensor, Followed]:

@@ -1,7 +1,8 @@
 """Holds what a scoring pass knows of some users, and what it has made of that.
 
 Glossary: U users, D width, S floats of state, V items (row 0: unknown), n recent events read,
-k soft tokens, K places of a pool, S items of its rest, H heads, R = 32 recent events, newest first.
+k soft tokens, T items that the attention reads, K places of a pool, S items of its rest, H heads,
+R = 32 recent events, newest first.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class Networks(NamedTuple):
     tokens: Tensor  # [U, n + k, D] input of its last block
     bias: Tensor  # [U, H, n + k, n + k]
     feature: Tensor  # [U, D] of the LSTM
+    attended: Tensor  # [U, D] of the attention; [U, 0] without one, as all that follows
+    windows: Tensor  # int64 [U, T] the items that it read
+    slots: Tensor  # int64 [U, T] where they stand among the recent events
+    read: Tensor  # [U, T, D] input of its last block
 
 
 class Rest(NamedTuple):
@@ -58,6 +63,9 @@ class Reading:
     answer: Tensor  # [U, D] of the language model
     tokens: Tensor  # [U, n + k, D] input of its last block
     bias: Tensor  # [U, H, n + k, n + k]
+    windows: Tensor  # int64 [U, T] the items that the attention read; [U, 0] without one
+    slots: Tensor  # int64 [U, T] where they stand among the recent events
+    read: Tensor  # [U, T, D] input of its last block
     there: Tensor  # bool [U, n], oldest first
     recent: RecentItems
     scored: list[Scored]  # by each scorer, in the order of registry.SCORERS

@@ -50,6 +50,7 @@ class Asked:
     recent: RecentItems
     answer: Tensor  # [U, D] of the language model
     feature: Tensor  # [U, D] of the LSTM
+    attended: Tensor  # [U, D] of the attention; [U, 0] without one
     weights: Tensor  # [U, F] of the scorers
     biases: Tensor  # [1, V + 1] of the networks; or of each user, [U, V + 1]
     log_recent: Tensor  # the same of recent popularity
@@ -58,22 +59,32 @@ class Asked:
 class Query(NamedTuple):
     """Holds what the vector of an item, and its priors, are multiplied with."""
 
-    vector: Tensor  # [U, D], or [U, 2 D] where the networks have vectors of their own
+    vector: Tensor  # [U, D], or as many times D as there are different vectors of an item
     priors: Tensor  # [U, 3] the weights of the networks' bias, of popularity, of that lately
 
     @classmethod
     def of(cls, asked: Asked, *, shared: bool) -> Query:
-        """Returns the query of users; shared: whether both networks have the same vectors."""
+        """Returns the query of users.
+
+        shared: whether the language model and the LSTM have the same vectors.
+        """
         of = {
             product: asked.weights[
                 :, [at for at, each in enumerate(SCORERS) if each.product is product]
             ]
             for product in Product
         }
-        by_model, by_lstm, popular, lately = (each.sum(1, keepdim=True) for each in of.values())
+        by_model, by_lstm, by_attention, popular, lately = (
+            each.sum(1, keepdim=True) for each in of.values()
+        )
         answer, feature = by_model * asked.answer, by_lstm * asked.feature
-        vector = answer + feature if shared else torch.cat((answer, feature), 1)
-        return cls(vector, torch.cat((by_model + by_lstm, popular, lately), 1))
+        vectors = [answer + feature] if shared else [answer, feature]
+        biased = by_model + by_lstm
+        if asked.attended.shape[1]:
+            vectors.append(by_attention * asked.attended)
+            biased = biased + by_attention
+        vector = torch.cat(vectors, 1) if len(vectors) > 1 else vectors[0]
+        return cls(vector, torch.cat((biased, popular, lately), 1))
 
 
 PRIORS: Final = 3
@@ -104,12 +115,21 @@ class ItemVectors:
     Rows beyond those of the V items are zeros too, so that they can be parted in groups.
     """
     log_popularity: Tensor  # [V + 1] the log share of each item
-    width: int  # of a vector: D, or 2 D where the networks have vectors of their own
-    shared: bool  # whether both networks have the same vectors
+    width: int  # of a vector: D, or as many times D as there are different ones of an item
+    shared: bool  # whether the language model and the LSTM have the same vectors
+    attends: bool  # whether the attention's vectors are among them, the last ones
 
     @classmethod
-    def of(cls, vectors: Tensor, log_popularity: Tensor, *, shared: bool, most: int) -> ItemVectors:
-        """Returns the items of vectors [V + 1, D or 2 D], of which about `most` are looked for."""
+    def of(
+        cls,
+        vectors: Tensor,
+        log_popularity: Tensor,
+        *,
+        shared: bool,
+        most: int,
+        attends: bool = False,
+    ) -> ItemVectors:
+        """Returns the items of vectors [V + 1, W], of which about `most` are looked for."""
         rows, width = vectors.shape
         step = 1
         while rows // (step * GROUP) >= 2 * most:
@@ -117,7 +137,7 @@ class ItemVectors:
         columns = width + PRIORS
         block = torch.zeros(-(-rows // step) * step, columns + -columns % ALIGNED)
         block[:rows, :width] = vectors
-        return cls(block, log_popularity, width, shared)
+        return cls(block, log_popularity, width, shared, attends)
 
     @property
     def count(self) -> int:
@@ -126,7 +146,7 @@ class ItemVectors:
 
     @property
     def vectors(self) -> Tensor:
-        """Returns the vectors alone, [V + 1, D or 2 D], a part of the block."""
+        """Returns the vectors alone, [V + 1, width], a part of the block."""
         return self.block[: self.count + 1, : self.width]
 
     def put_beside(self, priors: tuple[Tensor, ...]) -> None:

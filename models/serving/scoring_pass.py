@@ -19,10 +19,11 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import embedding, linear
 
 from models.compact import RECENT
 from models.errors import ModelDataError
+from models.network.attention import newest_items
 from models.network.bfloat16 import Reader, faster_reader
 from models.scorers import blend as blending
 from models.scorers.calibration import corrected
@@ -80,6 +81,8 @@ class ScoringPass:
                 membership=self._membership,
                 answers=(self.item_vectors.block if self.item_vectors else self._tables.answers),
                 interests=self._tables.interests,
+                attention=network.attention,
+                attended=self._tables.attended,
                 looks_inside=self.looks_inside,
             )
             self._retrieval = self._by_product()
@@ -222,9 +225,20 @@ class ScoringPass:
         )
 
     def networks(self, known: Known) -> Networks:
-        """Returns the networks' part of a pass: the LSTM's feature, the language model's answer."""
-        feature = self._network.lstm.feature(known.x[:, -1], known.memory)
-        return Networks(*self.answer(known, feature), feature)
+        """Returns the networks' part of a pass: what each of them makes of the users."""
+        network = self._network
+        feature = network.lstm.feature(known.x[:, -1], known.memory)
+        return Networks(*self.answer(known, feature), feature, *self._attended(known))
+
+    def _attended(self, known: Known) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns what the attention says, and what it read: the last fields of `Networks`."""
+        attention, vectors = self._network.attention, self._tables.attended
+        if attention is None or vectors is None:
+            nothing = known.rows[:, :0]
+            return known.memory[:, :0], nothing, nothing, known.x[:, :0]
+        windows, slots = newest_items(known.rows, attention.window)
+        read = attention.read(windows, embedding(windows, vectors))
+        return attention.last(windows, read)[:, -1], windows, slots, read
 
     def asked(self, known: Known, networks: Networks) -> Asked:
         """Returns what is known of users when their candidates are looked for."""
@@ -232,6 +246,7 @@ class ScoringPass:
             known.recent,
             networks.answer,
             networks.feature,
+            networks.attended,
             self._blend.item_weights(known.recent),
             self._tables.biases(known.log_recent),
             known.log_recent,
@@ -251,12 +266,12 @@ class ScoringPass:
         """
         networks = networks or self.networks(known)
         asked = self.asked(known, networks)
-        answer, tokens, bias, feature = networks
+        answer, tokens, bias, *_ = networks
         weights = asked.weights
         # all scorers, and their blend
         if self._retrieval is None:
             pool, rest = EVERYTHING, None
-            scored = self._scored_whole(known, answer, feature, asked.biases)
+            scored = self._scored_whole(known, networks, asked.biases)
             blended = blending.weighted([each.scores for each in scored], weights)
         else:
             picked = self._retrieval(asked, most, search)
@@ -271,6 +286,9 @@ class ScoringPass:
             answer=answer,
             tokens=tokens,
             bias=bias,
+            windows=networks.windows,
+            slots=networks.slots,
+            read=networks.read,
             there=known.there,
             recent=known.recent,
             scored=scored,
@@ -279,16 +297,16 @@ class ScoringPass:
             rest=rest,
         )
 
-    def _scored_whole(
-        self, known: Known, answer: Tensor, feature: Tensor, biases: Tensor
-    ) -> list[Scored]:
+    def _scored_whole(self, known: Known, networks: Networks, biases: Tensor) -> list[Scored]:
         """Returns what each scorer says of every item."""
+        attended = self._tables.attended
         given = ScorerInput(
             recent=known.recent,
-            language_model=logits(answer, self._tables.answers, biases),
-            lstm=logits(feature, self._tables.items, biases),
+            language_model=logits(networks.answer, self._tables.answers, biases),
+            lstm=logits(networks.feature, self._tables.items, biases),
             log_popularity=self._blend.log_popularity,
             log_recent=known.log_recent,
+            attention=(None if attended is None else logits(networks.attended, attended, biases)),
         )
         return self.trained.scorers.scores(given)
 

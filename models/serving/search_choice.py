@@ -111,7 +111,9 @@ def cells_to_store(predictor: Answering) -> Cells | None:
 def _searched(predictor: Answering) -> ItemVectors | None:
     """Returns the items of a model that are worth cells; None: they are too few, or differ."""
     items = predictor.item_vectors
-    return None if items is None or items.count < LEAST_ITEMS or not items.shared else items
+    if items is None or items.count < LEAST_ITEMS or not items.shared or items.attends:
+        return None
+    return items
 
 
 def _priors(predictor: Answering, items: ItemVectors) -> tuple[Tensor, ...]:

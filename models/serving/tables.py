@@ -40,15 +40,25 @@ class Tables:
         met = torch.arange(len(unmet)) > 0 if unmet.all() else ~unmet
         self._average = log_popularity[met].mean()
         self.answers = self.items  # the candidates that the language model's answer is held against
+        self.attended = network.attention_candidates() if network.attention is not None else None
         self.interests, self.interest_bias = network.interest_candidates(), network.interest_bias
 
     def item_vectors(self, asked: int) -> ItemVectors:
         """Returns the items of a model that scores candidates, of which updates name so many."""
         shared = self.answers is self.items
-        vectors = self.items if shared else torch.cat((self.answers, self.items), 1)
-        found = ItemVectors.of(vectors, self._log_popularity, shared=shared, most=looked_for(asked))
+        width = self.items.shape[1]
+        tables = [self.items] if shared else [self.answers, self.items]
+        if self.attended is not None:
+            tables.append(self.attended)
+        found = ItemVectors.of(
+            torch.cat(tables, 1) if len(tables) > 1 else self.items,
+            self._log_popularity,
+            shared=shared,
+            attends=self.attended is not None,
+            most=looked_for(asked),
+        )
         if shared:  # one copy of them is enough
-            self.items = self.answers = found.vectors
+            self.items = self.answers = found.vectors[:, :width]
         return found
 
     def biases(self, log_recent: Tensor) -> Tensor:

@@ -21,11 +21,16 @@ class TrainConfig:
     """Dropout that is tried too if networks learn by heart with the other one; 0: none."""
     length: int = 50  # most events of a training sequence; longer histories are cut into pieces
     batch: int = 64  # sequences
+    windows: int = 512  # of a batch of the attention; fewer of little data
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     text_epochs: int = 2
     lstm_epochs: int = 20
     bridge_epochs: int = 20
+    attention_epochs: int = 0  # of the attention over the newest items; 0: there is none
+    window: int = 8  # items that the attention reads
+    attention_dropout: float = 0.5
+    attention_negatives: int = 3_072  # of its softmax, as `negatives`
     patience: int = 3  # epochs without a better validation before a stage ends
     negatives: int = (
         1_024  # of the sampled softmax; 0, or as many as there are items: the exact one

@@ -22,6 +22,10 @@ EXACT_A_MINUTE: Final = 60e6
 """
 
 
+ATTENTION_ITEMS: Final = 50_000
+"""Items up to which the attention is tried. Larger catalogues are searched in cells of one vector
+an item, and it has vectors of its own."""
+
 MORE_DROPOUT: Final = 0.5
 """Dropout that every effort tries too where networks learn by heart with what it began with."""
 
@@ -47,7 +51,7 @@ class Effort:
 
 
 EFFORTS: Final = {
-    "quick": Effort(minutes=20, epochs=60),
+    "quick": Effort(minutes=28, epochs=60),
     "normal": Effort(
         minutes=55,
         trial_minutes=15,
@@ -97,6 +101,7 @@ def settings_for(
         recent=16 if name == "thorough" else 8,
         lstm_epochs=effort.epochs,
         bridge_epochs=effort.epochs,
+        attention_epochs=effort.epochs if len(dataset.item_ids) <= ATTENTION_ITEMS else 0,
         patience=effort.patience,
         more_dropout=MORE_DROPOUT,
     )

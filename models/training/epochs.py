@@ -147,8 +147,8 @@ class Epochs:
                 for part, mean in _epoch(stage, weights, config, number).items()
             }
             if valued:
-                answers = name.startswith("bridge")
-                gain = validate(weights.means, self._validation, answers=answers, seen=config.seen)
+                by = name.partition("_")[0]
+                gain = validate(weights.means, self._validation, by=by, seen=config.seen)
                 figures["ndcg@10"] = round(gain, 4)
 
             # All that a resumed training needs.

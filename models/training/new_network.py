@@ -23,6 +23,8 @@ def new_network(config: TrainConfig, dataset: Dataset, tokenizer: Tokenizer) -> 
             soft_tokens=config.soft_tokens,
             recent=config.recent,
             dropout=config.dropout,
+            window=config.window if config.attention_epochs else 0,
+            attention_dropout=config.attention_dropout,
         )
     )
 

@@ -29,6 +29,12 @@ MOST_TEXTS: Final = 100_000
 """Texts of searches that are read, the most frequent: 26 MB of encodings. The others are not."""
 
 
+LEAST_STEPS: Final = 128
+LEAST_WINDOWS: Final = 64
+DRAWN_TOGETHER: Final = 24
+"""Batches of windows that are drawn together."""
+
+
 class Batch(NamedTuple):
     """Holds some pieces of similar length, cut to the longest of them, and what they count."""
 
@@ -73,6 +79,52 @@ class Sequences:
                 for column in (self.rows, self.actions, self.gaps, self.targets)
             )
             yield Batch(rows, actions, gaps, targets, int((targets > 0).sum()) / usual)
+
+
+class WindowBatch(NamedTuple):
+    """Holds some windows of items, and the one that came after each."""
+
+    rows: Tensor  # int64 [B, T], oldest first, 0: an empty place, which come first
+    targets: Tensor  # int64 [B]
+    share: float
+    """Holds the number of its windows over that of a whole batch."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Holds the items of all users, each with those that came before it as a window."""
+
+    rows: Tensor  # int64 [N], user after user, oldest first
+    before: Tensor  # int64 [N], how many of its user's items came before each
+
+    def batch(self, most: int) -> int:
+        """Returns the windows of a batch, at most so many: of little data there are fewer.
+
+        An epoch has at least LEAST_STEPS steps, unless batches get smaller than LEAST_WINDOWS.
+        """
+        asked = int((self.before > 0).sum())
+        return min(most, max(LEAST_WINDOWS, asked // LEAST_STEPS))
+
+    def batches(
+        self, window: int, size: int, most: int, generator: torch.Generator
+    ) -> Iterator[WindowBatch]:
+        """Yields batches of `size` windows of at most `window` items, at most `most` in all.
+
+        They are drawn over all users. Some batches' worth are drawn together and parted by length,
+        so that a batch holds few empty places.
+        """
+        asked = torch.nonzero(self.before)[:, 0]
+        asked = asked[torch.randperm(len(asked), generator=generator)[:most]]
+        for drawn in torch.split(asked, size * DRAWN_TOGETHER):
+            by_length = drawn[self.before[drawn].clamp(max=window).argsort(stable=True)]
+            batches = torch.split(by_length, size)
+            for place in torch.randperm(len(batches), generator=generator).tolist():
+                at = batches[place]
+                longest = min(window, int(self.before[at].max()))
+                back = torch.arange(longest, 0, -1)
+                rows = self.rows[(at[:, None] - back).clamp(min=0)]
+                rows[back > self.before[at][:, None]] = 0
+                yield WindowBatch(rows, self.rows[at], len(at) / size)
 
 
 class TrainingData:
@@ -122,6 +174,16 @@ class TrainingData:
                 column[place, : end - start] = torch.from_numpy(values[start + shift : end + shift])
         useful = (columns[3] > 0).any(1)
         return Sequences(*(column[useful] for column in columns))
+
+    def windows(self, ends: Array) -> Windows:
+        """Returns the items of histories up to their ends, int64 [U] as of `pieces`."""
+        lengths = self.ends - self.starts
+        learned = np.arange(len(self.rows)) < np.repeat(ends, lengths)
+        known = learned & (self.rows > 0)
+        owner = np.repeat(np.arange(len(lengths)), lengths)[known]
+        first = np.searchsorted(owner, owner)
+        before = np.arange(len(owner)) - first
+        return Windows(torch.from_numpy(self.rows[known]), torch.from_numpy(before))
 
     def validation(self, most: int, seed: int) -> tuple[Array, Sequences]:
         """Returns at most `most` users int64 [U], drawn, and their histories.

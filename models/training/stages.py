@@ -3,6 +3,7 @@
     TextStage      the language model learns the words of the catalogue and of searches
     LstmStage      embeddings and LSTM learn which item comes next
     BridgeStage    soft tokens and the language model over users learn next items and interests
+    AttentionStage the attention over the newest items learns which item comes next
 
 The loop that repeats an epoch until validation stops to improve is in `epochs`, and the order of
 the stages is in `train`.
@@ -23,13 +24,15 @@ from models.network.interest_network import InterestNetwork
 from models.network.losses import Negatives, interest_loss, next_item_loss
 from models.training.config import TrainConfig
 from models.training.epochs import Losses, Weights
-from models.training.sequences import Sequences
+from models.training.sequences import Sequences, Windows
 from models.vocabulary import PAD, Tokenizer
 
 FROZEN: Final = 2
 """Epochs of the bridge before the LSTM learns with it."""
 LSTM_WEIGHT: Final = 0.5
 """Weight of the LSTM's loss against that of the answers, once it is not frozen."""
+WINDOWS: Final = 200_000
+"""Windows of an epoch of the attention, at most; of more some are drawn."""
 TEXTS: Final = 256
 """Texts of a batch."""
 
@@ -147,6 +150,41 @@ class BridgeStage:
                 strict=False,
             )
         )
+
+
+@dataclass(frozen=True)
+class AttentionStage:
+    """Has the attention over the newest items learn the next items of windows.
+
+    Each window is a sample of its own, since its items see each other whichever came first.
+    """
+
+    network: InterestNetwork
+    windows: Windows
+    negatives: Negatives
+    config: TrainConfig
+
+    def parameters(self) -> list[dict[str, Any]]:
+        """Returns the parameters of the attention, its item vectors among them."""
+        assert self.network.attention is not None
+        return [{"params": list(self.network.attention.parameters())}]
+
+    def epoch(self, weights: Weights, generator: torch.Generator, _: int) -> Losses:
+        """Shows the attention every window once, or as many as an epoch has; returns its loss."""
+        network, losses, shares = self.network, [], []
+        attention, negatives = network.attention, self.negatives.to(weights.device)
+        assert attention is not None
+        size = self.windows.batch(self.config.windows)
+        for batch in self.windows.batches(attention.window, size, WINDOWS, generator):
+            part = weights.part_of(torch.ones(len(batch.targets), dtype=torch.long))
+            rows, targets = (part.of(each).to(weights.device) for each in batch[:2])
+            answers = network.attended(rows)
+            loss = next_item_loss(
+                answers, targets, network, negatives, network.attention_candidates
+            )
+            losses += weights.step([loss], batch.share, part)
+            shares.append(batch.share)
+        return {"loss": float(np.average(losses, weights=shares))}
 
 
 def text_parameters(network: InterestNetwork) -> list[dict[str, Any]]:

@@ -7,13 +7,15 @@
     lstm_more_dropout, bridge_more_dropout
                both again with more dropout, if they learned by heart and the time is there; the
                blend's loss on validation users decides which are kept
+    attention  next items from the attention over the newest items, which has vectors of its own;
+               it stays if the blend loses less with it
     blend      weights of the item scorers and of the interest features, on validation users;
                whether a costly scorer is worth it
-    lstm_rehearsal, bridge_rehearsal
-               both again from the start over what came before the last tenth of the events, for
+    lstm_rehearsal, bridge_rehearsal, attention_rehearsal
+               all again from the start over what came before the last tenth of the events, for
                half the epochs that were picked; it calibrates, and is not kept
-    lstm_anew, bridge_anew
-               both again from the start over all events, those of the validation too, for the
+    lstm_anew, bridge_anew, attention_anew
+               all again from the start over all events, those of the validation too, for the
                epochs that were picked
     write      the model directory
 
@@ -29,7 +31,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,7 +63,7 @@ from models.training.fit_blend import blend_loss, fit_blend, gains_of_costly_sco
 from models.training.new_network import new_info, new_network
 from models.training.ranks import ALONE, Ranks
 from models.training.sequences import TrainingData
-from models.training.stages import BridgeStage, LstmStage, TextStage
+from models.training.stages import AttentionStage, BridgeStage, LstmStage, TextStage
 from models.training.validation import Curve, best_epoch, stopped_improving
 from models.vocabulary import Tokenizer
 
@@ -69,12 +71,15 @@ Array = np.ndarray[Any, Any]
 
 NETWORKS: Final = ("lstm", "bridge")
 """Stages that train the networks over users."""
+ATTENTION: Final = "attention"
+"""Names the stage that trains the attention, and its scorer."""
 MORE_DROPOUT: Final = "_more_dropout"
 """Ends the names of these stages when they run with more dropout."""
-LSTM_SHARE: Final = 0.2
+LSTM_SHARE: Final = 0.15
 """Share of the time of a training that the stages up to the LSTM may take."""
-BRIDGE_SHARE: Final = 0.3
-"""Share that the bridge may take; to learn both anew takes no longer than the two."""
+BRIDGE_SHARE: Final = 0.2
+ATTENTION_SHARE: Final = 0.15
+"""Shares that these may take; to learn all of them anew takes no longer than they did."""
 REHEARSED: Final = 0.5
 """Share of the epochs that a rehearsal takes."""
 LAST_HELD_OUT: Final = (
@@ -83,6 +88,26 @@ LAST_HELD_OUT: Final = (
 )
 """A third of the later events of movietweetings is missing then, and the correction went too far
 by 0.05 (docs/measured/logs/calibration.md)."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Holds what a training takes, in seconds of processor time."""
+
+    spent: float  # by LSTM and bridge
+    end: float  # when the training is to end
+    whole: float  # what it may take in all
+
+    def room(self, config: TrainConfig) -> float:
+        """Returns what is left for another LSTM and bridge, which will be learned anew likewise.
+
+        The attention takes its share, once or, with them, twice.
+        """
+        if math.isinf(self.end):
+            return self.end
+        anew = config.learn_validation or config.all_events
+        attention = self.whole * ATTENTION_SHARE * bool(config.attention_epochs)
+        return (self.end - time.process_time()) / (1 + anew) - attention
 
 
 def train_model(
@@ -147,6 +172,7 @@ class Training:
             out / ".training", {"config": asdict(config), "data": digest_of(dataset)}
         )
         self.sequences = self.data.pieces(self.data.ends - 1)
+        self.windows = self.data.windows(self.data.ends - 1)
         self.learned = ~self.data.is_validation
         self.validation_users, self.validation = self.data.validation(
             config.validation_users, config.seed
@@ -162,7 +188,7 @@ class Training:
         self.learn_memory()
         self.epochs.deadline = begun + 60 * minutes * (LSTM_SHARE + BRIDGE_SHARE)
         self._learn_bridge("bridge", self.config.bridge_epochs, valued=True)
-        self._times = time.process_time() - begun, begun + 60 * minutes
+        self._times = Times(time.process_time() - begun, begun + 60 * minutes, 60 * minutes)
         report = self._finish()
         report["ended_by_budget"] = self.epochs.ended_by_budget
         report["seconds"] = round(time.perf_counter() - started, 1)
@@ -194,6 +220,16 @@ class Training:
         stage = BridgeStage(self.network, self.sequences, self.negatives, self.config, membership)
         self.epochs.run(name, epochs, stage, valued=valued)
 
+    def _learn_attention(self, name: str, epochs: int, *, valued: bool) -> None:
+        """Runs the stage that trains the attention, if there is one.
+
+        Its answers go with the item biases of the networks, which learn no more.
+        """
+        if self.network.attention is None:
+            return
+        stage = AttentionStage(self.network, self.windows, self.attention_negatives, self.config)
+        self.epochs.run(name, epochs, stage, valued=valued)
+
     def _learn_anew(self) -> None:
         """Trains again with the validation events, for as long as the training that was picked.
 
@@ -213,11 +249,16 @@ class Training:
         self.network = InterestNetwork(known.config)
         self.network.take_texts(known)
         self.sequences, self.learned = self.data.pieces(ends), learned
-        lstm, bridge = (
-            math.ceil(share * (1 + best_epoch(self.epochs.curves[name]))) for name in NETWORKS
-        )
-        self._learn_lstm(f"lstm_{suffix}", lstm, valued=False)
-        self._learn_bridge(f"bridge_{suffix}", bridge, valued=False)
+        self.windows = self.data.windows(ends)
+
+        def picked(name: str) -> int:
+            """Returns the epochs of a stage, by those that were picked."""
+            return math.ceil(share * (1 + best_epoch(self.epochs.curves[name])))
+
+        self._learn_lstm(f"lstm_{suffix}", picked("lstm"), valued=False)
+        self._learn_bridge(f"bridge_{suffix}", picked("bridge"), valued=False)
+        if self.network.attention is not None:
+            self._learn_attention(f"{ATTENTION}_{suffix}", picked(ATTENTION), valued=False)
 
     def _calibrated(self, scorers: ScorerSet, blend: Blend) -> tuple[Blend, dict[str, Any]]:
         """Returns the blend with what corrects first interests, and figures or why nothing does.
@@ -230,7 +271,7 @@ class Training:
         later = later_events(self.dataset, self.data.rows, self.config.seed)
         if later.why_not:
             return blend, {"kept": False, "why": later.why_not}
-        known = self.network, self.sequences, self.learned
+        known = self.network, self.sequences, self.windows, self.learned
         self._learn_again("rehearsal", later.ends, later.learned, REHEARSED)
         scorers = ScorerSet.learn(later.histories(self.config.min_users), scorers)
         popularity = self.log_popularity, later.log_recent(self.log_popularity)
@@ -238,7 +279,7 @@ class Training:
             blend, base=self.base, log_popularity=popularity[0], log_recent=popularity[1]
         )
         rehearsed = Predictor(self._served(scorers, then))
-        self.network, self.sequences, self.learned = known
+        self.network, self.sequences, self.windows, self.learned = known
         return calibrated(rehearsed, blend, later)
 
     def _try_more_dropout(self, loss: Callable[[], float]) -> list[dict[str, Any]]:
@@ -254,11 +295,10 @@ class Training:
             len(curves[name]) > 0 and stopped_improving(curves[name], config.patience)
             for name in NETWORKS
         )
-        (spent, end), now = self._times, time.process_time()
-        half = (end - now) / 2
-        if config.more_dropout <= config.dropout or not by_heart or spent > half:
+        now, room = time.process_time(), self._times.room(config)
+        if config.more_dropout <= config.dropout or not by_heart or self._times.spent > room:
             return []
-        self.epochs.deadline = now + half
+        self.epochs.deadline = now + room
 
         # The other network has the same texts, and all epochs that it wants.
         known, known_loss, ended = self.network, loss(), list(self.epochs.ended_by_budget)
@@ -312,6 +352,7 @@ class Training:
         counts[0] = 0
         self.log_popularity = log_shares(rows, items)
         self.negatives = Negatives.of_counts(counts, self.config.negatives)
+        self.attention_negatives = Negatives.of_counts(counts, self.config.attention_negatives)
         self.network.start_items(self.log_popularity, counts > 0)
 
     def _start_bridge(self) -> None:
@@ -344,16 +385,22 @@ class Training:
 
         # Scorers that know no validation event; what is not worth its cost is left out.
         scorers = ScorerSet.learn(before_last(histories))
+        if self.network.attention is None:
+            scorers = scorers.without(ATTENTION)
         learned = np.where(self.learned, self.data.rows, 0)
         rates = fit_rates(learned, self.dataset.user_start, self.membership, self.base)
         blend = Blend.start(self.base, self.log_popularity, rates)
         tried = self._try_more_dropout(
             lambda: blend_loss(self._predictor(scorers, blend), blend, *fitted_to)
         )
+        self.epochs.deadline = time.process_time() + self._times.whole * ATTENTION_SHARE
+        self._learn_attention(ATTENTION, self.config.attention_epochs, valued=True)
         gains = gains_of_costly_scorers(self._predictor(scorers, blend), blend, *fitted_to)
         for scorer, gain in gains.items():
-            if gain[0] <= 0:
+            if gain[0] <= scorer.worth:
                 scorers = scorers.without(scorer.name)
+        if scorers[ATTENTION] is None:
+            self.network.without_attention()
         blend, figures = fit_blend(self._predictor(scorers, blend), blend, *fitted_to)
         figures |= {f"{scorer.name}_gain": gain for scorer, gain in gains.items()}
 

@@ -91,7 +91,10 @@ class _Trials:
         None if it did not end within its share of the budget. setting, value: what was changed.
         """
         config = replace(
-            config, lstm_epochs=self._effort.trial_epochs, patience=self._effort.trial_patience
+            config,
+            lstm_epochs=self._effort.trial_epochs,
+            attention_epochs=0,
+            patience=self._effort.trial_patience,
         )
         same = {"config": asdict(config), "data": self._data, "steps": STEPS}
         known = [each for each in self._before if same.items() <= each.items()]

@@ -19,15 +19,16 @@ Curve = list[dict[str, Any]]
 """Holds the figures of each epoch of a stage, `ndcg@10` of the validation among them."""
 
 
-def validate(network: InterestNetwork, sequences: Sequences, *, answers: bool, seen: str) -> float:
-    """Returns the mean NDCG@10, by the language model's answers or by the LSTM's features.
+def validate(network: InterestNetwork, sequences: Sequences, *, by: str, seen: str) -> float:
+    """Returns the mean NDCG@10, by the network that a stage trains: lstm, bridge or attention.
 
     seen: whether items of the history stay candidates, keep or remove.
     """
     network.eval()
     gains = []
     with torch.inference_mode():
-        candidates = network.item_candidates()
+        attention = by == "attention"
+        candidates = network.attention_candidates() if attention else network.item_candidates()
         for start in range(0, len(sequences.rows), USERS):
             columns = (sequences.rows, sequences.actions, sequences.gaps, sequences.targets)
             part = [column[start : start + USERS].to(candidates.device) for column in columns]
@@ -35,10 +36,14 @@ def validate(network: InterestNetwork, sequences: Sequences, *, answers: bool, s
             rows, actions, gaps, targets = (column[:, :longest] for column in part)
 
             # The rank of each target among all items, without those of the history if so wanted.
-            x = network.event_vectors(rows, actions, gaps)
-            features = network.features(x)
-            hidden = network.answers(x, features) if answers else features
-            logits = torch.nn.functional.linear(hidden[targets > 0], candidates, network.item_bias)
+            if attention:
+                items = rows.masked_fill(rows > network.config.items, 0)
+                hidden = network.attended_newest(items.flip(1))
+            else:
+                x = network.event_vectors(rows, actions, gaps)
+                features = network.features(x)
+                hidden = (network.answers(x, features) if by == "bridge" else features)[targets > 0]
+            logits = torch.nn.functional.linear(hidden, candidates, network.item_bias)
             target = targets[targets > 0][:, None]
             wanted = logits.gather(1, target)
             if seen == "remove":
