@@ -87,7 +87,7 @@ class WindowBatch(NamedTuple):
     rows: Tensor  # int64 [B, T], oldest first, 0: an empty place, which come first
     targets: Tensor  # int64 [B]
     share: float
-    """Holds the number of its windows over that of a whole batch."""
+    """Holds the number of its windows over that of an average batch."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ class Windows:
         """
         asked = torch.nonzero(self.before)[:, 0]
         asked = asked[torch.randperm(len(asked), generator=generator)[:most]]
+        usual = len(asked) / max(1, -(-len(asked) // size))
         for drawn in torch.split(asked, size * DRAWN_TOGETHER):
             by_length = drawn[self.before[drawn].clamp(max=window).argsort(stable=True)]
             batches = torch.split(by_length, size)
@@ -124,7 +125,7 @@ class Windows:
                 back = torch.arange(longest, 0, -1)
                 rows = self.rows[(at[:, None] - back).clamp(min=0)]
                 rows[back > self.before[at][:, None]] = 0
-                yield WindowBatch(rows, self.rows[at], len(at) / size)
+                yield WindowBatch(rows, self.rows[at], len(at) / usual)
 
 
 class TrainingData:

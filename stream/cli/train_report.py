@@ -215,7 +215,9 @@ def _settings(out: Path, cut: Split, given: dict[str, Any]) -> tuple[TrainConfig
     if given["seen"] == "remove":
         reasons.append("asked without the items of the history, which a worker never leaves out")
     if given["epochs"] is not None:
-        config = replace(config, lstm_epochs=given["epochs"], bridge_epochs=given["epochs"])
+        most = given["epochs"]
+        attention = most if config.attention_epochs else 0
+        config = replace(config, lstm_epochs=most, bridge_epochs=most, attention_epochs=attention)
     return config, reasons
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.current_interest import WINDOW
+from models.network.attention import Attention, newest_items
 from models.network.language_model import Block, LanguageModel
 from models.scorers import blend
 from models.scorers.blend import INTEREST_FEATURES, Blend, follow, own_shares, weighted
@@ -53,6 +54,8 @@ def explainer() -> Explainer:
         membership=Membership(membership, whole=True),
         answers=torch.randn(ITEMS + 1, WIDTH),
         interests=torch.randn(INTERESTS, WIDTH),
+        attention=Attention(ITEMS, WIDTH, READ + 1, 0.0).eval(),
+        attended=torch.randn(ITEMS + 1, WIDTH),
     )
 
 
@@ -66,6 +69,7 @@ def reading(explainer: Explainer) -> Reading:
     tokens = torch.randn(USERS, READ + 2, WIDTH)
     bias = torch.zeros(USERS, HEADS, READ + 2, READ + 2)
     bias[:, :, :, :READ].masked_fill_(~there[:, None, None, :], float("-inf"))
+    windows, slots = newest_items(rows, READ + 1)
     recent = RecentItems(rows, held, session)
     network, popular = torch.randn(2, USERS, ITEMS + 1), explainer.blend.log_popularity
     given = ScorerInput(recent, network[0], network[1], popular, popular[None])
@@ -75,6 +79,9 @@ def reading(explainer: Explainer) -> Reading:
         answer=torch.randn(USERS, WIDTH),
         tokens=tokens,
         bias=bias,
+        windows=windows,
+        slots=slots,
+        read=torch.randn(USERS, READ + 1, WIDTH),
         there=there,
         recent=recent,
         scored=scored,

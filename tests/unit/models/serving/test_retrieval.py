@@ -11,19 +11,39 @@ import torch
 
 from models.compact import RECENT
 from models.evaluation.synthetic_catalogue import synthetic_model, wandering_users
-from models.scorers.registry import SCORERS
+from models.network.interest_network import InterestNetwork
+from models.scorers.attention import Attention
+from models.scorers.registry import NAMES, SCORERS
 from models.serving.predictor import Predictor, no_events
 from models.serving.retrieval import DRAWN, POPULAR, sample_of
-from models.serving.trained_model import MOST_WHOLE
+from models.serving.trained_model import MOST_WHOLE, TrainedModel
 
 Array = np.ndarray[Any, Any]
 ITEMS, USERS = MOST_WHOLE + 1_000, 48
 SIZE = {"interests": 5, "items": 10, "because": 3}
 
 
-@pytest.fixture(scope="module")
-def model() -> Predictor:
-    return Predictor(synthetic_model(ITEMS))
+@pytest.fixture(scope="module", params=[False, True], ids=["two networks", "and the attention"])
+def model(request: pytest.FixtureRequest) -> Predictor:
+    made = synthetic_model(ITEMS)
+    return Predictor(with_attention(made) if request.param else made)
+
+
+def with_attention(trained: TrainedModel) -> TrainedModel:
+    """The same model with an attention that knows nothing, and has a say all the same."""
+    torch.manual_seed(5)
+    network = InterestNetwork(replace(trained.network.config, window=8))
+    network.load_state_dict(trained.network.state_dict(), strict=False)
+    assert network.attention is not None
+    torch.nn.init.normal_(network.attention.item.weight[1:], std=0.3)
+    item = trained.blend.item.clone()
+    item[:, NAMES.index("attention")] = 0.4
+    return replace(
+        trained,
+        network=network,
+        scorers=trained.scorers.replaced("attention", Attention()),
+        blend=replace(trained.blend, item=item),
+    )
 
 
 @pytest.fixture(scope="module")

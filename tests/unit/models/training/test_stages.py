@@ -19,8 +19,8 @@ from models.training.config import TrainConfig
 from models.training.distillation import DistillationStage
 from models.training.epochs import Losses, Stage, Weights
 from models.training.ranks import Ranks
-from models.training.sequences import Sequences
-from models.training.stages import FROZEN, BridgeStage, LstmStage, TextStage
+from models.training.sequences import Sequences, Windows
+from models.training.stages import FROZEN, AttentionStage, BridgeStage, LstmStage, TextStage
 from models.vocabulary import Tokenizer
 
 ITEMS, LENGTHS = 6, (1, 1, 2, 3, 9, 12, 12)
@@ -64,22 +64,31 @@ def _stage(
         columns[:, user, :length] = torch.randint(1, ITEMS + 1, (4, length), generator=generator)
     sequences = Sequences(columns[0], columns[1] * 0, columns[2] * 0, columns[3])
     sampled = Negatives.of_counts(torch.ones(ITEMS + 1), negatives)
-    settings = TrainConfig(batch=batch, **config)
+    settings = TrainConfig(batch=batch, windows=10 * batch, **config)
     if name == "text":
         return TextStage(network, Tokenizer.learn(TEXTS), TEXTS)
     if name == "taught":
         tokens = torch.from_numpy(Tokenizer.learn(TEXTS).encode(TEXTS))
         return DistillationStage(network, tokens, torch.ones(len(TEXTS), 8))
+    if name == "attention":
+        rows = sequences.rows[sequences.rows > 0]
+        before = torch.cat([torch.arange(length) for length in LENGTHS])
+        assert len(rows) == len(before)
+        return AttentionStage(network, Windows(rows, before), sampled, settings)
     if name == "lstm":
         return LstmStage(network, sequences, sampled, settings)
     membership = torch.eye(ITEMS + 1)[:, :2]
     return BridgeStage(network, sequences, sampled, settings, membership)
 
 
-@pytest.mark.parametrize("name", ["lstm", "bridge"])
-def test_the_losses_of_small_batches_are_that_of_all_targets_at_once(name: str) -> None:
+@pytest.mark.parametrize("name", ["lstm", "bridge", "attention"])
+def test_the_losses_of_small_batches_are_that_of_all_targets_at_once(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
-    network = _network(tokens=5, dropout=0.0)
+    network = _network(tokens=5, dropout=0.0, window=4, attention_dropout=0.0)
+    monkeypatch.setattr("models.training.sequences.LEAST_WINDOWS", 1)
+    monkeypatch.setattr("models.training.sequences.LEAST_STEPS", 1)
 
     def shown(batch: int) -> tuple[float, Losses]:
         noted = Noted(network)
@@ -106,14 +115,14 @@ def test_a_word_counts_the_same_in_a_small_last_batch(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("size", [2, 5])
-@pytest.mark.parametrize("name", ["text", "taught", "lstm", "bridge"])
+@pytest.mark.parametrize("name", ["text", "taught", "lstm", "bridge", "attention"])
 def test_the_gradients_of_processes_add_up_to_that_of_one(name: str, size: int) -> None:
     """Checks it with everything that is drawn by chance, and with more processes than rows.
 
     Batches have three histories, the last one a single history.
     """
     torch.manual_seed(0)
-    network = _network(tokens=Tokenizer.learn(TEXTS).size, dropout=0.5, lstm_layers=2)
+    network = _network(tokens=Tokenizer.learn(TEXTS).size, dropout=0.5, lstm_layers=2, window=4)
     stage = _stage(name, network, 3, negatives=4, hide_ids=0.3)
 
     def learned(ranks: Ranks) -> tuple[list[Tensor], list[float]]:
@@ -135,12 +144,12 @@ def test_the_gradients_of_processes_add_up_to_that_of_one(name: str, size: int) 
 
 @pytest.mark.slow
 def test_stages_read_nothing_of_another_device_than_their_networks() -> None:
-    network = _network(tokens=Tokenizer.learn(TEXTS).size).to(ELSEWHERE)
+    network = _network(tokens=Tokenizer.learn(TEXTS).size, window=4).to(ELSEWHERE)
     noted = Noted(network, Ranks(1, 2))
     # with no numbers nobody knows which are zero; none is taken for it
     settings: Any = _config  # its methods come with its import
     with settings.patch(meta_nonzero_assume_all_nonzero=True):
-        for name in ("text", "taught", "bridge"):  # the last does all that "lstm" does
+        for name in ("text", "taught", "attention", "bridge"):  # the last does all that "lstm" does
             stage = _stage(name, network, 8, negatives=4, hide_ids=0.3)
             stage.epoch(noted, torch.Generator().manual_seed(0), FROZEN)
     gradients = [each.grad for each in network.parameters() if each.grad is not None]

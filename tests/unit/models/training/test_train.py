@@ -19,6 +19,8 @@ from models.errors import ModelDataError
 from models.evaluation.explanations import remembered
 from models.model_directory import load
 from models.scorers.ease import Ease
+from models.scorers.registry import SCORERS
+from models.scorers.scorer import Scorer
 from models.serving.predictor import no_events
 from models.training.config import TrainConfig
 from models.training.train import train_model
@@ -57,6 +59,42 @@ def eight(prepared: Callable[..., Dataset]) -> Dataset:
     return find_interests(prepared(events, items), InterestConfig(least_items=1, largest_share=1))
 
 
+def worth_it(*_: Any) -> dict[type[Scorer], tuple[float, float]]:
+    """Says that each costly scorer takes enough from the loss: too few users could show it."""
+    return {each: (1.0, 2.0) for each in SCORERS if each.must_earn_its_cost}
+
+
+def test_attention_is_learned_by_heart_and_stored_where_it_is_worth_it(
+    eight: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(
+        SMALL, lstm_epochs=1, bridge_epochs=1, attention_epochs=40, attention_dropout=0.0
+    )
+    monkeypatch.setattr("models.training.train.gains_of_costly_scorers", worth_it)
+    report = train_model(eight, tmp_path / "model", settings)
+    assert max(each["ndcg@10"] for each in report["curves"]["attention"]) == 1.0
+    assert report["network"]["window"] == settings.window
+    weights = load_file(tmp_path / "model" / "weights.safetensors")
+    learned = load(tmp_path / "model").network.attention
+    assert learned is not None
+    assert torch.equal(learned.item.weight, weights["network.attention.item.weight"])
+
+
+def test_attention_that_is_not_worth_it_leaves_nothing_behind(
+    eight: Dataset, tmp_path: Path
+) -> None:
+    short = replace(SMALL, lstm_epochs=2, bridge_epochs=2)
+    report = train_model(eight, tmp_path / "with", replace(short, attention_epochs=2))
+    train_model(eight, tmp_path / "without", short)
+    assert report["curves"]["attention"]  # eight users cannot show that it is worth anything
+    names = ("with", "without")
+    weights = [load_file(tmp_path / each / "weights.safetensors") for each in names]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    first, second = (load(tmp_path / each) for each in names)
+    assert first.info.fingerprint == second.info.fingerprint
+
+
 def test_eight_sequences_are_learned_by_heart(eight: Dataset, tmp_path: Path) -> None:
     report = train_model(eight, tmp_path / "model", replace(SMALL, learn_validation=False))
     for stage in ("lstm", "bridge"):
@@ -84,8 +122,11 @@ def test_equal_seeds_equal_models_and_other_seeds_others(eight: Dataset, tmp_pat
     assert fingerprint("other", seed=1) != first
 
 
-def test_a_stopped_training_goes_on_where_it_stopped(eight: Dataset, tmp_path: Path) -> None:
-    short = replace(SMALL, lstm_epochs=4, bridge_epochs=3)
+def test_a_stopped_training_goes_on_where_it_stopped(
+    eight: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(SMALL, lstm_epochs=4, bridge_epochs=3, attention_epochs=3)
+    monkeypatch.setattr("models.training.train.gains_of_costly_scorers", worth_it)
     train_model(eight, tmp_path / "whole", short)
 
     def stopping(at: tuple[str, int]) -> Callable[[str, int, int, dict[str, Any]], None]:
@@ -100,8 +141,10 @@ def test_a_stopped_training_goes_on_where_it_stopped(eight: Dataset, tmp_path: P
         ("lstm", 2),
         ("bridge", 1),
         ("bridge", 3),
+        ("attention", 2),
         ("lstm_anew", 1),
         ("bridge_anew", 1),
+        ("attention_anew", 1),
     ):
         with pytest.raises(KeyboardInterrupt):
             train_model(eight, tmp_path / "parts", short, stopping(at))
