@@ -42,19 +42,21 @@ LEAST_CASES: Final = 100
 """Cases that are measured whatever they take in memory."""
 WHOLE: Final = "blend"
 EACH: Final = ""
+ALL_NETWORKS: Final = "all networks"
+"""Names the row without any of the networks that a model has."""
 ALL_BY_NAME: Final = " and "
 """Ways to name what a row leaves out: each by itself, or all by their labels joined."""
 BLINDED: Final = {
     "without soft tokens": ("language_model",),
     "without recent events": ("language_model",),
-    "without text": ("language_model", "lstm"),
+    "without text": ("language_model", "lstm", "attention"),
 }
 """Networks that are kept from reading something, and the scorers that this changes."""
 RANK_ALONE: Final = tuple(each.name for each in SCORERS if each.family is not Family.SEEN)
 """Scorers that say something of every item: what a user saw is too little for a ranking."""
 ROWS: Final = (
     (Family.NETWORK, EACH),
-    (Family.NETWORK, "both networks"),
+    (Family.NETWORK, ALL_NETWORKS),
     (Family.PAIRS, EACH),
     (Family.PAIRS, ALL_BY_NAME),
     (Family.SUCCESSION, EACH),
@@ -222,6 +224,8 @@ def _blends(columns: Columns) -> dict[str, list[Tensor]]:
     found = {WHOLE: list(whole.values())}
     tables = {name for name, scores in whole.items() if scores.any()}
     for name, missing in left_out().items():
+        if name == ALL_NETWORKS:
+            missing = tuple(tables.intersection(missing))
         if not tables.issuperset(missing):
             # The model has no such table; what it has of several is left out by a row of its own.
             continue

@@ -171,7 +171,7 @@ def low_pass(window: int) -> Tensor:
     """Returns the filter that keeps the LOW lowest frequencies, [T, T], of the newest T places."""
     frequencies = torch.fft.rfft(torch.eye(FRAME), dim=0)
     frequencies[LOW:] = 0
-    kernel = torch.fft.irfft(frequencies, n=FRAME, dim=0)
+    kernel: Tensor = torch.fft.irfft(frequencies, n=FRAME, dim=0)
     return kernel[-window:, -window:].contiguous()
 
 

@@ -113,7 +113,7 @@ def _promise(budget: Budget, groups: dict[str, list[Release]]) -> dict[str, Any]
         ],
         "not_trained": [
             f"the {'language model' if budget.lstm_share else 'networks'} over users: no weight",
-            "EASE and recent popularity",
+            "the attention, EASE and recent popularity",
         ],
         "outside": [
             "the catalogue, a taxonomy and all options: they are taken as public",
@@ -137,7 +137,7 @@ def _public(dataset: Dataset, config: TrainConfig, progress: Progress) -> Traine
         for title, categories in zip(dataset.titles, dataset.categories, strict=True)
     ]
     tokenizer = Tokenizer.learn([*dataset.titles, *dataset.interests])
-    network = new_network(config, dataset, tokenizer)
+    network = new_network(replace(config, attention_epochs=0), dataset, tokenizer)
     stage = TextStage(network, tokenizer, texts)
     weights = Weights(network, stage.parameters(), config)
     for number in range(config.text_epochs):

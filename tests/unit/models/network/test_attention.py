@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.network.attention import FILTERED, FRAME, LOW, Attention, low_pass, newest_items
+from models.network.attention import (
+    FILTERED,
+    FRAME,
+    LOW,
+    Attention,
+    AttentionBlock,
+    low_pass,
+    newest_items,
+)
 
 ITEMS, WIDTH, WINDOW = 20, 16, 6
 
@@ -67,6 +75,7 @@ def test_the_newest_items_are_those_that_the_catalogue_knows_oldest_first() -> N
 def test_what_an_item_gives_to_the_filter_is_its_share_of_the_answer(attention: Attention) -> None:
     """Without the attention's half and the feed-forward, it is the derivative by the share."""
     block = attention.blocks[-1]
+    assert isinstance(block, AttentionBlock)
     with torch.no_grad():
         block.out.weight.zero_()
         block.down.weight.zero_()

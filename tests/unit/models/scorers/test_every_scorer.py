@@ -44,9 +44,6 @@ IN_USE = [*(kind for kind in SCORERS if kind.__name__ != "Removed"), of_the_page
 EXACT = (Family.SEEN, Family.SUCCESSION)
 """Families whose causes are exact; those of others are taken as linear, or are nobody's."""
 
-NETWORKS = ("language_model", "lstm", "attention")
-"""What the networks say of users is given to the scorers."""
-
 every_scorer = pytest.mark.parametrize("kind", IN_USE, ids=lambda kind: kind.name)
 
 
@@ -102,8 +99,11 @@ def test_a_user_alone_gets_the_scores_of_that_user_among_others(kind: type[Score
     for user in range(USERS):
         mine = slice(user, user + 1)
         recent = RecentItems(*(each[mine] for each in given.recent))
-        networks = {name: getattr(given, name)[mine] for name in NETWORKS}
-        alone = given._replace(recent=recent, **networks)
+        attention = None if given.attention is None else given.attention[mine]
+        networks = given.language_model[mine], given.lstm[mine], attention
+        alone = given._replace(
+            recent=recent, language_model=networks[0], lstm=networks[1], attention=networks[2]
+        )
         torch.testing.assert_close(scorer.scores(alone).scores, together[mine])
 
 
@@ -157,7 +157,11 @@ def test_an_empty_history_says_the_same_of_all_users(kind: type[Scorer]) -> None
     """Only what the networks made of a user can tell two users without events apart."""
     given = users(0)
     nothing = torch.zeros_like(given.lstm)
-    scores = learned(kind).scores(given._replace(**dict.fromkeys(NETWORKS, nothing))).scores
+    scores = (
+        learned(kind)
+        .scores(given._replace(language_model=nothing, lstm=nothing, attention=nothing))
+        .scores
+    )
     assert torch.equal(scores, scores[:1].expand(USERS, -1))
 
 

@@ -321,7 +321,7 @@ def test_parts_of_a_model_are_held_against_their_blend(
     chance = 10 / 12  # of HR@10 among twelve items; the shop's users go round in a circle
     assert found["blend"]["HR@10"] >= found["popularity alone"]["HR@10"]
     assert found["lstm alone"]["HR@10"] > chance
-    low, high = found["blend without both networks"]["minus blend"]["NDCG@10"]
+    low, high = found["blend without all networks"]["minus blend"]["NDCG@10"]
     assert low <= high
     assert {"language model without soft tokens alone", "blend, networks without text"} <= set(
         found
