@@ -4,11 +4,11 @@
     lstm       next items from the LSTM's features
     bridge     soft tokens and the language model over users, the LSTM frozen at first, then all
                at a small rate
+    attention  next items from the attention over the newest items, which has vectors of its own;
+               it stays if the blend loses less with it
     lstm_more_dropout, bridge_more_dropout
                both again with more dropout, if they learned by heart and the time is there; the
                blend's loss on validation users decides which are kept
-    attention  next items from the attention over the newest items, which has vectors of its own;
-               it stays if the blend loses less with it
     blend      weights of the item scorers and of the interest features, on validation users;
                whether a costly scorer is worth it
     lstm_rehearsal, bridge_rehearsal, attention_rehearsal
@@ -78,8 +78,8 @@ MORE_DROPOUT: Final = "_more_dropout"
 LSTM_SHARE: Final = 0.15
 """Share of the time of a training that the stages up to the LSTM may take."""
 BRIDGE_SHARE: Final = 0.2
-ATTENTION_SHARE: Final = 0.15
-"""Shares that these may take; to learn all of them anew takes no longer than they did."""
+"""Share that the bridge may take. The attention may take what is left, but for the time that it
+takes to learn all of it anew."""
 REHEARSED: Final = 0.5
 """Share of the epochs that a rehearsal takes."""
 LAST_HELD_OUT: Final = (
@@ -90,24 +90,30 @@ LAST_HELD_OUT: Final = (
 by 0.05 (docs/measured/logs/calibration.md)."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Times:
     """Holds what a training takes, in seconds of processor time."""
 
-    spent: float  # by LSTM and bridge
-    end: float  # when the training is to end
-    whole: float  # what it may take in all
+    end: float
+    """When it is to end."""
+    anew: int
+    """How often what was learned is learned again at the end."""
+    networks: float = 0.0
+    """What LSTM and bridge took."""
+    attention: float = 0.0
+    """What the attention took."""
 
-    def room(self, config: TrainConfig) -> float:
-        """Returns what is left for another LSTM and bridge, which will be learned anew likewise.
+    def for_attention(self) -> float:
+        """Returns what the attention may take: to learn all of it again takes as long."""
+        return (self._left - self.anew * self.networks) / (1 + self.anew)
 
-        The attention takes its share, once or, with them, twice.
-        """
-        if math.isinf(self.end):
-            return self.end
-        anew = config.learn_validation or config.all_events
-        attention = self.whole * ATTENTION_SHARE * bool(config.attention_epochs)
-        return (self.end - time.process_time()) / (1 + anew) - attention
+    def for_more_dropout(self) -> float:
+        """Returns what another LSTM and bridge may take, which may be learned again likewise."""
+        return (self._left - self.anew * self.attention) / (1 + self.anew)
+
+    @property
+    def _left(self) -> float:
+        return self.end - time.process_time()
 
 
 def train_model(
@@ -188,7 +194,12 @@ class Training:
         self.learn_memory()
         self.epochs.deadline = begun + 60 * minutes * (LSTM_SHARE + BRIDGE_SHARE)
         self._learn_bridge("bridge", self.config.bridge_epochs, valued=True)
-        self._times = Times(time.process_time() - begun, begun + 60 * minutes, 60 * minutes)
+        times = Times(begun + 60 * minutes, int(self.config.learn_validation))
+        times.networks = time.process_time() - begun
+        self.epochs.deadline = time.process_time() + times.for_attention()
+        self._learn_attention(ATTENTION, self.config.attention_epochs, valued=True)
+        times.attention = time.process_time() - begun - times.networks
+        self._times = times
         report = self._finish()
         report["ended_by_budget"] = self.epochs.ended_by_budget
         report["seconds"] = round(time.perf_counter() - started, 1)
@@ -295,16 +306,17 @@ class Training:
             len(curves[name]) > 0 and stopped_improving(curves[name], config.patience)
             for name in NETWORKS
         )
-        now, room = time.process_time(), self._times.room(config)
-        if config.more_dropout <= config.dropout or not by_heart or self._times.spent > room:
+        room = self._times.for_more_dropout()
+        if config.more_dropout <= config.dropout or not by_heart or self._times.networks > room:
             return []
-        self.epochs.deadline = now + room
+        self.epochs.deadline = time.process_time() + room
 
         # The other network has the same texts, and all epochs that it wants.
         known, known_loss, ended = self.network, loss(), list(self.epochs.ended_by_budget)
         torch.manual_seed(config.seed)
         self.network = InterestNetwork(replace(known.config, dropout=config.more_dropout))
         self.network.take_texts(known)
+        self.network.attention = known.attention
         self._learn_lstm(f"lstm{MORE_DROPOUT}", config.lstm_epochs, valued=True)
         self._learn_bridge(f"bridge{MORE_DROPOUT}", config.bridge_epochs, valued=True)
         ended_by_budget = self.epochs.ended_by_budget != ended
@@ -393,8 +405,6 @@ class Training:
         tried = self._try_more_dropout(
             lambda: blend_loss(self._predictor(scorers, blend), blend, *fitted_to)
         )
-        self.epochs.deadline = time.process_time() + self._times.whole * ATTENTION_SHARE
-        self._learn_attention(ATTENTION, self.config.attention_epochs, valued=True)
         gains = gains_of_costly_scorers(self._predictor(scorers, blend), blend, *fitted_to)
         for scorer, gain in gains.items():
             if gain[0] <= scorer.worth:
