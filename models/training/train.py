@@ -31,7 +31,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,6 +64,7 @@ from models.training.new_network import new_info, new_network
 from models.training.ranks import ALONE, Ranks
 from models.training.sequences import TrainingData
 from models.training.stages import AttentionStage, BridgeStage, LstmStage, TextStage
+from models.training.times import Times
 from models.training.validation import Curve, best_epoch, stopped_improving
 from models.vocabulary import Tokenizer
 
@@ -88,32 +89,6 @@ LAST_HELD_OUT: Final = (
 )
 """A third of the later events of movietweetings is missing then, and the correction went too far
 by 0.05 (docs/measured/logs/calibration.md)."""
-
-
-@dataclass
-class Times:
-    """Holds what a training takes, in seconds of processor time."""
-
-    end: float
-    """When it is to end."""
-    anew: int
-    """How often what was learned is learned again at the end."""
-    networks: float = 0.0
-    """What LSTM and bridge took."""
-    attention: float = 0.0
-    """What the attention took."""
-
-    def for_attention(self) -> float:
-        """Returns what the attention may take: to learn all of it again takes as long."""
-        return (self._left - self.anew * self.networks) / (1 + self.anew)
-
-    def for_more_dropout(self) -> float:
-        """Returns what another LSTM and bridge may take, which may be learned again likewise."""
-        return (self._left - self.anew * self.attention) / (1 + self.anew)
-
-    @property
-    def _left(self) -> float:
-        return self.end - time.process_time()
 
 
 def train_model(
