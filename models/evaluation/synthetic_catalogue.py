@@ -21,9 +21,8 @@ from models.network.interest_network import InterestNetwork, NetworkConfig
 from models.scorers.blend import INTEREST_FEATURES, Blend
 from models.scorers.cooccurrence import Cooccurrence
 from models.scorers.ease import MOST_ITEMS, Ease
-from models.scorers.language_model import LanguageModel
-from models.scorers.lstm import Lstm
 from models.scorers.markov import FEW, MANY, MANY_ITEMS, Markov, Successors
+from models.scorers.networks import LanguageModel, Lstm
 from models.scorers.pair_table import FEW as FEW_OTHERS
 from models.scorers.pair_table import most_kept
 from models.scorers.popularity import Popularity

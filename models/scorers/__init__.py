@@ -1,4 +1,4 @@
-"""Holds the scorers of the blend, one file each behind one interface, and the blend of them.
+"""Holds the scorers of the blend behind one interface, and the blend of them.
 
 `scorer` is the interface, `registry` the append-only order in which scorers are stored; a new
 scorer is one new file and a line there. `blend` adds up their scores, `fit_weights` finds the

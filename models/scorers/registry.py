@@ -14,12 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.scorers.attention import Attention
 from models.scorers.cooccurrence import Cooccurrence
 from models.scorers.ease import Ease
-from models.scorers.language_model import LanguageModel
-from models.scorers.lstm import Lstm
 from models.scorers.markov import Markov
+from models.scorers.networks import Attention, LanguageModel, Lstm
 from models.scorers.popularity import Popularity
 from models.scorers.recent_popularity import RecentPopularity
 from models.scorers.scorer import (

@@ -1,4 +1,4 @@
-"""Defines what a scorer of the blend is: one file, one class, one interface.
+"""Defines what a scorer of the blend is: one class with one interface, mostly a file of its own.
 
 A scorer gives every item of the catalogue a number for every user. The blend adds these numbers up,
 each with a weight that was fitted on validation users. `models.scorers.registry` names all scorers,

@@ -4,7 +4,7 @@
 epochs of one; `config` holds the settings. `effort` says what a training may cost and `trials` find
 settings by validation; `sequences` are histories as tensors; `fit_blend` fits the weights of the
 scorers; the room `private` trains with a privacy budget; `distillation` has a large encoder teach
-the small text model; `times` shares out the processor time, `ranks` the steps among processes. The `hosted` files train the bridge
+the small text model; `ranks` shares the steps among processes. The `hosted` files train the bridge
 to a user's own language model. The package `stream` imports only the names that are offered here.
 Begin with `train`.
 """

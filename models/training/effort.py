@@ -5,6 +5,7 @@ For 200,000 events quick takes minutes, normal under an hour, thorough hours.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -141,3 +142,29 @@ def alternatives(effort: Effort, setting: str, config: TrainConfig) -> Iterator[
 def with_width(config: TrainConfig, width: int) -> TrainConfig:
     """Returns the settings with another width, a multiple of 32, and a head for each 32."""
     return replace(config, width=width, heads=width // 32)
+
+
+@dataclass
+class Times:
+    """Holds what a training takes, in seconds of processor time, and what its networks may take."""
+
+    end: float
+    """When it is to end."""
+    anew: int
+    """How often what was learned is learned again at the end."""
+    networks: float = 0.0
+    """What LSTM and bridge took."""
+    attention: float = 0.0
+    """What the attention took."""
+
+    def for_attention(self) -> float:
+        """Returns what the attention may take: to learn all of it again takes as long."""
+        return (self._left - self.anew * self.networks) / (1 + self.anew)
+
+    def for_more_dropout(self) -> float:
+        """Returns what another LSTM and bridge may take, which may be learned again likewise."""
+        return (self._left - self.anew * self.attention) / (1 + self.anew)
+
+    @property
+    def _left(self) -> float:
+        return self.end - time.process_time()

@@ -58,13 +58,13 @@ from models.serving.predictor import Predictor
 from models.serving.trained_model import MOST_WHOLE, TrainedModel
 from models.training.checkpoints import Checkpoints, digest_of
 from models.training.config import TrainConfig
+from models.training.effort import Times
 from models.training.epochs import Epochs
 from models.training.fit_blend import blend_loss, fit_blend, gains_of_costly_scorers
 from models.training.new_network import new_info, new_network
 from models.training.ranks import ALONE, Ranks
 from models.training.sequences import TrainingData
 from models.training.stages import AttentionStage, BridgeStage, LstmStage, TextStage
-from models.training.times import Times
 from models.training.validation import Curve, best_epoch, stopped_improving
 from models.vocabulary import Tokenizer
 

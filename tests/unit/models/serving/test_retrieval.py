@@ -12,7 +12,7 @@ import torch
 from models.compact import RECENT
 from models.evaluation.synthetic_catalogue import synthetic_model, wandering_users
 from models.network.interest_network import InterestNetwork
-from models.scorers.attention import Attention
+from models.scorers.networks import Attention
 from models.scorers.registry import NAMES, SCORERS
 from models.serving.predictor import Predictor, no_events
 from models.serving.retrieval import DRAWN, POPULAR, sample_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from models.data.prepare import Dataset
 from models.errors import ModelDataError
 from models.training.config import TrainConfig
-from models.training.effort import EFFORTS, exact_softmax, settings_for
+from models.training.effort import EFFORTS, Times, exact_softmax, settings_for
 
 
 @pytest.fixture
@@ -42,3 +43,30 @@ def test_the_exact_softmax_is_taken_where_the_budget_has_room_for_it(
     # three events of three items are too many then
     monkeypatch.setattr("models.training.effort.EXACT_A_MINUTE", 0.1)
     assert exact_softmax(EFFORTS["normal"], data, sampled) == sampled
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has 300 s of processor time gone by."""
+    monkeypatch.setattr("time.process_time", lambda: 300.0)
+
+
+@pytest.mark.usefixtures("now")
+def test_all_of_the_rest_is_there_where_nothing_is_learned_again() -> None:
+    times = Times(end=1_000, anew=0, networks=200, attention=100)
+    assert times.for_attention() == times.for_more_dropout() == 700
+
+
+@pytest.mark.usefixtures("now")
+def test_what_was_learned_is_learned_again() -> None:
+    times = Times(end=1_000, anew=1, networks=200, attention=100)
+    # the attention twice, and the networks once more
+    assert 2 * times.for_attention() + 200 == 700
+    # other networks twice, and the attention once more
+    assert 2 * times.for_more_dropout() + 100 == 700
+
+
+@pytest.mark.usefixtures("now")
+def test_without_an_end_nothing_ends() -> None:
+    times = Times(end=math.inf, anew=1, networks=200, attention=100)
+    assert times.for_attention() == times.for_more_dropout() == math.inf
