@@ -192,8 +192,10 @@ def _gain_notes(blend: Mapping[str, Any]) -> str:
             continue
         decided = (
             "kept"
-            if gain[0] > 0
+            if gain[0] > scorer.worth
             else "left out, since that may be chance and each pass would take longer"
+            if gain[0] <= 0
+            else f"left out: less than {scorer.worth:g} is not worth a longer pass"
         )
         notes += (
             f" {scorer.label} takes {gain[0]:+.3f} .. {gain[1]:+.3f} nats from the loss of users "

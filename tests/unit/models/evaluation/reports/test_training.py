@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.evaluation.reports.training import calibration_words, reasons
+from models.evaluation.reports.training import _gain_notes, calibration_words, reasons
 
 
 def test_a_report_says_why_a_model_may_be_behind() -> None:
@@ -73,3 +73,13 @@ def test_a_report_says_whether_first_interests_are_calibrated_and_what_it_change
         "First interests are not calibrated: 7 later events are too few, 1,000 are needed."
     ]
     assert calibration_words({}) == []  # of a training before there was one
+
+
+def test_a_report_says_whether_a_costly_scorer_was_worth_it() -> None:
+    def told(low: float) -> str:
+        return _gain_notes({"attention_gain": [low, 0.2]})
+
+    assert "+0.100 .. +0.200" in told(0.1)
+    assert told(0.1).endswith("kept.")
+    assert told(0.005).endswith("left out: less than 0.01 is not worth a longer pass.")
+    assert "may be chance" in told(-0.001)
