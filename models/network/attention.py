@@ -101,7 +101,7 @@ class AttentionBlock(nn.Module):
             nn.LayerNorm(width) for _ in range(3)
         )
         self.dropouts = nn.ModuleList(Dropout(dropout) for _ in range(4))
-        self.register_buffer("low", low_pass(window), persistent=False)
+        self.register_buffer("low", low_pass(window))  # stored: who loads it computes nothing
 
     def forward(self, x: Tensor, there: Tensor) -> Tensor:
         """Returns the output [B, T, D] of x [B, T, D]; there: [B, T, 1], 0 at empty places."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from models.compact import RECENT
 from models.evaluation.synthetic_catalogue import synthetic_model, wandering_users
+from models.model_directory import load, write_model
 from models.network.interest_network import InterestNetwork
 from models.scorers.networks import Attention
 from models.scorers.registry import NAMES, SCORERS
@@ -135,6 +137,28 @@ def test_interests_have_the_chances_that_all_items_give_them(
     )
     assert np.abs(found - wanted).mean() < 0.005
     assert np.abs(found - wanted).max() < 0.1
+
+
+@pytest.mark.parametrize("candidates", [True, False], ids=["candidates", "all items"])
+def test_a_model_that_is_read_back_says_the_same(
+    model: Predictor, users: tuple[Array, Array], tmp_path: Path, candidates: bool
+) -> None:
+    """Nothing of it is drawn or left to chance when it is read."""
+    written = replace(model.trained, candidates=candidates)
+    lines: list[dict[str, Any]] = [
+        {"item_id": each, "title": each, "interests": []} for each in model.info.items
+    ]
+    for line, belongs in zip(lines, model.membership, strict=True):
+        line["interests"] = np.flatnonzero(belongs).tolist()
+    write_model(tmp_path / "model", written, catalogue=lines, report={})
+    found, wanted = (
+        each.score(users[0], users[1], **SIZE)
+        for each in (load(tmp_path / "model"), Predictor(written))
+    )
+    np.testing.assert_array_equal(found.item, wanted.item)
+    np.testing.assert_allclose(found.item_score, wanted.item_score, rtol=1e-5)
+    np.testing.assert_allclose(found.probability, wanted.probability, rtol=1e-5)
+    np.testing.assert_array_equal(found.because, wanted.because)
 
 
 def test_what_stands_for_the_rest_stands_for_every_item_once() -> None:
