@@ -135,18 +135,24 @@ async def get_segment(
         segment = Segment(interest, min_probability, max_rank, trend, since_ms)
         if format != "json":
             return _export(serving, segment, format)
-        told, count = age(serving), queries.tallied(db, segment)
-        is_soon_full = count is not None and limit <= AT_ONCE and count >= SPARSE * limit
-        found = queries.members(db, segment, after, limit + 1) if is_soon_full else None
-    if found is None:
+        count = queries.tallied(db, segment)
+    if count is None:
+        count = await _counted(serving, segment)
+
+    # a page that is soon full is read here; to hand it to a thread takes longer than that
+    told = age(serving)
+    if limit <= AT_ONCE and count >= SPARSE * limit:
+        with queries.snapshot(db):
+            found = queries.members(db, segment, after, limit + 1)
+    else:
         found = await run_in_threadpool(_members_apart, serving, segment, after, limit + 1)
     page = found[:limit]
     return answer(
         serving,
-        **told,  # what comes in while members are counted is not in the page
+        **told,
         interest=interest,
         active_since=since_ms,
-        count=await _counted(serving, segment) if count is None else count,
+        count=count,
         users=[each.as_json() for each in page],
         cursor=f"{page[-1].number:016x}" if len(found) > limit else None,
     )

@@ -49,6 +49,9 @@ FOLLOWS_NICE: Final = 10
 """Whoever answers comes first where there is no core for both: a batch takes some 60 ms, and an
 answer a half. Where there are cores it changes nothing."""
 
+SWITCH_S: Final = 0.0005
+"""So long who counts waits for the thread that writes a batch."""
+
 GARBAGE_OBJECTS: Final = 100_000
 """So many new ones until garbage is looked for: a batch of records is no garbage."""
 
@@ -60,6 +63,9 @@ def run_child(settings: Settings, folder: Path, end: socket.socket) -> NoReturn:
     # what SQLite sorts at the end of a first reading has room where the file has; nothing stays
     os.environ.setdefault("SQLITE_TMPDIR", str(folder))
     os.nice(FOLLOWS_NICE)
+    if sys.platform == "linux":  # whoever answers is not interrupted when a batch comes in
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    sys.setswitchinterval(SWITCH_S)
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS, *gc.get_threshold()[1:])
     code = 1
