@@ -102,8 +102,12 @@ class Windows:
 
         An epoch has at least LEAST_STEPS steps, unless batches get smaller than LEAST_WINDOWS.
         """
-        asked = int((self.before > 0).sum())
-        return min(most, max(LEAST_WINDOWS, asked // LEAST_STEPS))
+        return min(most, max(LEAST_WINDOWS, self.count // LEAST_STEPS))
+
+    @property
+    def count(self) -> int:
+        """Returns how many windows there are: items that another one came before."""
+        return int((self.before > 0).sum())
 
     def batches(
         self, window: int, size: int, most: int, generator: torch.Generator

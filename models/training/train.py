@@ -154,6 +154,8 @@ class Training:
         )
         self.sequences = self.data.pieces(self.data.ends - 1)
         self.windows = self.data.windows(self.data.ends - 1)
+        if not self.windows.count:
+            self.network.without_attention()
         self.learned = ~self.data.is_validation
         self.validation_users, self.validation = self.data.validation(
             config.validation_users, config.seed
@@ -211,7 +213,7 @@ class Training:
 
         Its answers go with the item biases of the networks, which learn no more.
         """
-        if self.network.attention is None:
+        if self.network.attention is None or not self.windows.count:
             return
         stage = AttentionStage(self.network, self.windows, self.attention_negatives, self.config)
         self.epochs.run(name, epochs, stage, valued=valued)

@@ -95,6 +95,25 @@ def test_attention_that_is_not_worth_it_leaves_nothing_behind(
     assert first.info.fingerprint == second.info.fingerprint
 
 
+def test_attention_is_left_out_where_nobody_met_two_items_to_learn_from(
+    prepared: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    """Searches are targets of nothing; one item before the last leaves no window."""
+    events = [
+        (f"u{user}", each, 1_000 * place)
+        for user in range(12)
+        for place, each in enumerate(["?tent", "ab"[user % 2], "ba"[user % 2]])
+    ]
+    dataset = find_interests(
+        prepared(events, {"a": ("A",), "b": ("B",)}),
+        InterestConfig(least_items=1, largest_share=1),
+    )
+    short = replace(SMALL, lstm_epochs=1, bridge_epochs=1, attention_epochs=2)
+    report = train_model(dataset, tmp_path / "model", short)
+    assert "attention" not in report["curves"]
+    assert load(tmp_path / "model").network.attention is None
+
+
 def test_eight_sequences_are_learned_by_heart(eight: Dataset, tmp_path: Path) -> None:
     report = train_model(eight, tmp_path / "model", replace(SMALL, learn_validation=False))
     for stage in ("lstm", "bridge"):
