@@ -15,7 +15,7 @@ Glossary: B windows, T places of one, D width, V items (row 0: none), M rows of 
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ FRAME: Final = 50
 LOW: Final = 3
 """The lowest frequencies, which the filter keeps whole (c // 2 + 1 of the source, for c = 5)."""
 BLOCKS: Final = 2
+HIDDEN: Final = 1e4
+"""What is taken from the logit of an empty place; a window of such places is a distribution too."""
 START: Final = 0.02
 """Standard deviation of the weights as they are drawn."""
 
@@ -60,7 +62,8 @@ class Attention(nn.Module):
         rows: int64 [B, T], T at most the window, empty places first; vectors: of them, [B, T, D].
         Who has no item has an answer of 0, which says the same of all items.
         """
-        return self.last(rows, self.read(rows, vectors))[:, -1]
+        answers: Tensor = self.blocks[-1](self.read(rows, vectors), _there(rows))[:, -1]
+        return answers
 
     def read(self, rows: Tensor, vectors: Tensor) -> Tensor:
         """Returns what the last block reads of windows, [B, T, D]."""
@@ -70,10 +73,12 @@ class Attention(nn.Module):
             x = block(x, there)
         return x
 
-    def last(self, rows: Tensor, read: Tensor) -> Tensor:
-        """Returns the last block's output [B, T, D] of what it reads."""
-        out: Tensor = self.blocks[-1](read, _there(rows))
-        return out
+    def answer(self, rows: Tensor, read: Tensor) -> Tensor:
+        """Returns the answers [B, D] to what the last block reads, as `forward` does in serving."""
+        block, there = cast(AttentionBlock, self.blocks[-1]), _there(rows)
+        newest = block.newest(read, there)
+        answers: Tensor = block.after(newest.both + newest.inner) * there[:, -1]
+        return answers
 
     def unread(self, rows: Tensor, read: Tensor, towards: Tensor) -> Tensor:
         """Returns what an answer loses along a direction without each item, [B, T].
@@ -83,6 +88,17 @@ class Attention(nn.Module):
         and each LayerNorm is taken as linear at its value.
         """
         return cast(AttentionBlock, self.blocks[-1]).unread(read, _there(rows), towards)
+
+
+class Newest(NamedTuple):
+    """Holds what a block computes at the newest place, on the way to its output."""
+
+    filtered: Tensor  # [B, D] before its norm
+    share: Tensor  # [B, T] of attention
+    v: Tensor  # [B, T, D]
+    attended: Tensor  # [B, D] before its norm
+    both: Tensor  # [B, D] both halves, before the feed-forward
+    inner: Tensor  # [B, D] of the feed-forward
 
 
 class AttentionBlock(nn.Module):
@@ -123,43 +139,41 @@ class AttentionBlock(nn.Module):
         out: Tensor = self.after(both + inner) * there
         return out
 
+    def newest(self, x: Tensor, there: Tensor) -> Newest:
+        """Returns what `forward` has at the newest place in serving, and computes nothing else."""
+        last = x[:, -1]
+        low = self.low[-1, -x.shape[1] :] @ x
+        filtered = last + low + self.high.square() * (last - low)
+        q, k, v = self.qkv(x).chunk(3, dim=2)
+        logits = (q[:, -1:] @ k.transpose(1, 2)).squeeze(1) * self.scale
+        share = torch.softmax(logits + (there.squeeze(2) - 1) * HIDDEN, 1)
+        attended = last + self.out((share.unsqueeze(1) @ v).squeeze(1))
+        both = FILTERED * self.after_filter(filtered) + (1 - FILTERED) * self.after_attention(
+            attended
+        )
+        inner = self.down(nn.functional.gelu(self.up(both)))
+        return Newest(filtered, share, v, attended, both, inner)
+
     def unread(self, x: Tensor, there: Tensor, towards: Tensor) -> Tensor:
         """Returns what the newest place loses along a direction without each item, [B, T].
 
         See `Attention.unread`.
         """
-        length, newest = x.shape[1], x[:, -1]
-
-        # what stands at the newest place before the feed-forward
-        share_low = self.low[-1, -length:]
-        passes = self.high.square()
-        low = share_low @ x
-        filtered = newest + low + passes * (newest - low)
-        q, k, v = self.qkv(x).chunk(3, dim=2)
-        logits = (q[:, -1:] @ k.transpose(1, 2)).squeeze(1) * self.scale
-        share = torch.softmax(logits + (there.squeeze(2) - 1) * HIDDEN, 1)
-        attended = newest + self.out((share.unsqueeze(1) @ v).squeeze(1))
-        both = FILTERED * self.after_filter(filtered) + (1 - FILTERED) * self.after_attention(
-            attended
-        )
-        inner = self.down(nn.functional.gelu(self.up(both)))
+        newest, passes = self.newest(x, there), self.high.square()
 
         # the direction, led back through the norms to both halves
-        towards = through_norm(self.after, both + inner, towards)
-        of_filter = through_norm(self.after_filter, filtered, FILTERED * towards)
-        of_attention = through_norm(self.after_attention, attended, (1 - FILTERED) * towards)
+        towards = through_norm(self.after, newest.both + newest.inner, towards)
+        of_filter = through_norm(self.after_filter, newest.filtered, FILTERED * towards)
+        of_attention = through_norm(self.after_attention, newest.attended, (1 - FILTERED) * towards)
 
         # what each item gives to them
-        lost = share_low * (x @ ((1 - passes) * of_filter).unsqueeze(2)).squeeze(2)
-        value = (v @ (of_attention @ self.out.weight).unsqueeze(2)).squeeze(2)
-        mean = (share * value).sum(1, keepdim=True)
+        low = self.low[-1, -x.shape[1] :]
+        lost = low * (x @ ((1 - passes) * of_filter).unsqueeze(2)).squeeze(2)
+        value = (newest.v @ (of_attention @ self.out.weight).unsqueeze(2)).squeeze(2)
+        share, mean = newest.share, (newest.share * value).sum(1, keepdim=True)
         lost = lost + share / (1 - share).clamp(min=1e-6) * (value - mean)
-        own = (newest * ((1 + passes) * of_filter + of_attention)).sum(1, keepdim=True)
+        own = (x[:, -1] * ((1 + passes) * of_filter + of_attention)).sum(1, keepdim=True)
         return torch.cat((lost[:, :-1], lost[:, -1:] + own), 1) * there.squeeze(2)
-
-
-HIDDEN: Final = 1e4
-"""What is taken from the logit of an empty place; a window of such places is a distribution too."""
 
 
 def _there(rows: Tensor) -> Tensor:

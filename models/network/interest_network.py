@@ -175,10 +175,12 @@ class InterestNetwork(nn.Module):
 
         The score of an item is the product of its vector with an answer, plus item_bias.
         """
-        known, text = (
-            (self.item.weight, self.text) if rows is None else (self.item(rows), self.text[rows])
-        )
-        candidates: Tensor = known + self.text_out(text)
+        return self._candidates(self.item, self.text_out, rows)
+
+    def _candidates(self, items: nn.Embedding, text_out: nn.Linear, rows: Tensor | None) -> Tensor:
+        """Returns vectors of items, with the part that their texts give, of all or of rows."""
+        known, text = (items.weight, self.text) if rows is None else (items(rows), self.text[rows])
+        candidates: Tensor = known + text_out(text)
         return candidates
 
     def interest_candidates(self) -> Tensor:
@@ -191,13 +193,7 @@ class InterestNetwork(nn.Module):
     def attention_candidates(self, rows: Tensor | None = None) -> Tensor:
         """Returns the vectors of all items, or of rows, that the attention's answers are for."""
         assert self.attention is not None
-        known, text = (
-            (self.attention.item.weight, self.text)
-            if rows is None
-            else (self.attention.item(rows), self.text[rows])
-        )
-        candidates: Tensor = known + self.attention.text_out(text)
-        return candidates
+        return self._candidates(self.attention.item, self.attention.text_out, rows)
 
     def attended(self, windows: Tensor) -> Tensor:
         """Returns the attention's answers [B, D] to windows of item rows int64 [B, T]."""

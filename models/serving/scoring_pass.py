@@ -12,10 +12,9 @@ K interests and B causes of an update, n recent events read, k soft tokens, F fe
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -34,6 +33,7 @@ from models.serving.because import Explainer
 from models.serving.item_index import CellSearch
 from models.serving.item_search import ProductSearch
 from models.serving.membership import Membership
+from models.serving.one_operation import one_operation
 from models.serving.reading import Known, Networks, Reading
 from models.serving.retrieval import (
     Asked,
@@ -238,7 +238,7 @@ class ScoringPass:
             return known.memory[:, :0], nothing, nothing, known.x[:, :0]
         windows, slots = newest_items(known.rows, attention.window)
         read = attention.read(windows, embedding(windows, vectors))
-        return attention.last(windows, read)[:, -1], windows, slots, read
+        return attention.answer(windows, read), windows, slots, read
 
     def asked(self, known: Known, networks: Networks) -> Asked:
         """Returns what is known of users when their candidates are looked for."""
@@ -266,7 +266,6 @@ class ScoringPass:
         """
         networks = networks or self.networks(known)
         asked = self.asked(known, networks)
-        answer, tokens, bias, *_ = networks
         weights = asked.weights
         # all scorers, and their blend
         if self._retrieval is None:
@@ -283,9 +282,9 @@ class ScoringPass:
             # the other items have what the scorers say of an item that nobody names
             rest = rest._replace(scores=rest.scores + others[:, NOBODY].unsqueeze(1))
         return Reading(
-            answer=answer,
-            tokens=tokens,
-            bias=bias,
+            answer=networks.answer,
+            tokens=networks.tokens,
+            bias=networks.bias,
             windows=networks.windows,
             slots=networks.slots,
             read=networks.read,
@@ -399,16 +398,3 @@ class ScoringPass:
             min(most, RECENT), dim=1
         )
         return torch.where(weights > 0, slots, -1), weights
-
-
-def one_operation(
-    program: Callable[..., tuple[Tensor, ...]], given: tuple[Tensor, ...]
-) -> Callable[..., Any]:
-    """Returns the program for any number of users, traced with some."""
-    with warnings.catch_warnings():
-        # that tracing is deprecated, and that constants are taken for constants
-        warnings.simplefilter("ignore")
-        traced: Callable[..., Any] = torch.jit.trace(  # type: ignore[no-untyped-call]
-            program, given, check_trace=False
-        )
-    return traced

@@ -34,14 +34,10 @@ def columns_of(events: Sequence[Event], odd: set[int]) -> EventColumns:
 def _moments(times: Sequence[int | str], odd: set[int]) -> Sequence[int]:
     """Returns Unix milliseconds, 0 for what is no moment."""
     texts = [time for time in times if isinstance(time, str)]
+    if not texts:
+        return [time for time in times if isinstance(time, int)]
     found = parse_times(texts) if len(texts) == len(times) else None
-    if found is None:
-        found = [time for time in times if isinstance(time, int)]
-    if len(found) < len(times):
-        found = read_each(
-            lambda time: parse_time(time) if type(time) is str else time, times, 0, odd
-        )
-    return found
+    return read_each(_moment, times, 0, odd) if found is None else found
 
 
 def _moment(time: int | str) -> int:

@@ -96,6 +96,13 @@ def test_what_an_item_gives_to_the_filter_is_its_share_of_the_answer(attention: 
     torch.testing.assert_close(lost[:, :-1], wanted[:, :-1], atol=1e-5, rtol=1e-4)
 
 
+def test_what_is_served_is_the_newest_place_of_what_is_trained(attention: Attention) -> None:
+    rows = torch.tensor([[0, 0, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6], [0] * WINDOW])
+    with torch.no_grad():
+        served = attention.answer(rows, attention.read(rows, attention.item(rows)))
+    torch.testing.assert_close(served, answers(attention, rows))
+
+
 def test_an_empty_place_gives_nothing(attention: Attention) -> None:
     rows = torch.tensor([[0, 0, 3, 4, 5, 6]])
     with torch.no_grad():
