@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from stream.broker.cleanup import Cleanup
+from stream.broker.cleanup import Cleanup, run_in_loop
 from stream.broker.local_kafka import serves, temporary_kafka
 from stream.config import Settings
 from stream.kafka.client import check_reachable
@@ -32,7 +31,7 @@ def on_a_broker(
 
     def body() -> Result:
         if named or serves(settings.bootstrap[0]):
-            asyncio.run(check_reachable(settings.bootstrap))
+            run_in_loop(check_reachable(settings.bootstrap))
             return measure(settings)
         announce(f"no Kafka serves at {settings.broker}: starting one for this benchmark alone")
         kafka = temporary_kafka(cleanup, cleanup.temporary_folder("bench-kafka"), short_lived=False)

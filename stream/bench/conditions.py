@@ -19,6 +19,7 @@ import numpy as np
 
 from stream.bench import rate as bench
 from stream.bench.load import PARTITIONS, Load, load_on, produce_backlog, random_events
+from stream.broker.cleanup import run_in_loop
 from stream.config import Settings
 from stream.kafka.topics import create_topics
 
@@ -66,17 +67,17 @@ class Bench:
         changes: of the settings.
         """
         settings = replace(bench.fresh_settings(self.base), **changes)
-        asyncio.run(create_topics(settings, PARTITIONS, 1))
+        run_in_loop(create_topics(settings, PARTITIONS, 1))
         try:
             yield settings
             bench.audit(settings)
         finally:
-            asyncio.run(bench.remove_topics(settings))
+            run_in_loop(bench.remove_topics(settings))
 
     def drained(self, count: int, users: int, workers: int = 1, **shape: Any) -> float:
         """Returns the events/s at which workers drain a backlog."""
         with self.topics() as settings, ExitStack() as stack:
-            asyncio.run(
+            run_in_loop(
                 produce_backlog(settings, random_events(count, users, self.items, seed=1, **shape))
             )
             started = [
@@ -89,9 +90,9 @@ class Bench:
 def latency(given: Bench) -> Iterator[Row]:
     """Yields latencies at half of the sustainable rate, and of single events on an idle topic."""
     with given.topics() as settings, bench.running_worker(settings, []) as worker:
-        asyncio.run(produce_backlog(settings, random_events(20_000, 5_000, given.items, seed=1)))
+        run_in_loop(produce_backlog(settings, random_events(20_000, 5_000, given.items, seed=1)))
         worker.drain(20_000)
-        yield from asyncio.run(_latency(given, settings))
+        yield from run_in_loop(_latency(given, settings))
 
 
 async def _latency(given: Bench, settings: Settings) -> list[Row]:
@@ -181,7 +182,7 @@ def recovery(given: Bench) -> Iterator[Row]:
     with given.topics() as settings:
         # A worker makes the states, and with them the changelog that later ones recover from.
         backlog = random_events(given.many, given.many, given.items, 1, distinct=True)
-        asyncio.run(produce_backlog(settings, backlog))
+        run_in_loop(produce_backlog(settings, backlog))
         with bench.running_worker(settings, ["--null-model"]) as worker:
             rate = worker.drain(given.many)["events_per_s"]
             # These two figures are written now and then, not with each batch.
@@ -209,7 +210,7 @@ def _cold_starts(
     With it the seconds since the start of its process, and the sample that showed it.
     """
     for repeat in range(given.repeats):
-        asyncio.run(produce_backlog(settings, random_events(1, 1, given.items, repeat)))
+        run_in_loop(produce_backlog(settings, random_events(1, 1, given.items, repeat)))
         started = time.perf_counter()
         with bench.running_worker(settings, ["--null-model"]) as worker:
             sample = worker.until(lambda sample: sample["applied"] > 0)

@@ -6,7 +6,6 @@ by a worker without a model and by one with the demo model, and each drain is au
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import orjson
 from stream.bench import rate as bench
 from stream.bench.conditions import SAME_BATCH, Bench, Row
 from stream.bench.load import Event, produce_backlog, random_events
+from stream.broker.cleanup import run_in_loop
 from stream.config import CONTRACT, MAPPING
 from stream.plain_text import utc
 
@@ -149,7 +149,7 @@ def _drained(given: Bench, count: int, arguments: Sequence[str], name: str, mapp
     reading = {"event_format": name, "mapping": mapping if name == MAPPING else ""}
     with given.topics(**reading) as settings:
         events = random_events(count, USERS, given.items, seed=1)
-        asyncio.run(produce_backlog(settings, rewritten(events, name)))
+        run_in_loop(produce_backlog(settings, rewritten(events, name)))
         with bench.running_worker(settings, [*SAME_BATCH, *arguments]) as worker:
             return float(worker.drain(count)["events_per_s"])
 

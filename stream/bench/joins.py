@@ -17,6 +17,7 @@ from typing import Final
 from stream.bench import rate as bench
 from stream.bench.conditions import Bench, Row
 from stream.bench.load import Load, load_on, produce_backlog, random_events
+from stream.broker.cleanup import run_in_loop
 from stream.config import Settings
 from stream.errors import Failure
 
@@ -43,7 +44,7 @@ def joins(given: Bench) -> Iterator[Row]:
 def _joins(given: Bench, session_s: float) -> Iterator[Row]:
     timing = ["--session-timeout-s", f"{session_s:g}", "--heartbeat-s", "1"]
     with given.topics() as settings, ExitStack() as stack:
-        asyncio.run(
+        run_in_loop(
             produce_backlog(settings, random_events(USERS, USERS, given.items, 1, distinct=True))
         )
         serving = stack.enter_context(bench.running_worker(settings, timing))
@@ -110,7 +111,7 @@ def _pause(
         sum(len(assignment_times(each.log())) for each in takers),
     )
     longest_s = LONGEST_S + session_s
-    load = asyncio.run(_watched(given, settings, takers, seen, act, longest_s))
+    load = run_in_loop(_watched(given, settings, takers, seen, act, longest_s))
     assignments = assignment_times(takers[0].log())[seen:]
     if not assignments or not all(len(each) > 1 for each in load.arrivals):
         raise Failure(

@@ -5,7 +5,6 @@ Its memory, how far it falls behind, and when it has caught up.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -13,6 +12,7 @@ from typing import Final
 from stream.bench import rate as bench
 from stream.bench.conditions import SAME_BATCH, Bench, Row
 from stream.bench.load import Event, load_on, produce_backlog, random_events
+from stream.broker.cleanup import run_in_loop
 from stream.config import Settings
 
 USERS: Final = 5_000
@@ -46,10 +46,10 @@ def _under(given: Bench, rate: float, seed: int) -> tuple[list[tuple[str, str, f
     Raises Failure if the worker ends.
     """
     with given.topics() as settings, bench.running_worker(settings, list(SAME_BATCH)) as worker:
-        asyncio.run(produce_backlog(settings, random_events(WARM_UP, USERS, given.items, seed)))
+        run_in_loop(produce_backlog(settings, random_events(WARM_UP, USERS, given.items, seed)))
         worker.until(lambda sample: sample["applied"] >= WARM_UP)  # it serves
         events = list(random_events(int(rate * LOAD_S), USERS, given.items, seed + 1))
-        seconds = asyncio.run(_send(settings, events, rate))
+        seconds = run_in_loop(_send(settings, events, rate))
         ended = time.perf_counter()
         behind = WARM_UP + len(events) - worker.until(lambda sample: True)["applied"]
         worker.until(lambda sample: sample["applied"] >= WARM_UP + len(events))

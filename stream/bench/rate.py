@@ -6,7 +6,6 @@ the last. The load and its latencies are made in stream/bench/load.py.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -25,6 +24,7 @@ import numpy as np
 from aiokafka.admin import AIOKafkaAdminClient
 
 from stream.bench.load import load_on, produce_backlog, random_events
+from stream.broker.cleanup import run_in_loop
 from stream.broker.processes import interrupts_held, own_command, run_to_end
 from stream.config import Settings, connection_variables
 from stream.config.fields import variable_of
@@ -89,23 +89,23 @@ def run_bench(
     removed in any case. `announce` is called with what is being done.
     """
     settings = fresh_settings(settings)
-    asyncio.run(create_topics(settings, 4, 1))
+    run_in_loop(create_topics(settings, 4, 1))
     try:
         announce(f"producing {events} events of {users} users")
-        asyncio.run(produce_backlog(settings, random_events(events, users, items, seed=1)))
+        run_in_loop(produce_backlog(settings, random_events(events, users, items, seed=1)))
         announce("draining them with one worker")
         with running_worker(settings, arguments) as worker:
             drained = worker.drain(events)
             announce(f"latency: {rate:.0f} events/s for {seconds:.0f} s")
             latencies = (
-                asyncio.run(_paced(settings, rate, seconds, users, items))
+                run_in_loop(_paced(settings, rate, seconds, users, items))
                 if seconds
                 else np.zeros(0)
             )
         announce("auditing")
         audited = audit(settings)
     finally:
-        asyncio.run(remove_topics(settings))
+        run_in_loop(remove_topics(settings))
     # Without a paced load there are no latencies to take quantiles of.
     nothing = (float("nan"), float("nan"))
     p50, p99 = np.percentile(latencies, (50, 99)) * 1000 if len(latencies) else nothing

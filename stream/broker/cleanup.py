@@ -14,7 +14,7 @@ import re
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -49,7 +49,7 @@ class Cleanup:
             try:
                 return body()
             except asyncio.CancelledError:
-                if self._interrupted:  # in the midst of an asyncio.run
+                if self._interrupted:  # in the midst of an event loop
                     raise KeyboardInterrupt from None
                 raise
             finally:
@@ -102,8 +102,25 @@ class Cleanup:
         task.get_loop().call_soon_threadsafe(task.cancel)
 
 
+def run_in_loop(work: Coroutine[Any, Any, Result]) -> Result:
+    """Runs a coroutine to its end as asyncio.run does, with a loop that no signal leaves half made.
+
+    A KeyboardInterrupt in the midst of making or closing an event loop leaves an object that cannot
+    be closed, and Python says so by a traceback when it takes it away. Signals wait for both.
+    """
+    runner = asyncio.Runner()
+    try:
+        with interrupts_held():
+            runner.get_loop()
+        return runner.run(work)
+    finally:
+        with interrupts_held():
+            runner.close()
+            work.close()  # what never began is not warned of
+
+
 def _oldest_task() -> asyncio.Task[Any] | None:
-    """Returns the task that `asyncio.run` was called for, the first by the number in its name.
+    """Returns the task that `run_in_loop` was called for, the first by the number in its name.
 
     None where no event loop runs, or where it is closing already.
     """

@@ -20,7 +20,7 @@ from typing import Any, Final
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from stream.broker.cleanup import Cleanup
+from stream.broker.cleanup import Cleanup, run_in_loop
 from stream.broker.local_kafka import temporary_kafka
 from stream.config import Settings
 from stream.demo.page import PageProcess, can_serve
@@ -125,7 +125,7 @@ class Demo:
             try:
                 self._start()
                 with quiet_aiokafka():
-                    asyncio.run(self._live())
+                    run_in_loop(self._live())
             finally:
                 self._announce("stopping everything")
 
@@ -150,7 +150,7 @@ class Demo:
         cleanup.add(lambda: self.workers, _ask_to_end)
         broker.start(START_S)
         self._announce("creating the topics")
-        asyncio.run(create_topics(self._settings, PARTITIONS, 1))
+        run_in_loop(create_topics(self._settings, PARTITIONS, 1))
         self._announce(f"waiting for {workers}")
         for worker in self.workers:
             worker.let_go()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
-from stream.broker.cleanup import Cleanup
+from stream.broker.cleanup import Cleanup, run_in_loop
 from stream.broker.processes import ENDING_SIGNALS, interrupts_held
 from stream.errors import Failure
 
@@ -112,11 +114,32 @@ def test_in_an_event_loop_what_runs_there_closes_first() -> None:
 
     def body() -> None:
         cleanup.add(lambda: "broker", closed.append)
-        asyncio.run(serve())
+        run_in_loop(serve())
 
     with pytest.raises(KeyboardInterrupt):
         cleanup.run(body)
     assert closed == ["client", "broker"]
+
+
+@pytest.mark.parametrize("moment", ["socket.socketpair", "asyncio.BaseEventLoop.close"])
+def test_a_signal_in_the_midst_of_making_or_closing_a_loop_leaves_a_whole_one(
+    monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Half an event loop cannot be closed, and was told of by a traceback at the end."""
+    not_raised = list[object]()
+    monkeypatch.setattr("sys.unraisablehook", not_raised.append)
+    plain = resolve_name(moment)
+
+    def interrupted(*given: object) -> object:
+        signal.raise_signal(signal.SIGINT)
+        return plain(*given)
+
+    monkeypatch.setattr(moment, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Cleanup().run(lambda: run_in_loop(asyncio.sleep(0)))
+    monkeypatch.undo()
+    gc.collect()
+    assert not not_raised
 
 
 def test_a_held_signal_comes_when_the_block_is_done() -> None:
