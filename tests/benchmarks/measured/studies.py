@@ -97,6 +97,13 @@ STUDIES: Final = (
         ("--seen", "remove"),
         ALL_PAIRS,
     ),
+    Study(
+        "beauty-five-users",
+        "beauty",
+        "Beauty as published tables count, without pairs that fewer than five users met",
+        ("--sequences", "--seen", "remove"),
+        ("--hold-out-validation",),
+    ),
 )
 """In the order in which they are worth most when time is short."""
 
